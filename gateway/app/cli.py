@@ -1,0 +1,152 @@
+"""The command line: ``penstock run``, ``check``, ``plugin`` and ``demo``.
+
+Exit status: 0 all right, 1 failed while running, 2 wrong configuration or usage. Results go to standard output,
+logs and errors to standard error. Each command imports what it needs when it runs: a gateway has little memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from gateway import __version__
+from gateway.errors import ConfigError, PenstockError
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Command = Callable[[argparse.Namespace], int]
+
+OK, FAILED, MISCONFIGURED = 0, 1, 2
+LOG_LEVELS = ("debug", "info", "warning", "error")
+EPILOG = "Exit status: 0 all right, 1 failed while running, 2 wrong configuration or usage."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["demo"]:  # has options of its own
+        from gateway.app.demo import main as demo
+
+        return demo(words[1:])
+    options = _parser().parse_args(words)
+    command: Command = options.command
+    try:
+        return command(options)
+    except ConfigError as error:
+        _tell_mistakes(error, as_json=getattr(options, "json", False))
+        return MISCONFIGURED
+    except PenstockError as error:
+        print(f"penstock: {error}", file=sys.stderr)
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="penstock", description="Industrial IoT gateway.", epilog=EPILOG)
+    parser.add_argument("--version", action="version", version=f"penstock {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _site_command(commands, "run", _run, "run a site until SIGTERM or Ctrl-C")
+    _site_command(commands, "check", _check, "check a site file without running it")
+    plugin = commands.add_parser("plugin", help="build, describe or test a plugin folder")
+    steps = plugin.add_subparsers(required=True, metavar="STEP")
+    for name, command, text in (
+        ("build", _plugin_build, "compile it to WebAssembly"),
+        ("header", _plugin_header, "print the C structs of its configuration"),
+        ("test", _plugin_test, "build it and run its vectors"),
+    ):
+        step = steps.add_parser(name, help=text)
+        step.add_argument("folder", type=Path, metavar="FOLDER", help="folder with plugin.toml")
+        step.add_argument("--out", type=Path, default=Path("build/plugins"), metavar="DIR", help="default: %(default)s")
+        step.set_defaults(command=command)
+    commands.add_parser("demo", help="run against a simulated plant (penstock demo --help)")
+    return parser
+
+
+def _site_command(commands: Commands, name: str, command: Command, text: str) -> None:
+    parser = commands.add_parser(name, help=text, description=text, epilog=EPILOG)
+    parser.add_argument("site", type=Path, metavar="SITE", help="site file (TOML)")
+    parser.add_argument("--board", type=Path, metavar="BOARD", help="board file: which device each serial port is")
+    parser.add_argument(
+        "--plugins",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="look for plugins here first; repeatable",
+    )
+    parser.add_argument("--json", action="store_true", help="results as JSON lines on standard output")
+    if name == "run":
+        parser.add_argument("--seconds", type=_seconds, metavar="N", help="stop by itself after N seconds")
+        parser.add_argument("--status-s", type=_seconds, metavar="N", help="with --json: a status line every N seconds")
+        parser.add_argument("--log", choices=LOG_LEVELS, default="info", help="default: %(default)s")
+    parser.set_defaults(command=command)
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"found {text}, allowed: a number greater than 0")
+    return value
+
+
+def _tell_mistakes(error: ConfigError, *, as_json: bool) -> None:
+    for one in error.each:
+        if as_json:
+            mistake = {"file": one.file, "line": one.line, "key": one.key, "message": one.message}
+            print(json.dumps({"error": mistake}))
+        else:
+            print(one, file=sys.stderr)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from gateway.app.run import RunOptions, log_to_stderr, run_site
+    from gateway.app.site_check import load
+
+    loaded = load(options.site, options.board, options.plugins, to_run=True)
+    log_to_stderr(options.log.upper())
+    run_site(loaded, RunOptions(options.seconds, options.json, options.status_s))
+    return OK
+
+
+def _check(options: argparse.Namespace) -> int:
+    from gateway.app.site_check import load
+
+    plan = load(options.site, options.board, options.plugins, to_run=False).plan
+    counts = {"ports": len(plan.ports), "stages": len(plan.stages), "links": len(plan.links), "tags": len(plan.tags)}
+    if options.json:
+        print(json.dumps({"site": plan.site, **counts}))
+    else:
+        print(
+            f"{options.site}: {plan.site}: {', '.join(f'{count} {what}' for what, count in counts.items())}: all right"
+        )
+    return OK
+
+
+def _plugin_build(options: argparse.Namespace) -> int:
+    from gateway.app.plugin_build import build
+
+    module = build(options.folder, options.out)
+    print(f"{module}: {module.stat().st_size} bytes")
+    return OK
+
+
+def _plugin_header(options: argparse.Namespace) -> int:
+    from gateway.app.plugin_build import header
+    from gateway.config.manifest import load_manifest
+
+    print(header(load_manifest(options.folder / "plugin.toml")), end="")
+    return OK
+
+
+def _plugin_test(options: argparse.Namespace) -> int:
+    from gateway.app.plugin_build import build
+    from gateway.app.vectors import run_vectors
+
+    print(run_vectors(options.folder, build(options.folder, options.out), options.runner), end="")
+    return OK
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,92 @@
+"""``penstock run``: a site in the foreground until SIGTERM, SIGINT or the end of the time it was given."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.app.notify import Notifier
+from gateway.app.site_check import Loaded
+from gateway.app.status import status_line
+from gateway.clock import Clock
+from gateway.graph import LinkPlan, PortPlan
+from gateway.links.ports import FieldPort
+from gateway.supervisor import Connectors, LinkService, State, Supervisor
+from gateway.wasm import Consumer, Port
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """``seconds`` None: until a signal. ``status_s`` None: no status lines but, with ``json``, the last one."""
+
+    seconds: float | None
+    json: bool
+    status_s: float | None
+
+
+def run_site(loaded: Loaded, options: RunOptions) -> State:
+    """Run until told to stop; returns the final counters. Raises PenstockError when a part cannot be set up."""
+    return asyncio.run(_run(loaded, options))
+
+
+async def _run(loaded: Loaded, options: RunOptions) -> State:
+    clock, notifier, stop = Clock(), Notifier(), asyncio.Event()
+    supervisor = Supervisor(loaded.plan, loaded.plugins, Connectors(_port, _link), clock)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if options.seconds is not None:
+        loop.call_later(options.seconds, stop.set)
+    async with asyncio.TaskGroup() as group:
+        around = [group.create_task(_watchdog(notifier, clock))]
+        if options.json and options.status_s is not None:
+            around.append(group.create_task(_report(supervisor, clock, options.status_s)))
+        around.append(group.create_task(_announce_stop(notifier, stop)))
+        notifier.ready()
+        final = await supervisor.run(stop)
+        for task in around:
+            task.cancel()
+    if options.json:
+        print(status_line(final), flush=True)
+    return final
+
+
+def _port(plan: PortPlan, port: Port, clock: Clock) -> FieldPort:
+    return FieldPort(plan, port, clock)
+
+
+def _link(plan: LinkPlan, sources: Sequence[Consumer], clock: Clock) -> LinkService:
+    from gateway.links.mqtt import MqttUplink  # only sites with a broker pay for it
+
+    return MqttUplink(plan.link, sources, clock)
+
+
+async def _report(supervisor: Supervisor, clock: Clock, period_s: float) -> None:
+    while True:
+        await clock.sleep(period_s)
+        print(status_line(supervisor.snapshot()), flush=True)
+
+
+async def _watchdog(notifier: Notifier, clock: Clock) -> None:
+    while notifier.watchdog_s is not None:
+        notifier.alive()
+        await clock.sleep(notifier.watchdog_s)
+
+
+async def _announce_stop(notifier: Notifier, stop: asyncio.Event) -> None:
+    await stop.wait()
+    notifier.stopping()
+
+
+def log_to_stderr(level: int) -> None:
+    """One line per message: time, level, part, text. systemd adds the time by itself."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    root = logging.getLogger("penstock")
+    root.addHandler(handler)
+    root.setLevel(level)
+    root.propagate = False

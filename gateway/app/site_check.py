@@ -1,0 +1,65 @@
+"""From files to a plan: reads a site with its board and plugins and reports every mistake in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.config.board import read_board
+from gateway.config.reader import Problems
+from gateway.config.site import SerialPort, Site, read_site
+from gateway.errors import ConfigError, PluginError
+from gateway.graph import Plan, make_plan
+from gateway.store import Plugin, find, search_path
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A site that can be run: its plan and its plugins by name."""
+
+    plan: Plan
+    plugins: dict[str, Plugin]
+
+
+def load(site_path: Path, board_path: Path | None, plugin_folders: Sequence[Path], *, to_run: bool) -> Loaded:
+    """Read and check everything. ``to_run``: without a board file, serial ports are a mistake.
+
+    Raises ConfigError for all mistakes of all files at once.
+    """
+    problems = Problems()
+    site = read_site(site_path, problems)
+    board = read_board(board_path, problems) if board_path is not None else None
+    if site is None:
+        problems.raise_any()
+        raise AssertionError("a site that cannot be read is a problem")
+    plugins = _find_plugins(site, search_path(plugin_folders, site.folder), problems)
+    if to_run and board_path is None:
+        _want_board(site, problems)
+    manifests = {name: plugin.manifest for name, plugin in plugins.items()}
+    plan = make_plan(site, board, manifests, problems)
+    problems.raise_any()
+    return Loaded(plan, plugins)
+
+
+def _find_plugins(site: Site, folders: Sequence[Path], problems: Problems) -> dict[str, Plugin]:
+    found: dict[str, Plugin] = {}
+    for stage in site.stages.values():
+        if stage.plugin in found or not stage.plugin:
+            continue
+        try:
+            found[stage.plugin] = find(stage.plugin, folders)
+        except PluginError as error:
+            key = f"stage.{stage.name}.plugin"
+            problems.add(site.source.file, key, str(error), site.source.line_of(key))
+        except ConfigError as error:
+            problems.extend(error)
+    return found
+
+
+def _want_board(site: Site, problems: Problems) -> None:
+    for port in site.ports.values():
+        if isinstance(port, SerialPort):
+            key = f"port.{port.name}.device"
+            message = f'which device "{port.device}" is must come from a board file: --board BOARD.toml'
+            problems.add(site.source.file, key, message, site.source.line_of(key))

@@ -1,0 +1,48 @@
+"""The state of a running gateway as one JSON object per line: what ``penstock run --json`` prints."""
+
+from __future__ import annotations
+
+import json
+import resource
+from collections.abc import Iterable
+from dataclasses import asdict, fields
+from typing import Any
+
+from gateway.supervisor import RingReport, StageReport, State
+
+
+def status_line(state: State) -> str:
+    """One line; every counter is a total since the start, times are in the unit their name ends with."""
+    return json.dumps(status(state), separators=(",", ":"))
+
+
+def status(state: State) -> dict[str, Any]:
+    """The object that status_line prints; parts by name."""
+    return {
+        "site": state.site,
+        "uptime_s": round(state.uptime_s, 3),
+        "rss_peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "stages": {one.name: _stage(one) for one in state.stages},
+        "rings": {one.name: _ring(one) for one in state.rings},
+        "ports": {one.name: {"opens": one.opens, "problem": one.problem, **asdict(one.stats)} for one in state.ports},
+        "links": _by_name(state.links),
+    }
+
+
+def _stage(report: StageReport) -> dict[str, Any]:
+    stats = asdict(report.stats)
+    state = "running" if report.running else "stopped"
+    return {"plugin": report.plugin, **stats, "state": state, "metrics": dict(report.metrics)}
+
+
+def _ring(report: RingReport) -> dict[str, Any]:
+    dropped = sum(one.dropped for one in report.consumers.values())
+    readers = {name: asdict(one) for name, one in report.consumers.items()}
+    return {**asdict(report.stats), "dropped": dropped, "readers": readers}
+
+
+def _by_name(parts: Iterable[Any]) -> dict[str, dict[str, Any]]:
+    return {
+        one.name: {field.name: getattr(one, field.name) for field in fields(one) if field.name != "name"}
+        for one in parts
+    }

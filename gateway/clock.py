@@ -1,0 +1,36 @@
+"""Time, waiting and chance: the only module that touches them, so that tests can replace all three."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+
+
+class Clock:
+    """The machine's clocks. Tests subclass it with a clock they move by hand."""
+
+    def unix_ns(self) -> int:
+        """Unix time in nanoseconds; may jump."""
+        return time.time_ns()
+
+    def monotonic_s(self) -> float:
+        """Seconds since an arbitrary start; never jumps."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait in asyncio, other tasks go on."""
+        await asyncio.sleep(seconds)
+
+    def block(self, seconds: float) -> None:
+        """Wait with the whole thread; for programs without an event loop only."""
+        time.sleep(seconds)
+
+    def jitter(self, low: float, high: float) -> float:
+        """A uniformly distributed number in [low, high]."""
+        return random.uniform(low, high)
+
+
+def random_source(seed: int) -> random.Random:
+    """A reproducible source of chance for simulations; the same seed gives the same values."""
+    return random.Random(seed)

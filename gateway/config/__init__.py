@@ -1,0 +1,1 @@
+"""Site, board and plugin descriptions: TOML text in, checked frozen dataclasses out."""

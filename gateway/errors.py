@@ -1,0 +1,101 @@
+"""Every error Penstock raises on purpose. Who is at fault decides the class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class PenstockError(Exception):
+    """Base of all deliberate errors; ``str()`` is one line for a user, never a stack trace."""
+
+
+class ConfigError(PenstockError):
+    """The user's configuration is wrong. Renders as ``FILE: KEY: message``; ``FILE:LINE: KEY: message`` with a line.
+
+    ``key`` is a dotted path such as ``port.plc.host``; empty when the whole file is meant.
+    """
+
+    def __init__(self, file: str, key: str, message: str, *, line: int | None = None) -> None:
+        super().__init__(file, key, message, line)
+        self.file = file
+        self.key = key
+        self.message = message
+        self.line = line
+
+    def __str__(self) -> str:
+        where = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{where}: {self.key}: {self.message}" if self.key else f"{where}: {self.message}"
+
+    @property
+    def each(self) -> tuple[ConfigError, ...]:
+        """The single errors, in file order; one for a plain ConfigError."""
+        return (self,)
+
+
+class ConfigErrors(ConfigError):
+    """Several mistakes found in one pass: ``str()`` has one line for each."""
+
+    def __init__(self, errors: Sequence[ConfigError]) -> None:
+        if not errors:
+            raise ValueError("an aggregate needs at least one error")
+        first = errors[0]
+        super().__init__(first.file, first.key, first.message, line=first.line)
+        self._each = tuple(errors)
+
+    def __str__(self) -> str:
+        return "\n".join(str(error) for error in self._each)
+
+    @property
+    def each(self) -> tuple[ConfigError, ...]:
+        return self._each
+
+
+def raise_config(errors: Sequence[ConfigError]) -> None:
+    """Raise what was collected: nothing for none, the error itself for one, an aggregate for more."""
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise ConfigErrors(errors)
+
+
+class PluginError(PenstockError):
+    """A plugin cannot be found, built or used."""
+
+
+class LinkError(PenstockError):
+    """A connection to the outside (field port, broker) failed; reconnecting may help."""
+
+
+class RuntimeFault(PenstockError):
+    """The C runtime refused something. ``status`` is its name there, such as ``TRAP_MEMORY_BOUNDS``."""
+
+    def __init__(self, status: str, message: str) -> None:
+        super().__init__(status, message)
+        self.status = status
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.message} [{self.status}]"
+
+
+class WasmError(RuntimeFault):
+    """The bytes are not a valid module, or exceed a limit: the module's fault."""
+
+
+class WasmLinkError(RuntimeFault):
+    """A module's imports or record schemas do not fit what the host offers."""
+
+
+class WasmTrap(RuntimeFault):
+    """Running plugin code trapped: the plugin's fault."""
+
+
+class HostFault(RuntimeFault):
+    """Wrong use of the runtime, or the operating system refused: our fault or the machine's."""
+
+
+class ClosedError(HostFault):
+    """A handle was used after it, or what owns it, was closed."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__("BAD_STATE", f"{what} is closed")

@@ -1,0 +1,304 @@
+"""From a site, a board and manifests to a plan that a supervisor only has to carry out. Pure: no files, no handles.
+
+Everything about a site that needs to know its plugins is checked here, and all mistakes are noted before giving up.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from gateway.config.board import Board
+from gateway.config.manifest import Manifest, TagSettings, Value, pack_config
+from gateway.config.reader import Problems, nearest, show
+from gateway.config.site import Input, MqttLink, Policy, Port, SerialPort, Site, Stage, Tag
+from gateway.errors import ConfigError
+from gateway.record import SCHEMA_NAMES, Schema
+
+NO_RING = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class PortPlan:
+    """A port to open. ``device`` is the device file of a serial port, else empty."""
+
+    port: Port
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class RingPlan:
+    """The output ring of the stage of the same name."""
+
+    name: str
+    bytes: int
+    schema: Schema
+    consumers_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPlan:
+    """One reading end: which ring, and what happens when the reader is too slow."""
+
+    ring: str
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class StagePlan:
+    """One plugin instance. ``config`` is the packed block, ``tags`` the indices it holds, ``output`` a ring or ""."""
+
+    name: str
+    manifest: Manifest
+    config: bytes
+    tags: tuple[int, ...]
+    ports: tuple[str, ...]
+    inputs: tuple[ReadPlan, ...]
+    output: str
+    in_schema: Schema
+    out_schema: Schema
+    deadline_us: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinkPlan:
+    """One link and the rings it drains."""
+
+    link: MqttLink
+    inputs: tuple[ReadPlan, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to set up: stages in topological order, so that each ring exists before it is read."""
+
+    site: str
+    ports: tuple[PortPlan, ...]
+    rings: tuple[RingPlan, ...]
+    stages: tuple[StagePlan, ...]
+    links: tuple[LinkPlan, ...]
+    tags: tuple[Tag, ...]
+
+
+def make_plan(site: Site, board: Board | None, manifests: Mapping[str, Manifest], problems: Problems) -> Plan:
+    """Check ``site`` against its plugins and ``board`` and lay out rings, stages and configuration blocks.
+
+    ``manifests`` maps the plugin names of the site that were found; the caller has noted those that were not. Without a
+    board serial devices are not checked. Mistakes go to ``problems``: the plan is for use only when there are none.
+    """
+    return _Planner(site, board, manifests, problems).plan()
+
+
+@dataclass(slots=True)
+class _Planner:
+    site: Site
+    board: Board | None
+    manifests: Mapping[str, Manifest]
+    problems: Problems
+
+    def plan(self) -> Plan:
+        order = self._topological()
+        tags = self._tags_by_stage(order)
+        for stage in self.site.stages.values():
+            self._check_stage(stage)
+        self._check_links()
+        self._check_tags(tags)
+        return Plan(
+            site=self.site.name,
+            ports=tuple(self._ports()),
+            rings=tuple(self._rings()),
+            stages=tuple(plan for name in order for plan in self._stage(self.site.stages[name], tags[name])),
+            links=tuple(LinkPlan(link, _reads(link.inputs)) for link in self.site.links.values()),
+            tags=self.site.tags,
+        )
+
+    def _problem(self, key: str, message: str) -> None:
+        self.problems.add(self.site.source.file, key, message, self.site.source.line_of(key))
+
+    def _manifest(self, stage: str) -> Manifest | None:
+        """The manifest of a stage's plugin; None where it, or the stage, is unknown and noted already."""
+        found = self.site.stages.get(stage)
+        return self.manifests.get(found.plugin) if found else None
+
+    # ---- ports ----
+
+    def _ports(self) -> Iterable[PortPlan]:
+        users: dict[str, str] = {}
+        for port in self.site.ports.values():
+            device = self._device(port) if isinstance(port, SerialPort) and self.board else ""
+            if device and users.setdefault(device, port.name) != port.name:
+                self._problem(
+                    f"port.{port.name}.device", f'port "{users[device]}" uses {device} already; a device has one user'
+                )
+            yield PortPlan(port, device)
+
+    def _device(self, port: SerialPort) -> str:
+        assert self.board is not None, "the caller checks"
+        device = self.board.devices.get(port.device, "")
+        if port.device and not device:
+            self._problem(
+                f"port.{port.name}.device",
+                f"found {show(port.device)}, which is no port of {self.board.file};"
+                f" {nearest(port.device, self.board.devices)}",
+            )
+        return device
+
+    # ---- stages ----
+
+    def _check_stage(self, stage: Stage) -> None:
+        manifest = self.manifests.get(stage.plugin)
+        if manifest is None:
+            return
+        key, plugin = f"stage.{stage.name}", f'plugin "{stage.plugin}"'
+        if len(stage.ports) != manifest.ports:
+            self._problem(f"{key}.ports", f"found {len(stage.ports)}, allowed: {manifest.ports}, as {plugin} takes")
+        if manifest.input == NO_RING and stage.inputs:
+            self._problem(f"{key}.inputs", f"found {len(stage.inputs)}, allowed: none, {plugin} reads no ring")
+        elif manifest.input != NO_RING and not stage.inputs:
+            self._problem(f"{key}.inputs", f"missing; {plugin} reads {manifest.input} from at least one stage")
+        elif manifest.input != NO_RING:
+            self._check_schemas(f"{key}.inputs", stage.inputs, manifest.input, plugin)
+        if manifest.output != NO_RING and not self._readers(stage.name):
+            self._problem(key, f"nothing reads its {manifest.output}; name it in the inputs of a stage or link")
+        self._check_limits(stage, manifest)
+
+    def _check_limits(self, stage: Stage, manifest: Manifest) -> None:
+        limits = manifest.limits
+        for name, found, most, unit in (
+            ("deadline_us", stage.deadline_us, limits.deadline_us, "us"),
+            ("memory_bytes", stage.memory_bytes, limits.memory_bytes, "bytes"),
+        ):
+            if found is not None and found > most:
+                self._problem(
+                    f"stage.{stage.name}.limits.{name}",
+                    f"found {found}, allowed: at most {most} {unit}, the limit in {manifest.file}",
+                )
+
+    def _check_schemas(self, key: str, inputs: Sequence[Input], wanted: str, reader: str) -> None:
+        for index, one in enumerate(inputs):
+            source = self._manifest(one.stage)
+            if source is None or source.output == wanted:
+                continue
+            gives = "puts out nothing" if source.output == NO_RING else f"puts out {source.output}"
+            hint = "; a format plugin turns samples into payloads" if wanted == "payloads" else ""
+            self._problem(f"{key}[{index}]", f'stage "{one.stage}" {gives}, {reader} reads {wanted}{hint}')
+
+    def _check_links(self) -> None:
+        for link in self.site.links.values():
+            self._check_schemas(f"link.{link.name}.inputs", link.inputs, "payloads", "a link")
+
+    def _readers(self, stage: str) -> int:
+        """How many stages and links read the ring of ``stage``."""
+        ends: list[Stage | MqttLink] = [*self.site.stages.values(), *self.site.links.values()]
+        return sum(one.stage == stage for end in ends for one in end.inputs)
+
+    def _rings(self) -> Iterable[RingPlan]:
+        for stage in self.site.stages.values():
+            manifest = self.manifests.get(stage.plugin)
+            if manifest is not None and manifest.output != NO_RING:
+                consumers = self._readers(stage.name)
+                yield RingPlan(stage.name, stage.ring_bytes, SCHEMA_NAMES[manifest.output], consumers)
+
+    def _stage(self, stage: Stage, tags: Sequence[Tag]) -> Iterable[StagePlan]:
+        manifest = self.manifests.get(stage.plugin)
+        if manifest is None:
+            return
+        yield StagePlan(
+            name=stage.name,
+            manifest=manifest,
+            config=self._pack(stage, manifest, tags),
+            tags=tuple(tag.index for tag in tags),
+            ports=stage.ports,
+            inputs=_reads(stage.inputs),
+            output="" if manifest.output == NO_RING else stage.name,
+            in_schema=SCHEMA_NAMES.get(manifest.input, Schema.ANY),
+            out_schema=SCHEMA_NAMES.get(manifest.output, Schema.ANY),
+            deadline_us=stage.deadline_us or manifest.limits.deadline_us,
+            memory_bytes=stage.memory_bytes or manifest.limits.memory_bytes,
+        )
+
+    def _pack(self, stage: Stage, manifest: Manifest, tags: Sequence[Tag]) -> bytes:
+        serial = [port for name in stage.ports if isinstance(port := self.site.ports.get(name), SerialPort)]
+        facts: dict[str, Value] = {"baudrate": serial[0].baudrate} if serial else {}
+        settings = [TagSettings(tag.index, tag.name, tag.unit, tag.plugins.get(manifest.name, {})) for tag in tags]
+        key = f"stage.{stage.name}.config"
+        try:
+            return pack_config(manifest, stage.config, settings, file=self.site.source.file, key=key, facts=facts)
+        except ConfigError as error:
+            for one in error.each:
+                # A tag's key reads tag[3] "its name": modbus.unit; the name is for people, not part of the path.
+                path = re.sub(r' ".*": ', ".", one.key)
+                self.problems.add(one.file, one.key, one.message, self.site.source.line_of(path))
+            return b""
+
+    # ---- order and tags ----
+
+    def _topological(self) -> list[str]:
+        """Stage names, sources first; a loop is noted once and its stages follow in file order."""
+        order: list[str] = []
+        waiting = {name: {one.stage for one in stage.inputs} for name, stage in self.site.stages.items()}
+        waiting = {name: sources & waiting.keys() for name, sources in waiting.items()}
+        while waiting:
+            ready = [name for name, sources in waiting.items() if not sources & waiting.keys()]
+            if not ready:
+                loop = _loop(waiting)
+                self._problem(f"stage.{loop[0]}.inputs", f"the stages form a loop: {' <- '.join([*loop, loop[0]])}")
+                ready = list(waiting)
+            order += ready
+            waiting = {name: sources for name, sources in waiting.items() if name not in ready}
+        return order
+
+    def _tags_by_stage(self, order: Sequence[str]) -> dict[str, list[Tag]]:
+        """The tags that reach each stage: its own, and those of all stages before it."""
+        reach: dict[str, set[int]] = {}
+        for name in order:
+            own = {tag.index for tag in self.site.tags if tag.stage == name}
+            reach[name] = own.union(*(reach.get(one.stage, set()) for one in self.site.stages[name].inputs))
+        return {name: [tag for tag in self.site.tags if tag.index in reach[name]] for name in order}
+
+    def _check_tags(self, tags: Mapping[str, Sequence[Tag]]) -> None:
+        drivers = [
+            stage.name
+            for stage in self.site.stages.values()
+            if (manifest := self.manifests.get(stage.plugin)) is not None and manifest.kind == "driver"
+        ]
+        for tag in self.site.tags:
+            manifest = self._manifest(tag.stage)
+            if manifest is not None and tag.stage not in drivers:
+                self._problem(
+                    f"tag[{tag.index}].from",
+                    f"found {show(tag.stage)}, whose plugin is no driver, allowed: a driver stage; known: "
+                    f"{', '.join(sorted(drivers)) or 'none'}",
+                )
+            self._check_tag_settings(tag, tags)
+        for name in drivers:
+            if not any(tag.stage == name for tag in self.site.tags):
+                self._problem(f"stage.{name}", f'reads nothing; a [[tag]] with from = "{name}" is missing')
+
+    def _check_tag_settings(self, tag: Tag, tags: Mapping[str, Sequence[Tag]]) -> None:
+        """Settings under a plugin name that no stage will read are a mistake, mostly of spelling."""
+        stages = [self.site.stages[name] for name, reached in tags.items() if tag in reached]
+        readers = {stage.plugin for stage in stages}
+        for plugin in tag.plugins:
+            if plugin in readers or tag.stage not in self.site.stages:
+                continue
+            self._problem(
+                f"tag[{tag.index}].{plugin}",
+                f'no stage that "{tag.name}" reaches runs a plugin {show(plugin)}; {nearest(plugin, readers)}',
+            )
+
+
+def _reads(inputs: Iterable[Input]) -> tuple[ReadPlan, ...]:
+    return tuple(ReadPlan(one.stage, one.policy) for one in inputs)
+
+
+def _loop(waiting: Mapping[str, set[str]]) -> list[str]:
+    """One loop among stages that all wait for another one."""
+    path = [next(iter(waiting))]
+    while True:
+        following = min(waiting[path[-1]] & waiting.keys())
+        if following in path:
+            return path[path.index(following) :]
+        path.append(following)

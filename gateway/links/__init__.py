@@ -1,0 +1,1 @@
+"""Connections to the outside: field ports south, brokers north."""

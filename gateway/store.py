@@ -1,0 +1,61 @@
+"""Where plugins are found: a search path of folders with ``NAME/plugin.toml``, the wasm beside it or in build/."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.config.manifest import Manifest, load_manifest
+from gateway.config.reader import nearest, show
+from gateway.errors import ConfigError, PluginError
+
+MANIFEST_NAME = "plugin.toml"
+# The plugins of a source tree, next to this package; absent in an installed one.
+SOURCE_TREE = Path(__file__).resolve().parent.parent / "plugins"
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """A plugin on disk: its checked manifest and the file with its code."""
+
+    manifest: Manifest
+    wasm: Path
+
+    def read(self) -> bytes:
+        """The module's bytes. Raises PluginError."""
+        try:
+            return self.wasm.read_bytes()
+        except OSError as error:
+            raise PluginError(f'plugin "{self.manifest.name}": {self.wasm} cannot be read: {error.strerror}') from None
+
+
+def search_path(given: Sequence[Path], site_folder: Path) -> tuple[Path, ...]:
+    """The folders to look in, first hit wins: those given by the user, the site's own, the source tree's."""
+    return tuple(dict.fromkeys([*given, site_folder / "plugins", SOURCE_TREE]))
+
+
+def find(name: str, folders: Sequence[Path]) -> Plugin:
+    """The plugin ``name``. Raises PluginError when there is none or it is not built, ConfigError for its manifest."""
+    for folder in folders:
+        path = folder / name / MANIFEST_NAME
+        if path.is_file():
+            manifest = load_manifest(path)
+            if manifest.name != name:
+                raise ConfigError(str(path), "name", f"found {show(manifest.name)}, allowed: {show(name)}, its folder")
+            return Plugin(manifest, _wasm(name, folder))
+    raise PluginError(f"found {show(name)}, which is no plugin; {nearest(name, names(folders))}")
+
+
+def names(folders: Sequence[Path]) -> tuple[str, ...]:
+    """Every plugin name in ``folders``, sorted."""
+    return tuple(sorted({path.parent.name for folder in folders for path in folder.glob(f"*/{MANIFEST_NAME}")}))
+
+
+def _wasm(name: str, folder: Path) -> Path:
+    candidates = (folder / name / f"{name}.wasm", folder.parent / "build" / "plugins" / f"{name}.wasm")
+    for path in candidates:
+        if path.is_file():
+            return path
+    places = " or ".join(str(path) for path in candidates)
+    raise PluginError(f'plugin "{name}" is not built: there is no {places}; run: penstock plugin build {folder / name}')

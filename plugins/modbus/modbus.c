@@ -1,0 +1,461 @@
+/* Modbus driver: polls the servers behind one port, one request at a time.
+ *
+ * A cycle has two passes. First all units that are online are read; then units whose backoff is over are tried once, so
+ * that a dead unit costs the others at most one timeout per backoff, behind their own readings. */
+#include "frame.h"
+#include "output.h"
+#include "pen.h"
+#include "pen_text.h"
+
+PEN_ABI_MARKER()
+
+enum { TIMER_STEP = 0, RETRY_NS = 10000000 /* when a ring or a transmit buffer is full */ };
+enum { EXCEPTION_GATEWAY_PATH = 0x0A, EXCEPTION_GATEWAY_TARGET = 0x0B };
+enum { SILENCE_US_FAST = 1750, SILENCE_BAUD_MAX = 19200, BITS_PER_CHARACTER = 11 };
+static const int64_t never = INT64_MAX;
+
+enum state {
+    DOWN,    /* the port is */
+    RESTING, /* between cycles */
+    POLLING, /* in a cycle, no request on the way */
+    WAITING  /* for the reply to the current request */
+};
+
+#define METRICS(X)                        \
+    X(requests_total, PEN_COUNTER)        \
+    X(responses_total, PEN_COUNTER)       \
+    X(timeouts_total, PEN_COUNTER)        \
+    X(retries_total, PEN_COUNTER)         \
+    X(exceptions_total, PEN_COUNTER)      \
+    X(crc_errors_total, PEN_COUNTER)      \
+    X(foreign_total, PEN_COUNTER)         \
+    X(garbage_bytes_total, PEN_COUNTER)   \
+    X(postponed_total, PEN_COUNTER)       \
+    X(cycles_total, PEN_COUNTER)          \
+    X(cycles_skipped_total, PEN_COUNTER)  \
+    X(cycle_time_us, PEN_GAUGE)           \
+    X(cycle_delay_us, PEN_GAUGE)          \
+    X(units_down, PEN_GAUGE)
+
+#define METRIC_INDEX(name, kind) M_##name,
+enum metric { METRICS(METRIC_INDEX) METRIC_COUNT };
+#define METRIC_ROW(name, kind) {#name, sizeof #name - 1, kind},
+static const struct {
+    const char *name;
+    int32_t len;
+    int32_t kind;
+} metrics[] = {METRICS(METRIC_ROW)};
+
+static struct {
+    const struct modbus_config *config;
+    struct plan plan;
+    struct frame_reader reader;
+    struct pen_ring *out;
+    enum state state;
+    int32_t pass;            /* 0: units online, 1: units in backoff */
+    uint32_t at;             /* next or current request of the plan */
+    uint32_t attempts;       /* of the current request */
+    uint32_t probes;         /* sent in pass 1 of this cycle */
+    uint32_t stale_due;      /* points that wait for room for their stale record */
+    uint16_t transaction;
+    int64_t now_ns;          /* monotonic time of the event being handled */
+    int64_t wake_ns;         /* when to go on without another event */
+    int64_t next_cycle_ns;
+    int64_t cycle_start_ns;
+    int64_t line_free_ns;    /* no request before */
+    int64_t reply_due_ns;    /* WAITING: given up then */
+    int64_t values[METRIC_COUNT];
+    int64_t published[METRIC_COUNT];
+} self;
+
+/* ---- reports ---- */
+
+static void publish_metric(uint32_t index) {
+    self.published[index] = self.values[index];
+    hal_metric(metrics[index].name, metrics[index].len, metrics[index].kind, self.values[index]);
+}
+
+static void publish_changed_metrics(void) {
+    self.values[M_crc_errors_total] = (int64_t)self.reader.crc_errors;
+    self.values[M_foreign_total] = (int64_t)self.reader.foreign;
+    self.values[M_garbage_bytes_total] = (int64_t)self.reader.garbage_bytes;
+    for (uint32_t i = 0; i < METRIC_COUNT; i++) {
+        if (self.values[i] != self.published[i]) publish_metric(i);
+    }
+}
+
+/* PREFIX NUMBER SUFFIX: only changes of state are logged. */
+static void log_number(int32_t level, const char *prefix, uint32_t number, const char *suffix) {
+    char bytes[160];
+    struct pen_text text = {bytes, sizeof bytes, 0, false};
+    pen_text_add(&text, prefix);
+    pen_text_add_u64(&text, number);
+    pen_text_add(&text, suffix);
+    pen_text_log(&text, level);
+}
+
+static void log_exception(const struct request *request, uint8_t exception) {
+    char bytes[160];
+    struct pen_text text = {bytes, sizeof bytes, 0, false};
+    const uint32_t numbers[] = {self.plan.units[request->unit].id, request->function, request->address,
+                                request->count, exception};
+    static const char *const names[] = {"unit ", " function ", " address ", " count ", ": exception "};
+    for (uint32_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        pen_text_add(&text, names[i]);
+        pen_text_add_u64(&text, numbers[i]);
+    }
+    pen_text_log(&text, PEN_WARNING);
+}
+
+/* ---- units ---- */
+
+static void mark_stale(uint32_t first, uint32_t count) {
+    for (uint32_t i = first; i < first + count; i++) {
+        struct point *point = &self.plan.points[i];
+        if (point->is_stale || point->stale_due) continue;
+        point->stale_due = true;
+        self.stale_due++;
+    }
+}
+
+static void write_stale(void) {
+    int64_t time_ns = hal_now(PEN_CLOCK_UNIX);
+    for (uint32_t i = 0; i < self.plan.point_count && self.stale_due > 0; i++) {
+        struct point *point = &self.plan.points[i];
+        if (!point->stale_due) continue;
+        if (!output_stale(self.out, point, time_ns)) return;
+        point->stale_due = false;
+        self.stale_due--;
+    }
+}
+
+static void unit_failed(struct unit *unit) {
+    if (unit->state == UNIT_ONLINE) {
+        self.values[M_units_down]++;
+        log_number(PEN_WARNING, "unit ", unit->id, " does not answer");
+    }
+    unit->state = UNIT_BACKOFF;
+    unit->retry_ns = self.now_ns + (int64_t)unit->backoff_ms * 1000000;
+    uint32_t doubled = unit->backoff_ms * 2;
+    unit->backoff_ms = doubled < self.config->backoff_max_ms ? doubled : self.config->backoff_max_ms;
+}
+
+static void unit_answered(struct unit *unit) {
+    if (unit->state == UNIT_BACKOFF) {
+        unit->state = UNIT_RECOVERED;
+        self.values[M_units_down]--;
+        log_number(PEN_INFO, "unit ", unit->id, " answers again");
+    }
+    unit->backoff_ms = self.config->backoff_min_ms;
+}
+
+static void reset_units(void) {
+    for (uint32_t i = 0; i < self.plan.unit_count; i++) {
+        struct unit *unit = &self.plan.units[i];
+        unit->state = UNIT_ONLINE;
+        unit->backoff_ms = self.config->backoff_min_ms;
+        unit->quiet_ns = 0;
+    }
+    self.values[M_units_down] = 0;
+}
+
+/* ---- requests and replies ---- */
+
+static bool is_serial(void) { return self.config->framing == MODBUS_FRAMING_RTU; }
+
+static int64_t characters_ns(uint64_t count) {
+    return (int64_t)(count * BITS_PER_CHARACTER * 1000000000u / self.config->baudrate);
+}
+
+static int64_t silence_ns(void) {
+    if (!is_serial()) return 0;
+    if (self.config->has_silence_us) return (int64_t)self.config->silence_us * 1000;
+    return self.config->baudrate > SILENCE_BAUD_MAX ? SILENCE_US_FAST * 1000 : characters_ns(7) / 2;
+}
+
+static void line_busy_until(int64_t time_ns) {
+    if (time_ns > self.line_free_ns) self.line_free_ns = time_ns;
+}
+
+static struct request *current(void) { return &self.plan.requests[self.at]; }
+static struct unit *current_unit(void) { return &self.plan.units[current()->unit]; }
+
+static int64_t timeout_ns(const struct frame_request *request) {
+    int64_t transmission = is_serial() ? characters_ns(8 + 5 + frame_data_bytes(request)) : 0;
+    return (int64_t)self.config->timeout_ms * 1000000 + transmission;
+}
+
+/* Sends the current request, or has it tried again soon when the port takes nothing now. */
+static void send(void) {
+    const struct request *request = current();
+    struct frame_request frame = {current_unit()->id, request->function, request->address, request->count,
+                                  ++self.transaction};
+    uint8_t bytes[FRAME_REQUEST_BYTES_MAX];
+    int32_t len = (int32_t)frame_write(self.reader.kind, &frame, bytes);
+    if (hal_tx(0, bytes, len) != len) {
+        line_busy_until(self.now_ns + RETRY_NS);
+        return;
+    }
+    frame_expect(&self.reader, &frame);
+    self.reply_due_ns = self.now_ns + timeout_ns(&frame);
+    self.values[M_requests_total]++;
+    if (self.attempts++ > 0) self.values[M_retries_total]++;
+    if (self.pass == 1) self.probes++;
+    self.state = WAITING;
+}
+
+static void next_request(void) {
+    self.state = POLLING;
+    self.at++;
+    self.attempts = 0;
+}
+
+/* A server that answers late may have answered an earlier attempt: its answer to the last one is then on its way and
+ * would pass for the answer to another request of the same shape. Transaction numbers tell them apart, RTU has none. */
+static void await_late_answers(struct unit *unit) {
+    if (self.reader.kind == FRAME_RTU) unit->quiet_ns = self.now_ns + (int64_t)self.config->timeout_ms * 1000000;
+}
+
+static void timed_out(void) {
+    struct unit *unit = current_unit();
+    bool is_probe = unit->state == UNIT_BACKOFF;
+    frame_expect_nothing(&self.reader);
+    self.values[M_timeouts_total]++;
+    self.state = POLLING;
+    line_busy_until(self.now_ns + silence_ns());
+    if (!is_probe && self.attempts <= self.config->retries) return;
+    await_late_answers(unit);
+    unit_failed(unit);
+    mark_stale(unit->first, unit->points);
+    next_request();
+}
+
+static void got_data(const uint8_t *data) {
+    struct request *request = current();
+    int64_t time_ns = hal_now(PEN_CLOCK_UNIX);
+    request->exception = 0;
+    for (uint32_t i = request->first; i < request->first + request->points; i++) {
+        struct point *point = &self.plan.points[i];
+        output_reading(self.out, point, value_read(point, data, request->address), time_ns);
+    }
+}
+
+static bool is_gateway_timeout(uint8_t exception) {
+    return exception == EXCEPTION_GATEWAY_PATH || exception == EXCEPTION_GATEWAY_TARGET;
+}
+
+/* A gateway that got no answer behind it has cost its bus a timeout: such a unit is left alone like a silent one. */
+static void gateway_timed_out(struct unit *unit, const struct request *answered) {
+    uint32_t behind = answered->first + answered->points;
+    unit_failed(unit);
+    mark_stale(unit->first, answered->first - unit->first);
+    mark_stale(behind, unit->first + unit->points - behind);
+}
+
+static void got_exception(uint8_t exception) {
+    struct request *request = current();
+    int64_t time_ns = hal_now(PEN_CLOCK_UNIX);
+    self.values[M_exceptions_total]++;
+    if (request->exception != exception) log_exception(request, exception);
+    request->exception = exception;
+    for (uint32_t i = request->first; i < request->first + request->points; i++) {
+        output_failed(self.out, &self.plan.points[i], time_ns);
+    }
+}
+
+static void got_reply(const struct frame_reply *reply) {
+    struct unit *unit = current_unit();
+    self.values[M_responses_total]++;
+    if (self.attempts > 1) await_late_answers(unit);
+    if (reply->verdict == FRAME_DATA) {
+        got_data(reply->data);
+    } else {
+        got_exception(reply->exception);
+    }
+    if (reply->verdict == FRAME_EXCEPTION && is_gateway_timeout(reply->exception)) {
+        gateway_timed_out(unit, current());
+    } else {
+        unit_answered(unit);
+    }
+    line_busy_until(self.now_ns + (int64_t)self.config->pause_us * 1000);
+    next_request();
+}
+
+/* ---- cycles ---- */
+
+static void begin_cycle(void) {
+    int64_t period_ns = (int64_t)self.config->poll_ms * 1000000;
+    int64_t skipped = (self.now_ns - self.next_cycle_ns) / period_ns;
+    int64_t planned_ns = self.next_cycle_ns + skipped * period_ns;
+    self.next_cycle_ns = planned_ns + period_ns;
+    self.cycle_start_ns = self.now_ns;
+    self.values[M_cycles_skipped_total] += skipped;
+    self.values[M_cycle_delay_us] = (self.now_ns - planned_ns) / 1000;
+    for (uint32_t i = 0; i < self.plan.unit_count; i++) {
+        if (self.plan.units[i].state == UNIT_RECOVERED) self.plan.units[i].state = UNIT_ONLINE;
+    }
+    self.state = POLLING;
+    self.pass = 0;
+    self.at = 0;
+    self.attempts = 0;
+    self.probes = 0;
+}
+
+static void end_cycle(void) {
+    self.values[M_cycles_total]++;
+    self.values[M_cycle_time_us] = (self.now_ns - self.cycle_start_ns) / 1000;
+    self.state = RESTING;
+}
+
+static bool is_due(const struct unit *unit) {
+    if (self.pass == 0) return unit->state == UNIT_ONLINE;
+    if (self.probes > 0 && self.now_ns >= self.next_cycle_ns) return false; /* the others come first again */
+    return unit->state == UNIT_RECOVERED || (unit->state == UNIT_BACKOFF && self.now_ns >= unit->retry_ns);
+}
+
+/* Moves to the next request that is due in this cycle. False: there is none left. */
+static bool find_request(void) {
+    for (; self.pass < 2; self.pass++, self.at = 0) {
+        for (; self.at < self.plan.request_count; self.at++) {
+            if (self.attempts > 0 || is_due(current_unit())) return true;
+        }
+    }
+    return false;
+}
+
+/* The earliest time for the current request. Repeating a request need not wait for late answers: they are the same. */
+static int64_t request_time(void) {
+    int64_t quiet_ns = self.attempts > 0 ? 0 : current_unit()->quiet_ns;
+    return quiet_ns > self.line_free_ns ? quiet_ns : self.line_free_ns;
+}
+
+static bool wait_until(int64_t time_ns) {
+    self.wake_ns = time_ns;
+    return false;
+}
+
+/* Sends the current request when its time has come and its records will have room. */
+static bool step_polling(void) {
+    if (!find_request()) {
+        end_cycle();
+        return true;
+    }
+    if (self.now_ns < request_time()) return wait_until(request_time());
+    if (self.stale_due > 0 || pen_ring_left(self.out) < current()->room) {
+        self.values[M_postponed_total]++;
+        return wait_until(self.now_ns + RETRY_NS);
+    }
+    send();
+    return true;
+}
+
+/* True: something was done, go on. False: nothing to do before wake_ns or another event. */
+static bool step(void) {
+    switch (self.state) {
+    case DOWN:
+        return wait_until(self.stale_due > 0 ? self.now_ns + RETRY_NS : never);
+    case RESTING:
+        if (self.now_ns < self.next_cycle_ns) return wait_until(self.next_cycle_ns);
+        begin_cycle();
+        return true;
+    case POLLING:
+        return step_polling();
+    case WAITING:
+        return wait_until(self.reply_due_ns);
+    }
+    return false;
+}
+
+/* The end of every entry point: go as far as possible, then set the one timer. */
+static void advance(void) {
+    if (self.stale_due > 0) write_stale();
+    while (step()) {}
+    hal_timer(TIMER_STEP, self.wake_ns == never ? -1 : (self.wake_ns - self.now_ns + 999) / 1000);
+    publish_changed_metrics();
+}
+
+/* ---- entry points ---- */
+
+static bool refuse(const char *problem) {
+    struct pen_text text = {(char *)(uintptr_t)problem, 0, 0, false};
+    while (problem[text.len] != '\0') text.len++;
+    pen_text_log(&text, PEN_ERROR);
+    return false;
+}
+
+static bool refuse_tag(uint32_t tag, const char *problem) {
+    char bytes[160];
+    struct pen_text text = {bytes, sizeof bytes, 0, false};
+    pen_text_add(&text, "tag[");
+    pen_text_add_u64(&text, tag);
+    pen_text_add(&text, "] modbus.");
+    pen_text_add(&text, problem);
+    pen_text_log(&text, PEN_ERROR);
+    return false;
+}
+
+static bool check_ring(void) {
+    for (uint32_t i = 0; i < self.plan.request_count; i++) {
+        if (self.plan.requests[i].room <= self.out->capacity) continue;
+        log_number(PEN_ERROR, "the output ring is too small: one request needs ", self.plan.requests[i].room, " bytes");
+        return false;
+    }
+    return true;
+}
+
+static bool configure(void) {
+    struct pen_config config;
+    uint32_t tag;
+    if (!pen_config_load(&config, sizeof(struct modbus_config), sizeof(struct modbus_tag))) {
+        return refuse("no memory for the configuration, or not of this version");
+    }
+    self.config = config.config;
+    self.out = pen_ring_out(0);
+    if (self.out == NULL) return refuse("no output ring");
+    if (self.config->backoff_min_ms > self.config->backoff_max_ms) {
+        return refuse("backoff_min_ms is above backoff_max_ms");
+    }
+    const char *problem = plan_make(&self.plan, &config, &tag);
+    if (problem != NULL) return tag == PEN_NO_TAG ? refuse(problem) : refuse_tag(tag, problem);
+    self.reader.kind = self.config->framing == MODBUS_FRAMING_TCP ? FRAME_TCP : FRAME_RTU;
+    reset_units();
+    for (uint32_t i = 0; i < METRIC_COUNT; i++) publish_metric(i);
+    return check_ring();
+}
+
+int32_t PEN_EXPORT(pen_init)(void) { return configure() ? 0 : 1; }
+
+void PEN_EXPORT(pen_on_port)(int32_t port, int32_t is_up) {
+    (void)port;
+    self.now_ns = hal_now(PEN_CLOCK_MONOTONIC);
+    frame_reset(&self.reader);
+    reset_units();
+    self.state = is_up ? RESTING : DOWN;
+    if (is_up) {
+        self.next_cycle_ns = self.now_ns + (int64_t)self.config->connect_pause_ms * 1000000;
+        self.line_free_ns = self.next_cycle_ns;
+    } else {
+        mark_stale(0, self.plan.point_count);
+    }
+    advance();
+}
+
+void PEN_EXPORT(pen_on_rx)(int32_t port) {
+    uint8_t bytes[256];
+    self.now_ns = hal_now(PEN_CLOCK_MONOTONIC);
+    for (int32_t len; (len = hal_rx(port, bytes, sizeof bytes)) > 0;) {
+        for (int32_t i = 0; i < len; i++) {
+            struct frame_reply reply = frame_take(&self.reader, bytes[i]);
+            if (reply.verdict != FRAME_INCOMPLETE && self.state == WAITING) got_reply(&reply);
+        }
+    }
+    line_busy_until(self.now_ns + silence_ns());
+    advance();
+}
+
+void PEN_EXPORT(pen_on_timer)(int32_t id) {
+    (void)id;
+    self.now_ns = hal_now(PEN_CLOCK_MONOTONIC);
+    if (self.state == WAITING && self.now_ns >= self.reply_due_ns) timed_out();
+    advance();
+}

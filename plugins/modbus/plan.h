@@ -1,0 +1,62 @@
+/* What is read in a cycle: the tags of the configuration, sorted and merged into as few requests as allowed. */
+#ifndef PLAN_H
+#define PLAN_H
+#include "modbus_config.h"
+#include "pen_config.h"
+
+struct point { /* one tag */
+    const struct modbus_tag *tag;
+    uint32_t seq;     /* of the next record */
+    uint16_t address; /* protocol address */
+    uint16_t span;    /* registers, or 1 bit */
+    uint8_t unit;
+    uint8_t function;
+    uint8_t type;       /* enum modbus_tag_type */
+    bool stale_due;     /* a stale record has to be written yet */
+    bool is_stale;      /* the last record said so */
+    uint8_t value_type; /* PEN_ type of the last known value; PEN_NONE: none */
+    char *text; /* last known value of a string, span * 2 bytes */
+    uint64_t value;
+};
+
+struct request { /* one read, for consecutive points */
+    uint16_t unit; /* position in plan.units */
+    uint16_t address;
+    uint16_t count;
+    uint8_t function;
+    uint8_t exception; /* code of the last answer, 0: data */
+    uint32_t first;
+    uint32_t points;
+    uint32_t room; /* bytes its records can take in the output ring */
+};
+
+enum unit_state {
+    UNIT_ONLINE,
+    UNIT_BACKOFF,  /* did not answer: left alone until retry_ns */
+    UNIT_RECOVERED /* answered in this cycle after a backoff: the rest of it is read at once, behind the online ones */
+};
+
+struct unit {
+    uint8_t id;
+    enum unit_state state;
+    uint32_t backoff_ms; /* for the next failure */
+    uint32_t first;      /* points */
+    uint32_t points;
+    int64_t retry_ns;
+    int64_t quiet_ns; /* until then an answer to an earlier, repeated request may still arrive */
+};
+
+struct plan {
+    struct point *points;
+    struct request *requests;
+    struct unit *units;
+    uint32_t point_count;
+    uint32_t request_count;
+    uint32_t unit_count;
+};
+
+/* NULL, or what is wrong; *tag is the index of the tag it is about, or PEN_NO_TAG. */
+const char *plan_make(struct plan *plan, const struct pen_config *config, uint32_t *tag);
+uint32_t plan_record_bytes(const struct point *point);
+
+#endif

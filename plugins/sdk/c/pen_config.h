@@ -1,0 +1,48 @@
+/* The configuration block (docs/plugin-abi.md): read once in pen_init, then used in place. */
+#ifndef PEN_CONFIG_H
+#define PEN_CONFIG_H
+#include "pen.h"
+#include "pen_memory.h"
+
+struct pen_config {
+    const void *config;  /* struct NAME_config */
+    const uint8_t *tags; /* tag_count times struct NAME_tag, ascending by tag index */
+    uint32_t tag_count;
+    uint32_t tag_bytes;
+};
+
+/* False: no memory, or not the structs this plugin was built with. */
+static inline bool pen_config_load(struct pen_config *out, uint32_t config_bytes, uint32_t tag_bytes) {
+    uint32_t size = (uint32_t)hal_config(NULL, 0);
+    struct pen_config_head *head = pen_memory_take(size);
+    if (head == NULL || size < sizeof *head) return false;
+    hal_config(head, (int32_t)size);
+    out->config = head + 1;
+    out->tags = (const uint8_t *)(head + 1) + head->config_bytes;
+    out->tag_count = head->tag_count;
+    out->tag_bytes = head->tag_bytes;
+    return head->config_bytes == config_bytes && head->tag_bytes == tag_bytes;
+}
+
+static inline const void *pen_config_tag_at(const struct pen_config *config, uint32_t position) {
+    return config->tags + position * config->tag_bytes;
+}
+
+/* The tag struct of the tag with this index, or NULL: not configured for this stage. */
+static inline const void *pen_config_tag(const struct pen_config *config, uint32_t tag) {
+    uint32_t low = 0;
+    uint32_t high = config->tag_count;
+    while (low < high) {
+        uint32_t middle = (low + high) / 2;
+        const uint32_t *entry = pen_config_tag_at(config, middle); /* a tag struct starts with its index */
+        if (*entry == tag) return entry;
+        if (*entry < tag) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return NULL;
+}
+
+#endif

@@ -1,0 +1,113 @@
+/* Translation of one function body: types and places of operands, labels, and the code emitted so far.
+ *
+ * One pass types and translates. Each operand has a type and a place: its own temporary slot, a local it still equals,
+ * or a constant; local.get and const emit nothing. Before a local changes, operands that stand for it are copied out;
+ * at block entries all of them are, so that every path to a label finds values in the same slots. */
+#ifndef WR_BODY_H
+#define WR_BODY_H
+#include "loader.h"
+
+typedef enum wr_place { WR_PLACE_TEMP, WR_PLACE_LOCAL, WR_PLACE_CONST } wr_place;
+
+typedef struct wr_operand {
+    wr_vt type;
+    wr_place place;
+    uint32_t slot; /* its temporary slot, wherever the value is now */
+    uint32_t local_slot;
+    uint64_t value;
+} wr_operand;
+
+typedef enum wr_label_kind { WR_LABEL_BLOCK, WR_LABEL_LOOP, WR_LABEL_IF, WR_LABEL_ELSE, WR_LABEL_FUNC } wr_label_kind;
+
+typedef struct wr_block_type {
+    const wr_vt *params;
+    const wr_vt *results;
+    uint32_t param_count;
+    uint32_t result_count;
+    wr_vt single; /* the result where results is NULL and result_count 1 */
+} wr_block_type;
+
+typedef struct wr_label {
+    wr_label_kind kind;
+    wr_block_type type;
+    uint32_t height;    /* operands below the parameters */
+    uint32_t slot;      /* of the first parameter and of the first result */
+    uint32_t start;     /* loop: first instruction */
+    uint32_t fixups;    /* branches to the end: index + 1 of the last, chained through imm */
+    uint32_t else_fixup;
+    uint32_t stub;       /* br_table being translated: instruction that moves the values for this label */
+    uint32_t stub_table; /* which table that was: index + 1 of its first word */
+    bool unreachable;   /* typing: the operand stack is polymorphic */
+    bool dead_entry;    /* no code is emitted for this block at all */
+} wr_label;
+
+typedef struct wr_local {
+    wr_vt type;
+    uint32_t slot;
+} wr_local;
+
+struct wr_body {
+    wr_loader *loader;
+    const wr_module *module;
+    wr_reader *reader;
+    wr_vec operands; /* wr_operand */
+    wr_vec labels;   /* wr_label */
+    wr_vec locals;   /* wr_local */
+    wr_vec code;     /* wr_insn */
+    wr_vec marks;    /* uint32_t per instruction: module offset */
+    wr_status status;  /* first failure of emitting or pushing; checked once per instruction */
+    uint32_t temp_base;
+    uint32_t slot_max;
+    uint32_t last;     /* index + 1 of the last instruction while its destination may still be changed, else 0 */
+    uint32_t flushed;  /* operands below this stand for no local */
+    uint32_t offset;   /* of the instruction being translated */
+    wr_insn scrap;     /* takes what is not to be emitted */
+};
+
+/* operand.c */
+wr_status wr_pop(wr_body *body, wr_vt type, wr_operand *out);
+void wr_push_temp(wr_body *body, wr_vt type);
+void wr_push_local(wr_body *body, wr_vt type, uint32_t slot);
+void wr_push_const(wr_body *body, wr_vt type, uint64_t value);
+uint32_t wr_next_slot(const wr_body *body);
+/* Slot that holds the operand; loads a constant into its temporary first. */
+uint16_t wr_operand_slot(wr_body *body, const wr_operand *operand);
+/* Copies a value to a slot, unless it is there. */
+void wr_operand_move(wr_body *body, const wr_operand *operand, uint32_t slot);
+/* Puts the last `count` operands into their temporaries. */
+void wr_settle_top(wr_body *body, uint32_t count);
+/* Copies out every operand that stands for a local / for the local at `slot`. */
+void wr_settle_locals(wr_body *body);
+void wr_preserve_local(wr_body *body, uint32_t slot);
+/* The last `count` operands must have these types; missing ones are made up where code is unreachable. */
+wr_status wr_check_top(wr_body *body, const wr_vt *types, uint32_t count, bool retype);
+wr_status wr_mismatch(wr_body *body, wr_vt expected, wr_vt found);
+/* Destination of a value popped from `operand` may become `slot` without a move. */
+bool wr_retarget(wr_body *body, const wr_operand *operand, uint32_t slot);
+
+/* emit.c */
+bool wr_is_dead(const wr_body *body);
+wr_insn *wr_emit(wr_body *body, wr_op op);                  /* no destination */
+wr_insn *wr_emit_def(wr_body *body, wr_op op, uint32_t dst); /* destination may be changed by wr_retarget */
+uint32_t wr_here(const wr_body *body);
+void wr_bind_here(wr_body *body);                           /* control may arrive from elsewhere */
+void wr_link_branch(wr_body *body, wr_label *label, uint32_t insn);
+void wr_patch_here(wr_body *body, uint32_t chain);
+/* Branch if the operand is (not) zero, fused with the comparison that made it; returns the branch's index. */
+uint32_t wr_emit_condition(wr_body *body, const wr_operand *condition, bool sense);
+void wr_emit_not(wr_body *body, const wr_operand *operand, wr_op equals_zero);
+wr_status wr_finish_code(wr_body *body, wr_code *code);
+
+/* control.c */
+wr_status wr_push_label(wr_body *body, wr_label_kind kind, const wr_block_type *type);
+wr_status wr_translate_control(wr_body *body, uint8_t opcode);
+wr_label *wr_label_at(const wr_body *body, uint32_t depth);
+void wr_set_unreachable(wr_body *body);
+
+/* translate_memory.c */
+wr_status wr_translate_access(wr_body *body, uint8_t opcode);
+wr_status wr_translate_memory_size(wr_body *body, uint8_t opcode);
+wr_status wr_translate_table_access(wr_body *body, uint8_t opcode);
+wr_status wr_translate_bulk(wr_body *body, uint32_t code);
+
+#endif

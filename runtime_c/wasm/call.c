@@ -1,0 +1,246 @@
+/* Calls: from the host, to host functions, across instances; limits of a call. */
+#include <string.h>
+#include <time.h>
+
+#include "fault.h"
+#include "interp.h"
+
+enum {
+    STACK_DEFAULT = 256 * 1024,
+    STACK_LEAST = 4096,
+    NESTED_CALLS_MAX = 32, /* host -> Wasm -> host -> ... costs C stack */
+    CHUNK_FIRST = 256,
+    CHUNK_LEAST = 8,
+    CHUNK_MOST = 65536,
+    CHUNK_SHORT_NS = 10000, /* the clock is looked at about every 10 to 40 µs */
+    CHUNK_LONG_NS = 40000,
+    RECORD_SLOTS = 4 /* of a call across instances: pc, fp, instance, function */
+};
+
+uint64_t wr_monotonic_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* ---- execution contexts ---- */
+
+wr_status wr_exec_new(wr_engine *engine, uint32_t stack_bytes, wr_exec **out) {
+    size_t size = stack_bytes == 0 ? STACK_DEFAULT : stack_bytes;
+    if (size < STACK_LEAST) return WR_BAD_ARGUMENT;
+    size &= ~(size_t)15;
+    wr_exec *exec = wr_mem_zero(engine, sizeof *exec);
+    if (exec == NULL) return WR_NO_MEMORY;
+    exec->engine = engine;
+    exec->stack_size = size;
+    exec->stack = wr_mem_zero(engine, size);
+    if (exec->stack == NULL) {
+        wr_mem_free(engine, exec, sizeof *exec);
+        return WR_NO_MEMORY;
+    }
+    exec->stack_end = exec->stack + size / sizeof(wr_slot);
+    exec->top = exec->stack;
+    exec->chunk = CHUNK_FIRST;
+    atomic_init(&exec->interrupt, false);
+    exec->exit_insns[1].op = wr_interp_handlers()[OP_EXIT];
+    exec->instance_insns[1].op = wr_interp_handlers()[OP_RETURN_INSTANCE];
+    *out = exec;
+    return WR_OK;
+}
+
+void wr_exec_free(wr_exec *exec) {
+    if (exec == NULL) return;
+    wr_mem_free(exec->engine, exec->stack, exec->stack_size);
+    wr_mem_free(exec->engine, exec, sizeof *exec);
+}
+
+void wr_exec_set_limits(wr_exec *exec, uint64_t deadline_us, uint64_t fuel) {
+    exec->deadline_us = deadline_us;
+    exec->fuel_limited = fuel != 0;
+    exec->fuel_left = fuel;
+    exec->granted = 0;
+    exec->budget = 0;
+}
+
+uint64_t wr_exec_fuel_left(const wr_exec *exec) {
+    if (!exec->fuel_limited) return 0;
+    uint64_t used = (uint64_t)(exec->granted - (exec->budget < 0 ? 0 : exec->budget));
+    return exec->fuel_left - used;
+}
+
+void wr_exec_interrupt(wr_exec *exec) { atomic_store_explicit(&exec->interrupt, true, memory_order_relaxed); }
+wr_instance *wr_exec_instance(const wr_exec *exec) { return exec->instance; }
+const wr_trap *wr_exec_trap(const wr_exec *exec) { return &exec->trap; }
+
+/* ---- limits ---- */
+
+static void grant(wr_exec *exec, int64_t charged) {
+    int64_t chunk = exec->chunk;
+    if (exec->fuel_limited && exec->fuel_left < (uint64_t)chunk) chunk = (int64_t)exec->fuel_left;
+    exec->granted = chunk;
+    exec->budget = chunk - charged;
+}
+
+static wr_status check_clock(wr_exec *exec) {
+    uint64_t now = wr_monotonic_ns();
+    uint64_t elapsed = now - exec->checked_ns;
+    exec->checked_ns = now;
+    if (now >= exec->deadline_ns) return WR_TRAP_DEADLINE;
+    if (elapsed > CHUNK_LONG_NS && exec->chunk > CHUNK_LEAST) exec->chunk /= 2;
+    if (elapsed < CHUNK_SHORT_NS && exec->chunk < CHUNK_MOST) exec->chunk *= 2;
+    return WR_OK;
+}
+
+wr_status wr_exec_check(wr_exec *exec) {
+    int64_t charged = exec->budget < 0 ? 1 : 0; /* the back-edge or call that found the budget empty */
+    if (exec->fuel_limited) {
+        exec->fuel_left -= (uint64_t)(exec->granted - (charged != 0 ? 0 : exec->budget));
+        if (charged != 0 && exec->fuel_left == 0) {
+            grant(exec, 0);
+            return WR_TRAP_FUEL;
+        }
+    }
+    wr_status status = exec->deadline_ns != 0 ? check_clock(exec) : WR_OK;
+    grant(exec, charged);
+    if (atomic_load_explicit(&exec->interrupt, memory_order_relaxed)) {
+        atomic_store_explicit(&exec->interrupt, false, memory_order_relaxed);
+        return WR_TRAP_INTERRUPTED;
+    }
+    return status;
+}
+
+static void start_limits(wr_exec *exec) {
+    exec->deadline_ns = 0;
+    if (exec->deadline_us != 0) {
+        exec->checked_ns = wr_monotonic_ns();
+        exec->deadline_ns = exec->checked_ns + exec->deadline_us * 1000;
+    }
+    exec->fuel_left = wr_exec_fuel_left(exec);
+    grant(exec, 0);
+}
+
+/* ---- calls out of register code ---- */
+
+void wr_set_instance(wr_exec *exec, wr_instance *instance) {
+    exec->instance = instance;
+    exec->codes = instance != NULL ? instance->codes : NULL;
+    exec->globals = instance != NULL ? instance->globals : NULL;
+}
+
+static uint32_t call_slots(const wr_type *type) {
+    return type->param_slots > type->result_slots ? type->param_slots : type->result_slots;
+}
+
+static const wr_insn *call_host(wr_exec *exec, const wr_func *func, const wr_insn *pc, wr_slot *fp, wr_slot *args) {
+    uint32_t slots = call_slots(func->type);
+    exec->pc = pc;
+    exec->fp = fp;
+    exec->status = WR_TRAP_STACK;
+    if ((size_t)(exec->stack_end - args) < slots) return NULL;
+    wr_slot *top = exec->top;
+    exec->top = args + slots;
+    exec->status = func->host(exec, func->env, args);
+    exec->top = top;
+    return exec->status == WR_OK ? pc + 1 : NULL;
+}
+
+static void begin_frame(const wr_code *code, wr_slot *frame, const wr_insn *return_to, wr_slot *return_fp) {
+    for (uint32_t i = 0; i < code->local_slots; i++) frame[code->param_slots + i].u64 = 0;
+    frame[code->info_slot].u64 = (uintptr_t)return_to;
+    frame[code->info_slot + 1].u64 = (uintptr_t)return_fp;
+}
+
+/* The arguments move up to make room for a record of where to return. */
+static const wr_insn *call_across(wr_exec *exec, const wr_func *func, const wr_insn *pc, wr_slot **fp, wr_slot *args) {
+    const wr_code *code = func->code;
+    exec->status = WR_TRAP_STACK;
+    if ((size_t)(exec->stack_end - args) < RECORD_SLOTS + (size_t)code->frame_slots) return NULL;
+    wr_slot *frame = args + RECORD_SLOTS;
+    memmove(frame, args, code->param_slots * sizeof *args);
+    args[0].u64 = (uintptr_t)pc;
+    args[1].u64 = (uintptr_t)*fp;
+    args[2].u64 = (uintptr_t)exec->instance;
+    args[3].u64 = (uintptr_t)func;
+    begin_frame(code, frame, &exec->instance_insns[0], args);
+    wr_set_instance(exec, func->instance);
+    *fp = frame;
+    return code->insns;
+}
+
+const wr_insn *wr_enter_func(wr_exec *exec, const wr_func *func, const wr_insn *pc, wr_slot **fp, wr_slot *args) {
+    return func->instance == NULL ? call_host(exec, func, pc, *fp, args) : call_across(exec, func, pc, fp, args);
+}
+
+const wr_insn *wr_leave_instance(wr_exec *exec, wr_slot **fp) {
+    wr_slot *record = *fp;
+    const wr_insn *pc = (const wr_insn *)(uintptr_t)record[0].u64;
+    const wr_func *func = (const wr_func *)(uintptr_t)record[3].u64;
+    *fp = (wr_slot *)(uintptr_t)record[1].u64;
+    wr_set_instance(exec, (wr_instance *)(uintptr_t)record[2].u64);
+    memmove(record, record + RECORD_SLOTS, func->type->result_slots * sizeof *record);
+    return pc + 1;
+}
+
+/* ---- calls from the host ---- */
+
+/* What a nested call must put back. */
+typedef struct call_state {
+    wr_instance *instance;
+    const wr_insn *pc;
+    wr_slot *fp;
+    wr_slot *top;
+    sigjmp_buf *fault;
+} call_state;
+
+static void restore(wr_exec *exec, const call_state *state) {
+    wr_set_instance(exec, state->instance);
+    exec->pc = state->pc;
+    exec->fp = state->fp;
+    exec->top = state->top;
+    exec->fault = state->fault;
+    exec->depth--;
+}
+
+static wr_status run_wasm(wr_exec *exec, const wr_func *func, wr_slot *frame) {
+    const wr_code *code = func->code;
+    if ((size_t)(exec->stack_end - frame) < code->frame_slots) return WR_TRAP_STACK;
+    sigjmp_buf fault;
+    exec->fault = &fault;
+    wr_set_instance(exec, func->instance);
+    begin_frame(code, frame, &exec->exit_insns[0], frame);
+    exec->pc = code->insns;
+    exec->fp = frame;
+    wr_exec *before = wr_fault_enter(exec);
+    /* The mask is not saved: the fault handler does not change it. */
+    if (sigsetjmp(fault, 0) == 0) wr_interp_run(exec, code->insns, frame);
+    wr_fault_leave(before);
+    return exec->status;
+}
+
+static wr_status run_host(wr_exec *exec, const wr_func *func, wr_slot *frame) {
+    exec->top = frame + call_slots(func->type);
+    wr_exec *before = wr_fault_enter(NULL);
+    wr_status status = func->host(exec, func->env, frame);
+    wr_fault_leave(before);
+    return status;
+}
+
+wr_status wr_call(wr_exec *exec, const wr_func *func, const wr_slot *args, wr_slot *results) {
+    const call_state state = {exec->instance, exec->pc, exec->fp, exec->top, exec->fault};
+    wr_slot *frame = exec->top;
+    if (exec->depth == 0) start_limits(exec);
+    exec->depth++;
+    exec->trap.frame_count = exec->trap.frames_total = 0;
+    wr_status status = WR_TRAP_STACK;
+    if ((size_t)(exec->stack_end - frame) >= call_slots(func->type) && exec->depth <= NESTED_CALLS_MAX) {
+        if (func->type->param_slots != 0) memcpy(frame, args, func->type->param_slots * sizeof *frame);
+        status = func->instance != NULL ? run_wasm(exec, func, frame) : run_host(exec, func, frame);
+    }
+    if (status == WR_OK) {
+        if (func->type->result_slots != 0) memcpy(results, frame, func->type->result_slots * sizeof *frame);
+    } else {
+        wr_trap_record(exec, status);
+    }
+    restore(exec, &state);
+    return status;
+}

@@ -1,0 +1,117 @@
+/* Register code: what the translator emits and the interpreter runs.
+ *
+ * A frame is an array of 8-byte slots: parameters, locals, two slots of return information, temporaries at the
+ * height they have on the Wasm operand stack (v128 takes two). Instructions are of one size and name slots by number
+ * (16 bits: frames of up to 65,536 slots); the slot number is scaled by the addressing mode, which is free on every
+ * target and keeps an instruction at 16 bytes (12 on 32-bit hosts). */
+#ifndef WR_CODE_H
+#define WR_CODE_H
+#include "opcode.h"
+#include "wr.h"
+
+typedef struct wr_insn {
+    uintptr_t op;  /* a wr_op while translating, then the handler's address */
+    uint16_t a, b; /* a: destination wherever there is one */
+    union {
+        struct {
+            uint16_t c, d;
+        };
+        int32_t imm; /* constant, offset, or branch distance in instructions from this one */
+        uint32_t uimm;
+    };
+} wr_insn;
+
+/* Instructions that are not rows of the opcode table. X(NAME): operands. */
+#define WR_OPS_SPECIAL(X)                                                                         \
+    X(DATA)            /* operand words of the instruction before; never executed */              \
+    X(UNREACHABLE)                                                                                \
+    X(BR)              /* imm: distance */                                                        \
+    X(BR_IF)           /* a: condition, imm */                                                    \
+    X(BR_UNLESS)       /* a: condition, imm */                                                    \
+    X(BR_TABLE)        /* a: index, uimm: n; n + 1 DATA with imm */                               \
+    X(RETURN)          /* uimm: slot of the return information */                                 \
+    X(RETURN1)         /* a: value, uimm: ditto */                                                \
+    X(RETURN_N)        /* a: first value slot, b: slots, uimm: ditto */                           \
+    X(CALL)            /* a: first argument slot, uimm: defined function */                       \
+    X(CALL_IMPORT)     /* a: first argument slot, uimm: imported function */                      \
+    X(CALL_INDIRECT)   /* a: first argument slot, b: index, c: table, d: type */                  \
+    X(EXIT)            /* back to wr_call */                                                      \
+    X(RETURN_INSTANCE) /* back into the instance that called across */                            \
+    X(MOVE)            /* a <- b */                                                               \
+    X(MOVE32)          /* a <- b, f32: as wide as it was written */                               \
+    X(MOVE128)                                                                                    \
+    X(COPY)            /* a: to, b: from, uimm: slots */                                          \
+    X(CONST32)         /* a <- uimm */                                                            \
+    X(CONST64)         /* a <- uimm | DATA.uimm << 32 */                                          \
+    X(SELECT)          /* a <- d ? b : c */                                                       \
+    X(SELECT32)                                                                                   \
+    X(SELECT128)                                                                                  \
+    X(GLOBAL_GET)      /* a <- uimm */                                                            \
+    X(GLOBAL_SET)      /* uimm <- a */                                                            \
+    X(GLOBAL_GET128)                                                                              \
+    X(GLOBAL_SET128)                                                                              \
+    X(USE_MEMORY)      /* the next loads and stores go to memory uimm */                          \
+    X(MEMORY_SIZE)     /* a <- memory uimm */                                                     \
+    X(MEMORY_GROW)     /* a <- b, memory uimm */                                                  \
+    X(MEMORY_FILL)     /* a: address, b: value, c: length, d: memory */                           \
+    X(MEMORY_COPY)     /* a: to, b: from, c: length, d: memories to | from << 8 */                \
+    X(MEMORY_INIT)     /* a: to, b: from, c: length, d: memory; DATA.uimm: segment */             \
+    X(DATA_DROP)       /* uimm: segment */                                                        \
+    X(TABLE_GET)       /* a <- b, table uimm */                                                   \
+    X(TABLE_SET)       /* a: index, b: value, table uimm */                                       \
+    X(TABLE_SIZE)      /* a <- table uimm */                                                      \
+    X(TABLE_GROW)      /* a <- b: value, c: delta, d: table */                                    \
+    X(TABLE_FILL)      /* a: index, b: value, c: length, d: table */                              \
+    X(TABLE_COPY)      /* a: to, b: from, c: length, d: tables to | from << 8 */                  \
+    X(TABLE_INIT)      /* a: to, b: from, c: length, d: table; DATA.uimm: segment */              \
+    X(ELEM_DROP)       /* uimm: segment */                                                        \
+    X(REF_FUNC)        /* a <- function uimm */
+
+/* Operand classes: R slot, I 32-bit constant (sign-extended); BR_: compare and branch, BRN_: branch if not.
+ * Compare-and-branch with a constant holds it in 16 bits, in b. Memory access: _G guard pages, _C checked;
+ * the translator emits _G, wr_code_checked turns a copy into _C. */
+#define WR_OP_INT_BINARY_(C, NAME, TEXT, T, COMM, EXPR) OP_##NAME##_RR, OP_##NAME##_RI,
+#define WR_OP_INT_DIVIDE_(C, NAME, TEXT, T, CHECK, EXPR) OP_##NAME##_RR, OP_##NAME##_RI,
+#define WR_OP_FLOAT_BINARY_(C, NAME, TEXT, T, EXPR) OP_##NAME##_RR,
+#define WR_OP_INT_COMPARE_(C, NAME, TEXT, T, INV, SWAP, EXPR) \
+    OP_##NAME##_RR, OP_##NAME##_RI, OP_BR_##NAME##_RR, OP_BR_##NAME##_RI,
+#define WR_OP_FLOAT_COMPARE_(C, NAME, TEXT, T, EXPR) OP_##NAME##_RR, OP_BR_##NAME##_RR, OP_BRN_##NAME##_RR,
+#define WR_OP_UNARY_(C, NAME, TEXT, R, A, EXPR) OP_##NAME,
+#define WR_OP_UNARY_TRAP_(C, NAME, TEXT, R, A, CHECK, EXPR) OP_##NAME,
+#define WR_OP_LOAD_(C, NAME, TEXT, V, S, M, ALIGN, CAST) OP_##NAME##_G, OP_##NAME##_C,
+#define WR_OP_STORE_(C, NAME, TEXT, V, S, M, ALIGN) OP_##NAME##_G, OP_##NAME##_C,
+#define WR_OP_SPECIAL_(NAME) OP_##NAME,
+
+typedef enum wr_op {
+    OP_NONE,
+    WR_INT_BINARY(WR_OP_INT_BINARY_)
+    WR_INT_DIVIDE(WR_OP_INT_DIVIDE_)
+    WR_FLOAT_BINARY(WR_OP_FLOAT_BINARY_)
+    WR_INT_COMPARE(WR_OP_INT_COMPARE_)
+    WR_FLOAT_COMPARE(WR_OP_FLOAT_COMPARE_)
+    WR_UNARY(WR_OP_UNARY_)
+    WR_UNARY_TRAP(WR_OP_UNARY_TRAP_)
+    OP_MEMORY_FIRST, /* pairs _G, _C follow */
+    WR_LOAD(WR_OP_LOAD_)
+    WR_STORE(WR_OP_STORE_)
+    OP_MEMORY_LAST,
+    WR_OPS_SPECIAL(WR_OP_SPECIAL_)
+    OP_COUNT
+} wr_op;
+
+/* Translated function. Immutable. */
+typedef struct wr_code {
+    const wr_insn *insns;
+    const uint8_t *offsets;  /* per instruction: distance in the module's bytes (code_offset) */
+    uint32_t insn_count;
+    uint32_t offsets_size;
+    uint32_t frame_slots;    /* whole frame */
+    uint32_t body_offset;    /* of the first instruction in the module's bytes */
+    uint32_t local_slots;    /* zeroed on entry, behind the parameters */
+    uint16_t param_slots;
+    uint16_t info_slot;      /* return information: pc, then frame of the caller */
+} wr_code;
+
+enum { WR_INFO_SLOTS = 2, WR_FRAME_SLOTS_MAX = 65535 };
+
+#endif

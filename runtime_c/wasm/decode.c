@@ -1,0 +1,497 @@
+/* Module framing and the sections that declare things (5.5). Structure is checked here; bodies and constant
+ * expressions are typed in translate.c and const_expr.c. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "loader.h"
+
+wr_status wr_load_fail(wr_loader *loader, wr_status status, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    vsnprintf(loader->detail, sizeof loader->detail, format, args);
+    va_end(args);
+    return status;
+}
+
+/* ---- pieces ---- */
+
+static wr_status load_heap_type(wr_loader *loader, uint32_t *out) {
+    int64_t heap;
+    WR_TRY(wr_read_s33(&loader->reader, &heap));
+    if (heap == -0x10) *out = WR_HEAP_FUNC;
+    else if (heap == -0x11) *out = WR_HEAP_EXTERN;
+    else if (heap >= loader->module->type_count) return wr_load_fail(loader, WR_UNKNOWN_TYPE, "%u", (uint32_t)heap);
+    else if (heap >= 0 || (heap <= -0x0C && heap >= -0x17)) return wr_load_fail(loader, WR_UNSUPPORTED, "heap type");
+    else return WR_BAD_REF_TYPE;
+    return WR_OK;
+}
+
+static wr_status load_type_byte(wr_loader *loader, uint8_t byte, wr_vt *out) {
+    *out = wr_vt_from_byte(byte);
+    if (*out != WR_VT_BOTTOM) return WR_OK;
+    if (byte == 0x63 || byte == 0x64) {
+        uint32_t heap = 0;
+        WR_TRY(load_heap_type(loader, &heap));
+        *out = WR_VT_REF | WR_VT_NULLABLE | heap;
+        return byte == 0x63 ? WR_OK : wr_load_fail(loader, WR_UNSUPPORTED, "non-null reference type");
+    }
+    if (byte >= 0x68 && byte <= 0x74) return wr_load_fail(loader, WR_UNSUPPORTED, "value type 0x%02x", byte);
+    return wr_load_fail(loader, WR_BAD_VALUE_TYPE, "0x%02x", byte);
+}
+
+wr_status wr_load_value_type(wr_loader *loader, wr_vt *out) {
+    uint8_t byte;
+    WR_TRY(wr_read_byte(&loader->reader, &byte));
+    return load_type_byte(loader, byte, out);
+}
+
+wr_status wr_load_ref_type(wr_loader *loader, wr_vt *out) {
+    uint8_t byte;
+    WR_TRY(wr_read_byte(&loader->reader, &byte));
+    wr_status status = load_type_byte(loader, byte, out);
+    if (status == WR_BAD_VALUE_TYPE || (status == WR_OK && !wr_vt_is_ref(*out))) return WR_BAD_REF_TYPE;
+    return status;
+}
+
+wr_status wr_load_name(wr_loader *loader, wr_name *out) {
+    uint32_t len;
+    const uint8_t *bytes;
+    WR_TRY(wr_read_u32(&loader->reader, &len));
+    WR_TRY(wr_read_bytes(&loader->reader, len, &bytes));
+    if (!wr_utf8_valid(bytes, len)) return WR_BAD_UTF8;
+    if (len > loader->engine->config.limits.name_bytes_max) return WR_LIMIT_NAME_BYTES;
+    char *copy = WR_LOAD_ALLOC(loader, (size_t)len + 1, char);
+    if (copy == NULL) return WR_NO_MEMORY;
+    memcpy(copy, bytes, len);
+    *out = (wr_name){copy, len};
+    return WR_OK;
+}
+
+wr_status wr_load_count(wr_loader *loader, uint32_t max, wr_status limit, uint32_t *out) {
+    WR_TRY(wr_read_count(&loader->reader, out));
+    if (*out > max) return wr_load_fail(loader, limit, "%u, at most %u", *out, max);
+    return WR_OK;
+}
+
+static wr_status load_limits(wr_loader *loader, uint64_t range, wr_status too_large, wr_limit_pair *out) {
+    uint8_t flags;
+    WR_TRY(wr_read_byte(&loader->reader, &flags));
+    if ((flags & ~5u) != 0) return wr_load_fail(loader, WR_BAD_LIMITS_FLAGS, "0x%02x", flags);
+    *out = (wr_limit_pair){.max = UINT64_MAX, .is64 = (flags & 4) != 0};
+    WR_TRY(wr_read_u64(&loader->reader, &out->min));
+    if ((flags & 1) != 0) {
+        WR_TRY(wr_read_u64(&loader->reader, &out->max));
+        if (out->min > out->max) return WR_LIMITS_ORDER;
+    }
+    if (out->is64) return wr_load_fail(loader, WR_UNSUPPORTED, "64-bit address type");
+    return out->min > range || ((flags & 1) != 0 && out->max > range) ? too_large : WR_OK;
+}
+
+static wr_status load_table_type(wr_loader *loader, wr_table_type *out) {
+    WR_TRY(wr_load_ref_type(loader, &out->elem));
+    return load_limits(loader, UINT32_MAX, WR_TABLE_SIZE, &out->limits);
+}
+
+static wr_status load_memory_type(wr_loader *loader, wr_limit_pair *out) {
+    return load_limits(loader, 65536, WR_MEMORY_SIZE, out);
+}
+
+static wr_status load_global_type(wr_loader *loader, wr_global_type *out) {
+    WR_TRY(wr_load_value_type(loader, &out->type));
+    uint8_t flag;
+    WR_TRY(wr_read_byte(&loader->reader, &flag));
+    if (flag > 1) return WR_BAD_MUTABILITY;
+    out->is_mutable = flag == 1;
+    return WR_OK;
+}
+
+static wr_status load_type_index(wr_loader *loader, uint32_t *out) {
+    WR_TRY(wr_read_u32(&loader->reader, out));
+    if (*out >= loader->module->type_count) return wr_load_fail(loader, WR_UNKNOWN_TYPE, "%u", *out);
+    return WR_OK;
+}
+
+/* Makes room in an index space for `more` entries behind `count`; arenas cannot resize, so it moves. */
+static wr_status extend(wr_loader *loader, void **items, uint32_t count, uint32_t more, size_t size) {
+    if (more == 0 && *items != NULL) return WR_OK;
+    void *fresh = wr_arena_zero(&loader->module->arena, (size_t)count + more, size);
+    if (fresh == NULL) return WR_NO_MEMORY;
+    if (count != 0) memcpy(fresh, *items, count * size);
+    *items = fresh;
+    return WR_OK;
+}
+#define EXTEND(LOADER, FIELD, COUNT, MORE) \
+    extend(LOADER, (void **)&(LOADER)->FIELD, COUNT, MORE, sizeof *(LOADER)->FIELD)
+
+/* ---- sections ---- */
+
+static wr_status load_values(wr_loader *loader, wr_vec *values, uint32_t *count) {
+    WR_TRY(wr_load_count(loader, loader->engine->config.limits.params_max, WR_LIMIT_PARAMS, count));
+    WR_TRY(wr_vec_reserve(loader->engine, values, *count, sizeof(wr_vt)));
+    for (uint32_t i = 0; i < *count; i++) {
+        WR_TRY(wr_load_value_type(loader, (wr_vt *)values->items + values->count));
+        values->count++;
+    }
+    return WR_OK;
+}
+
+static wr_status load_func_type(wr_loader *loader, wr_vec *values, const wr_type **out) {
+    uint8_t form;
+    uint32_t params, results;
+    WR_TRY(wr_read_byte(&loader->reader, &form));
+    if (form == 0x4E || form == 0x4F || form == 0x50 || form == 0x5E || form == 0x5F) {
+        return wr_load_fail(loader, WR_UNSUPPORTED, "type form 0x%02x", form);
+    }
+    if ((form & 0x80) != 0) return WR_INT_TOO_LONG; /* the form is a signed number of one byte */
+    if (form != 0x60) return wr_load_fail(loader, WR_BAD_TYPE_FORM, "0x%02x", form);
+    values->count = 0;
+    WR_TRY(wr_vec_reserve(loader->engine, values, 1, sizeof(wr_vt)));
+    WR_TRY(load_values(loader, values, &params));
+    WR_TRY(load_values(loader, values, &results));
+    return wr_type_intern(loader->engine, values->items, params, results, out);
+}
+
+static wr_status load_type_section(wr_loader *loader) {
+    uint32_t count;
+    WR_TRY(wr_load_count(loader, loader->engine->config.limits.types_max, WR_LIMIT_TYPES, &count));
+    loader->module->types = WR_LOAD_ALLOC(loader, count, const wr_type *);
+    if (loader->module->types == NULL) return WR_NO_MEMORY;
+    wr_vec values = {0};
+    wr_status status = WR_OK;
+    for (uint32_t i = 0; i < count && status == WR_OK; i++) {
+        status = load_func_type(loader, &values, &loader->module->types[i]);
+        if (status == WR_OK) loader->module->type_count++;
+    }
+    wr_vec_free(loader->engine, &values, sizeof(wr_vt));
+    return status;
+}
+
+static wr_status load_import_desc(wr_loader *loader, wr_import *import) {
+    wr_module *module = loader->module;
+    uint8_t kind;
+    WR_TRY(wr_read_byte(&loader->reader, &kind));
+    if (kind == WR_EXTERN_TAG) return wr_load_fail(loader, WR_UNSUPPORTED, "tag import");
+    if (kind > WR_EXTERN_TAG) return wr_load_fail(loader, WR_BAD_IMPORT_KIND, "0x%02x", kind);
+    import->kind = (wr_extern_kind)kind;
+    switch (import->kind) {
+    case WR_EXTERN_FUNC:
+        import->index = module->func_imports++;
+        WR_TRY(load_type_index(loader, &loader->func_type_index[import->index]));
+        module->funcs[import->index] = module->types[loader->func_type_index[import->index]];
+        return WR_OK;
+    case WR_EXTERN_TABLE:
+        import->index = module->table_imports++;
+        return load_table_type(loader, &module->tables[import->index]);
+    case WR_EXTERN_MEMORY:
+        import->index = module->memory_imports++;
+        return load_memory_type(loader, &module->memories[import->index]);
+    default:
+        import->index = module->global_imports++;
+        return load_global_type(loader, &module->globals[import->index]);
+    }
+}
+
+static wr_status load_import_section(wr_loader *loader) {
+    wr_module *module = loader->module;
+    uint32_t count;
+    WR_TRY(wr_load_count(loader, loader->engine->config.limits.imports_max, WR_LIMIT_IMPORTS, &count));
+    WR_TRY(EXTEND(loader, module->imports, 0, count));
+    WR_TRY(EXTEND(loader, module->funcs, 0, count));
+    WR_TRY(EXTEND(loader, func_type_index, 0, count));
+    WR_TRY(EXTEND(loader, module->tables, 0, count));
+    WR_TRY(EXTEND(loader, module->memories, 0, count));
+    WR_TRY(EXTEND(loader, module->globals, 0, count));
+    for (uint32_t i = 0; i < count; i++) {
+        WR_TRY(wr_load_name(loader, &module->imports[i].module));
+        WR_TRY(wr_load_name(loader, &module->imports[i].name));
+        WR_TRY(load_import_desc(loader, &module->imports[i]));
+        module->import_count++;
+    }
+    module->func_count = module->func_imports;
+    module->table_count = module->table_imports;
+    module->memory_count = module->memory_imports;
+    module->global_count = module->global_imports;
+    if (module->table_count > loader->engine->config.limits.tables_max) return WR_LIMIT_TABLES;
+    return module->memory_count > loader->engine->config.limits.memories_max ? WR_LIMIT_MEMORIES : WR_OK;
+}
+
+static wr_status load_function_section(wr_loader *loader) {
+    wr_module *module = loader->module;
+    uint32_t count;
+    uint32_t max = loader->engine->config.limits.functions_max;
+    WR_TRY(wr_load_count(loader, max > module->func_count ? max - module->func_count : 0, WR_LIMIT_FUNCTIONS, &count));
+    WR_TRY(EXTEND(loader, module->funcs, module->func_count, count));
+    WR_TRY(EXTEND(loader, func_type_index, module->func_count, count));
+    module->code = WR_LOAD_ALLOC(loader, count, wr_code);
+    if (module->code == NULL) return WR_NO_MEMORY;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t index;
+        WR_TRY(load_type_index(loader, &index));
+        loader->func_type_index[module->func_count] = index;
+        module->funcs[module->func_count++] = module->types[index];
+    }
+    return WR_OK;
+}
+
+/* 0x40 0x00 introduces a table with an initialiser. */
+static wr_status load_table(wr_loader *loader, wr_table_type *type, wr_const_expr *init) {
+    bool has_init = wr_reader_left(&loader->reader) != 0 && *loader->reader.at == 0x40;
+    if (has_init) {
+        uint8_t zero;
+        loader->reader.at++;
+        WR_TRY(wr_read_byte(&loader->reader, &zero));
+        if (zero != 0) return WR_ZERO_EXPECTED;
+    }
+    WR_TRY(load_table_type(loader, type));
+    return has_init ? wr_load_const_expr(loader, type->elem, init) : WR_OK;
+}
+
+static wr_status load_table_section(wr_loader *loader) {
+    wr_module *module = loader->module;
+    uint32_t count;
+    uint32_t max = loader->engine->config.limits.tables_max - module->table_count;
+    WR_TRY(wr_load_count(loader, max, WR_LIMIT_TABLES, &count));
+    WR_TRY(EXTEND(loader, module->tables, module->table_count, count));
+    module->table_inits = WR_LOAD_ALLOC(loader, count, wr_const_expr);
+    if (module->table_inits == NULL) return WR_NO_MEMORY;
+    for (uint32_t i = 0; i < count; i++) {
+        WR_TRY(load_table(loader, &module->tables[module->table_count], &module->table_inits[i]));
+        module->table_count++;
+    }
+    return WR_OK;
+}
+
+static wr_status load_memory_section(wr_loader *loader) {
+    wr_module *module = loader->module;
+    uint32_t count;
+    uint32_t max = loader->engine->config.limits.memories_max - module->memory_count;
+    WR_TRY(wr_load_count(loader, max, WR_LIMIT_MEMORIES, &count));
+    WR_TRY(EXTEND(loader, module->memories, module->memory_count, count));
+    for (uint32_t i = 0; i < count; i++) WR_TRY(load_memory_type(loader, &module->memories[module->memory_count++]));
+    return WR_OK;
+}
+
+static wr_status load_global_section(wr_loader *loader) {
+    wr_module *module = loader->module;
+    uint32_t count;
+    WR_TRY(wr_load_count(loader, loader->engine->config.limits.globals_max, WR_LIMIT_GLOBALS, &count));
+    WR_TRY(EXTEND(loader, module->globals, module->global_count, count));
+    module->global_inits = WR_LOAD_ALLOC(loader, count, wr_const_expr);
+    if (module->global_inits == NULL) return WR_NO_MEMORY;
+    for (uint32_t i = 0; i < count; i++) {
+        wr_global_type *type = &module->globals[module->global_count];
+        WR_TRY(load_global_type(loader, type));
+        /* The expression sees the globals before this one only. */
+        WR_TRY(wr_load_const_expr(loader, type->type, &module->global_inits[i]));
+        module->global_count++;
+    }
+    return WR_OK;
+}
+
+static wr_status load_export(wr_loader *loader, wr_export *export) {
+    const wr_module *module = loader->module;
+    uint8_t kind;
+    WR_TRY(wr_load_name(loader, &export->name));
+    WR_TRY(wr_read_byte(&loader->reader, &kind));
+    if (kind > WR_EXTERN_TAG) return wr_load_fail(loader, WR_BAD_EXPORT_KIND, "0x%02x", kind);
+    WR_TRY(wr_read_u32(&loader->reader, &export->index));
+    static const wr_status unknown[] = {WR_UNKNOWN_FUNC, WR_UNKNOWN_TABLE, WR_UNKNOWN_MEMORY, WR_UNKNOWN_GLOBAL,
+                                        WR_UNKNOWN_TAG};
+    const uint32_t counts[] = {module->func_count, module->table_count, module->memory_count, module->global_count, 0};
+    export->kind = (wr_extern_kind)kind;
+    if (export->index >= counts[kind]) return wr_load_fail(loader, unknown[kind], "%u", export->index);
+    if (export->kind == WR_EXTERN_FUNC) loader->func_declared[export->index] = 1;
+    return WR_OK;
+}
+
+/* Open-addressed set of export names seen so far: quadratic checking would be an easy attack. */
+static bool export_is_new(uint32_t *set, size_t mask, const wr_export *exports, uint32_t index) {
+    const wr_name *name = &exports[index].name;
+    uint32_t hash = 2166136261u;
+    for (uint32_t i = 0; i < name->len; i++) hash = (hash ^ (uint8_t)name->bytes[i]) * 16777619u;
+    for (size_t at = hash & mask;; at = (at + 1) & mask) {
+        if (set[at] == 0) {
+            set[at] = index + 1;
+            return true;
+        }
+        const wr_name *other = &exports[set[at] - 1].name;
+        if (other->len == name->len && memcmp(other->bytes, name->bytes, name->len) == 0) return false;
+    }
+}
+
+static wr_status load_export_section(wr_loader *loader) {
+    wr_module *module = loader->module;
+    uint32_t count;
+    WR_TRY(wr_load_count(loader, loader->engine->config.limits.exports_max, WR_LIMIT_EXPORTS, &count));
+    module->exports = WR_LOAD_ALLOC(loader, count, wr_export);
+    size_t size = 16;
+    while (size < 2 * (size_t)count) size *= 2;
+    uint32_t *set = wr_mem_zero(loader->engine, size * sizeof *set);
+    wr_status status = module->exports == NULL || set == NULL ? WR_NO_MEMORY : WR_OK;
+    for (uint32_t i = 0; i < count && status == WR_OK; i++) {
+        status = load_export(loader, &module->exports[i]);
+        if (status == WR_OK && !export_is_new(set, size - 1, module->exports, i)) {
+            status = wr_load_fail(loader, WR_DUPLICATE_EXPORT, "\"%.60s\"", module->exports[i].name.bytes);
+        }
+        module->export_count += status == WR_OK;
+    }
+    wr_mem_free(loader->engine, set, size * sizeof *set);
+    return status;
+}
+
+static wr_status load_start_section(wr_loader *loader) {
+    wr_module *module = loader->module;
+    WR_TRY(wr_read_u32(&loader->reader, &module->start));
+    if (module->start >= module->func_count) return wr_load_fail(loader, WR_UNKNOWN_FUNC, "%u", module->start);
+    const wr_type *type = module->funcs[module->start];
+    return type->param_count + type->result_count != 0 ? WR_START_FUNCTION : WR_OK;
+}
+
+static wr_status load_data_count_section(wr_loader *loader) {
+    WR_TRY(wr_read_u32(&loader->reader, &loader->data_declared));
+    loader->has_data_count = true;
+    return WR_OK;
+}
+
+static wr_status load_code_entry(wr_loader *loader, uint32_t func_index, wr_body *body) {
+    uint32_t size;
+    WR_TRY(wr_read_u32(&loader->reader, &size));
+    if (size > wr_reader_left(&loader->reader)) return WR_UNEXPECTED_END;
+    if (size > loader->engine->config.limits.body_bytes_max) {
+        return wr_load_fail(loader, WR_LIMIT_BODY_BYTES, "function %u has %u", func_index, size);
+    }
+    const uint8_t *section_end = loader->reader.end;
+    loader->reader.end = loader->reader.at + size;
+    wr_status status = wr_translate_function(loader, func_index, body);
+    if (status == WR_OK && loader->reader.at != loader->reader.end) status = WR_SECTION_SIZE;
+    loader->reader.end = section_end;
+    return status;
+}
+
+static wr_status load_code_section(wr_loader *loader) {
+    const wr_module *module = loader->module;
+    WR_TRY(wr_read_count(&loader->reader, &loader->body_count));
+    if (loader->body_count > module->func_count - module->func_imports) return WR_FUNC_CODE_MISMATCH;
+    wr_body *body = wr_body_new(loader);
+    wr_status status = body == NULL ? WR_NO_MEMORY : WR_OK;
+    for (uint32_t i = 0; i < loader->body_count && status == WR_OK; i++) {
+        status = load_code_entry(loader, module->func_imports + i, body);
+        loader->bodies_seen += status == WR_OK;
+    }
+    wr_body_free(body);
+    return status;
+}
+
+/* ---- framing ---- */
+
+typedef struct section {
+    uint8_t rank; /* order in which sections must come; 0: no such section */
+    wr_status (*load)(wr_loader *loader);
+} section;
+
+static wr_status load_tag_section(wr_loader *loader) { return wr_load_fail(loader, WR_UNSUPPORTED, "tag section"); }
+
+static const section sections[] = {
+    {0, wr_load_custom},
+    {1, load_type_section},
+    {2, load_import_section},
+    {3, load_function_section},
+    {4, load_table_section},
+    {5, load_memory_section},
+    {7, load_global_section},
+    {8, load_export_section},
+    {9, load_start_section},
+    {10, wr_load_element_section},
+    {12, load_code_section},
+    {13, wr_load_data_section},
+    {11, load_data_count_section},
+    {6, load_tag_section},
+};
+
+/* Function bodies may name functions only after the sections that declare them; allocated once they are counted. */
+static wr_status prepare_declared(wr_loader *loader) {
+    if (loader->func_declared != NULL) return WR_OK;
+    loader->func_declared = WR_LOAD_ALLOC(loader, (size_t)loader->module->func_count + 1, uint8_t);
+    return loader->func_declared == NULL ? WR_NO_MEMORY : WR_OK;
+}
+
+static wr_status load_section(wr_loader *loader, uint8_t id, uint8_t *last_rank) {
+    if (id >= sizeof sections / sizeof *sections) return wr_load_fail(loader, WR_BAD_SECTION_ID, "%u", id);
+    uint32_t size;
+    WR_TRY(wr_read_u32(&loader->reader, &size));
+    if (size > wr_reader_left(&loader->reader)) return WR_LENGTH_BOUNDS;
+    if (id != 0) {
+        if (sections[id].rank <= *last_rank) return wr_load_fail(loader, WR_SECTION_ORDER, "section %u", id);
+        *last_rank = sections[id].rank;
+        if (sections[id].rank > 3) WR_TRY(prepare_declared(loader));
+    }
+    const uint8_t *module_end = loader->reader.end;
+    loader->reader.end = loader->reader.at + size;
+    WR_TRY(sections[id].load(loader));
+    if (loader->reader.at != loader->reader.end) return wr_load_fail(loader, WR_SECTION_SIZE, "section %u", id);
+    loader->reader.end = module_end;
+    return WR_OK;
+}
+
+static wr_status load_module(wr_loader *loader) {
+    static const uint8_t magic[] = {0, 'a', 's', 'm'}, version[] = {1, 0, 0, 0};
+    wr_reader *reader = &loader->reader;
+    size_t left = wr_reader_left(reader);
+    if (left < 4) return WR_UNEXPECTED_END;
+    if (memcmp(reader->at, magic, 4) != 0) return WR_BAD_MAGIC;
+    reader->at += 4;
+    if (left < 8) return WR_UNEXPECTED_END;
+    if (memcmp(reader->at, version, 4) != 0) return WR_BAD_VERSION;
+    reader->at += 4;
+    uint8_t last_rank = 0;
+    while (reader->at != reader->end) {
+        uint8_t id = *reader->at++;
+        WR_TRY(load_section(loader, id, &last_rank));
+    }
+    wr_module *module = loader->module;
+    if (loader->bodies_seen != module->func_count - module->func_imports) return WR_FUNC_CODE_MISMATCH;
+    if (loader->has_data_count && module->data_count != loader->data_declared) return WR_DATA_COUNT_MISMATCH;
+    return wr_load_function_names(module);
+}
+
+static void module_free(wr_module *module) {
+    wr_engine *engine = module->engine;
+    for (uint32_t i = 0; i < module->type_count; i++) wr_type_release(engine, module->types[i]);
+    wr_arena_free(&module->arena);
+    wr_mem_free(engine, module, sizeof *module);
+}
+
+wr_status wr_module_load(wr_engine *engine, const uint8_t *bytes, size_t len, wr_module **out, wr_error *error) {
+    if (len > engine->config.limits.module_bytes_max) {
+        return wr_error_set(error, WR_LIMIT_MODULE_BYTES, 0, "%zu bytes", len);
+    }
+    wr_module *module = wr_mem_zero(engine, sizeof *module);
+    if (module == NULL) return wr_error_set(error, WR_NO_MEMORY, 0, "%s", "");
+    module->engine = engine;
+    atomic_init(&module->refs, 1);
+    module->start = UINT32_MAX;
+    module->code_is_checked = engine->config.bounds == WR_BOUNDS_CHECKED;
+    wr_arena_init(&module->arena, engine);
+    wr_loader loader = {.engine = engine, .module = module, .reader = {bytes, bytes, bytes + len}, .error = error};
+    wr_status status = load_module(&loader);
+    wr_vec_free(engine, &loader.scratch, sizeof(wr_const_op));
+    if (status != WR_OK) {
+        wr_error_set(error, status, wr_reader_offset(&loader.reader), "%s%sat offset 0x%x", loader.detail,
+                     loader.detail[0] != '\0' ? " " : "", wr_reader_offset(&loader.reader));
+        module_free(module);
+        return status;
+    }
+    *out = module;
+    return WR_OK;
+}
+
+wr_module *wr_module_retain(wr_module *module) {
+    atomic_fetch_add_explicit(&module->refs, 1, memory_order_relaxed);
+    return module;
+}
+
+void wr_module_release(wr_module *module) {
+    if (module == NULL) return;
+    if (atomic_fetch_sub_explicit(&module->refs, 1, memory_order_acq_rel) == 1) module_free(module);
+}

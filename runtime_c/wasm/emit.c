@@ -1,0 +1,233 @@
+/* The instruction buffer: emission, fusion of comparisons with branches, branch patching, final form. */
+#include <string.h>
+
+#include "body.h"
+#include "interp.h"
+
+bool wr_is_dead(const wr_body *body) {
+    const wr_label *label = wr_label_at(body, 0);
+    return label->dead_entry || label->unreachable;
+}
+
+static wr_insn *insn_at(const wr_body *body, size_t index) { return (wr_insn *)body->code.items + index; }
+
+wr_insn *wr_emit(wr_body *body, wr_op op) {
+    const wr_engine *engine = body->loader->engine;
+    if (wr_is_dead(body) || body->status != WR_OK) return &body->scrap;
+    wr_status status = wr_vec_reserve(engine, &body->code, 1, sizeof(wr_insn));
+    if (status == WR_OK) status = wr_vec_reserve(engine, &body->marks, 1, sizeof(uint32_t));
+    if (status != WR_OK) {
+        body->status = status;
+        return &body->scrap;
+    }
+    wr_insn *insn = insn_at(body, body->code.count++);
+    *insn = (wr_insn){.op = op};
+    ((uint32_t *)body->marks.items)[body->marks.count++] = body->offset;
+    body->last = 0;
+    return insn;
+}
+
+wr_insn *wr_emit_def(wr_body *body, wr_op op, uint32_t dst) {
+    wr_insn *insn = wr_emit(body, op);
+    insn->a = (uint16_t)dst;
+    if (insn != &body->scrap) body->last = (uint32_t)body->code.count;
+    return insn;
+}
+
+uint32_t wr_here(const wr_body *body) { return (uint32_t)body->code.count; }
+
+void wr_bind_here(wr_body *body) { body->last = 0; }
+
+void wr_link_branch(wr_body *body, wr_label *label, uint32_t insn) {
+    if (wr_is_dead(body) || body->status != WR_OK) return;
+    if (label->kind == WR_LABEL_LOOP) {
+        insn_at(body, insn)->imm = (int32_t)(label->start - insn);
+    } else {
+        insn_at(body, insn)->uimm = label->fixups;
+        label->fixups = insn + 1;
+    }
+}
+
+void wr_patch_here(wr_body *body, uint32_t chain) {
+    wr_bind_here(body);
+    if (body->status != WR_OK) return;
+    while (chain != 0) {
+        uint32_t insn = chain - 1;
+        chain = insn_at(body, insn)->uimm;
+        insn_at(body, insn)->imm = (int32_t)(wr_here(body) - insn);
+    }
+}
+
+/* ---- conditions ---- */
+
+#define INVERSE_CASE(C, NAME, TEXT, T, INV, SWAP, EXPR) \
+    case OP_##NAME##_RR: return OP_##INV##_RR;          \
+    case OP_##NAME##_RI: return OP_##INV##_RI;
+
+static wr_op inverse(wr_op op) {
+    switch ((int)op) {
+        WR_INT_COMPARE(INVERSE_CASE)
+    default: return OP_NONE;
+    }
+}
+
+#define BRANCH_CASE(C, NAME, TEXT, T, INV, SWAP, EXPR)                              \
+    case OP_##NAME##_RR: return sense ? OP_BR_##NAME##_RR : OP_BR_##INV##_RR;       \
+    case OP_##NAME##_RI: return sense ? OP_BR_##NAME##_RI : OP_BR_##INV##_RI;
+#define BRANCH_FLOAT_CASE(C, NAME, TEXT, T, EXPR) \
+    case OP_##NAME##_RR: return sense ? OP_BR_##NAME##_RR : OP_BRN_##NAME##_RR;
+#define CONSTANT_CASE(C, NAME, TEXT, T, INV, SWAP, EXPR) case OP_##NAME##_RI:
+
+static wr_op branch_on(wr_op compare, bool sense) {
+    switch ((int)compare) {
+        WR_INT_COMPARE(BRANCH_CASE)
+        WR_FLOAT_COMPARE(BRANCH_FLOAT_CASE)
+    default: return OP_NONE;
+    }
+}
+
+static bool has_constant(wr_op compare) {
+    switch ((int)compare) {
+        WR_INT_COMPARE(CONSTANT_CASE)
+        return true;
+    default: return false;
+    }
+}
+
+/* The instruction that computed the operand just now, if nothing else can see its result. */
+static wr_insn *producer(const wr_body *body, const wr_operand *operand) {
+    if (operand->place != WR_PLACE_TEMP || body->last == 0 || body->last != body->code.count) return NULL;
+    wr_insn *insn = insn_at(body, body->last - 1);
+    return insn->a == operand->slot ? insn : NULL;
+}
+
+uint32_t wr_emit_condition(wr_body *body, const wr_operand *condition, bool sense) {
+    wr_insn *compare = producer(body, condition);
+    wr_op op = compare != NULL ? branch_on((wr_op)compare->op, sense) : OP_NONE;
+    bool constant = op != OP_NONE && has_constant((wr_op)compare->op);
+    if (op != OP_NONE && !(constant && compare->imm != (int16_t)compare->imm)) {
+        wr_insn old = *compare;
+        body->code.count--;
+        body->marks.count--;
+        wr_insn *branch = wr_emit(body, op);
+        branch->a = old.b;
+        branch->b = constant ? (uint16_t)old.imm : old.c;
+    } else {
+        uint16_t slot = wr_operand_slot(body, condition);
+        wr_emit(body, sense ? OP_BR_IF : OP_BR_UNLESS)->a = slot;
+    }
+    return wr_here(body) - 1;
+}
+
+void wr_emit_not(wr_body *body, const wr_operand *operand, wr_op equals_zero) {
+    wr_insn *compare = producer(body, operand);
+    wr_op inverted = compare != NULL ? inverse((wr_op)compare->op) : OP_NONE;
+    if (inverted != OP_NONE) {
+        compare->op = inverted;
+        return;
+    }
+    uint16_t slot = wr_operand_slot(body, operand);
+    wr_emit_def(body, equals_zero, operand->slot)->b = slot;
+}
+
+/* ---- final form ---- */
+
+enum { MARK_ESCAPE = 255 };
+
+static uint32_t mark_delta(const uint32_t *marks, size_t index, uint32_t base) {
+    return marks[index] - (index == 0 ? base : marks[index - 1]);
+}
+
+/* One byte per instruction, five where it lies further than 254 bytes behind the one before. */
+static wr_status finish_marks(wr_body *body, wr_code *code) {
+    const uint32_t *marks = body->marks.items;
+    size_t size = 0;
+    for (size_t i = 0; i < body->marks.count; i++) {
+        size += mark_delta(marks, i, code->body_offset) < MARK_ESCAPE ? 1 : 1 + sizeof(uint32_t);
+    }
+    uint8_t *out = WR_LOAD_ALLOC(body->loader, size, uint8_t);
+    if (out == NULL) return WR_NO_MEMORY;
+    code->offsets = out;
+    code->offsets_size = (uint32_t)size;
+    for (size_t i = 0; i < body->marks.count; i++) {
+        uint32_t delta = mark_delta(marks, i, code->body_offset);
+        if (delta < MARK_ESCAPE) {
+            *out++ = (uint8_t)delta;
+        } else {
+            *out++ = MARK_ESCAPE;
+            memcpy(out, &delta, sizeof delta);
+            out += sizeof delta;
+        }
+    }
+    return WR_OK;
+}
+
+uint32_t wr_code_offset(const wr_code *code, const wr_insn *insn) {
+    uint32_t offset = code->body_offset;
+    const uint8_t *at = code->offsets;
+    for (ptrdiff_t i = 0; i <= insn - code->insns; i++) {
+        uint32_t delta = *at++;
+        if (delta == MARK_ESCAPE) {
+            memcpy(&delta, at, sizeof delta);
+            at += sizeof delta;
+        }
+        offset += delta;
+    }
+    return offset;
+}
+
+/* Memory instructions come in pairs, guarded then checked (code.h). */
+static uintptr_t checked_op(uintptr_t op) { return op > OP_MEMORY_FIRST && op < OP_MEMORY_LAST ? op + 1 : op; }
+
+wr_status wr_finish_code(wr_body *body, wr_code *code) {
+    size_t count = body->code.count;
+    wr_insn *insns = WR_LOAD_ALLOC(body->loader, count, wr_insn);
+    if (insns == NULL) return WR_NO_MEMORY;
+    memcpy(insns, body->code.items, count * sizeof *insns);
+    const uintptr_t *handlers = wr_interp_handlers();
+    for (size_t i = 0; i < count; i++) {
+        insns[i].op = handlers[body->module->code_is_checked ? checked_op(insns[i].op) : insns[i].op];
+    }
+    code->insns = insns;
+    code->insn_count = (uint32_t)count;
+    return finish_marks(body, code);
+}
+
+/* ---- the checked variant ---- */
+
+static uintptr_t checked_handler(const uintptr_t *handlers, uintptr_t handler) {
+    for (uintptr_t op = OP_MEMORY_FIRST + 1; op < OP_MEMORY_LAST; op += 2) {
+        if (handlers[op] == handler) return handlers[op + 1];
+    }
+    return handler;
+}
+
+static wr_code *make_checked(wr_module *module) {
+    uint32_t count = module->func_count - module->func_imports;
+    wr_code *codes = wr_arena_zero(&module->arena, count, sizeof *codes);
+    if (codes == NULL) return NULL;
+    const uintptr_t *handlers = wr_interp_handlers();
+    for (uint32_t i = 0; i < count; i++) {
+        codes[i] = module->code[i];
+        wr_insn *insns = wr_arena_zero(&module->arena, codes[i].insn_count, sizeof *insns);
+        if (insns == NULL) return NULL;
+        for (uint32_t k = 0; k < codes[i].insn_count; k++) {
+            insns[k] = module->code[i].insns[k];
+            insns[k].op = checked_handler(handlers, insns[k].op);
+        }
+        codes[i].insns = insns;
+    }
+    return codes;
+}
+
+const wr_code *wr_module_code(wr_module *module, bool guarded) {
+    if (guarded || module->code_is_checked || module->memory_count == 0) return module->code;
+    wr_code *codes = atomic_load_explicit(&module->code_checked, memory_order_acquire);
+    if (codes != NULL || module->func_count == module->func_imports) return codes != NULL ? codes : module->code;
+    pthread_mutex_lock(&module->engine->lock);
+    codes = atomic_load_explicit(&module->code_checked, memory_order_relaxed);
+    if (codes == NULL) codes = make_checked(module);
+    atomic_store_explicit(&module->code_checked, codes, memory_order_release);
+    pthread_mutex_unlock(&module->engine->lock);
+    return codes;
+}

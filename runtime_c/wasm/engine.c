@@ -1,0 +1,185 @@
+#include "engine.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "fault.h"
+
+/* ---- status ---- */
+
+#define CLASS_OF(NAME, CLASS, TEXT) WR_CLASS_##CLASS,
+#define NAME_OF(NAME, CLASS, TEXT) #NAME,
+#define TEXT_OF(NAME, CLASS, TEXT) TEXT,
+static const uint8_t status_class[] = {WR_STATUS_TABLE(CLASS_OF)};
+static const char *const status_name[] = {WR_STATUS_TABLE(NAME_OF)};
+static const char *const status_text[] = {WR_STATUS_TABLE(TEXT_OF)};
+
+wr_status_class wr_status_class_of(wr_status status) {
+    return (unsigned)status < WR_STATUS_COUNT ? (wr_status_class)status_class[status] : WR_CLASS_HOST;
+}
+const char *wr_status_name(wr_status status) {
+    return (unsigned)status < WR_STATUS_COUNT ? status_name[status] : "?";
+}
+const char *wr_status_text(wr_status status) {
+    return (unsigned)status < WR_STATUS_COUNT ? status_text[status] : "unknown status";
+}
+
+wr_status wr_error_set(wr_error *error, wr_status status, uint32_t offset, const char *format, ...) {
+    if (error == NULL) return status;
+    error->status = status;
+    error->offset = offset;
+    int used = snprintf(error->message, sizeof error->message, "%s", wr_status_text(status));
+    if (format[0] != '\0' && used > 0 && (size_t)used + 3 < sizeof error->message) {
+        error->message[used] = ':';
+        error->message[used + 1] = ' ';
+        va_list args;
+        va_start(args, format);
+        vsnprintf(error->message + used + 2, sizeof error->message - (size_t)used - 2, format, args);
+        va_end(args);
+    }
+    return status;
+}
+
+/* ---- engine ---- */
+
+#define LIMIT_TABLE(X)                        \
+    X(module_bytes_max, 64u << 20)            \
+    X(types_max, 65536)                       \
+    X(functions_max, 65536)                   \
+    X(imports_max, 4096)                      \
+    X(exports_max, 65536)                     \
+    X(globals_max, 65536)                     \
+    X(tables_max, 256)                        \
+    X(memories_max, 16)                       \
+    X(segments_max, 65536)                    \
+    X(params_max, 1024)                       \
+    X(locals_max, 50000)                      \
+    X(body_bytes_max, 8u << 20)               \
+    X(nesting_max, 4096)                      \
+    X(name_bytes_max, 65536)                  \
+    X(table_elements_max, 10000000)           \
+    X(memory_bytes_max, UINT64_C(4) << 30)
+
+static void limits_fill(wr_limits *limits) {
+#define FILL(FIELD, DEFAULT) \
+    if (limits->FIELD == 0) limits->FIELD = (DEFAULT);
+    LIMIT_TABLE(FILL)
+#undef FILL
+    /* The code format numbers types in 16 bits and tables in 8 (code.h). */
+    if (limits->types_max > 65536) limits->types_max = 65536;
+    if (limits->tables_max > 256) limits->tables_max = 256;
+}
+
+wr_status wr_engine_new(const wr_engine_config *config, wr_engine **out) {
+    wr_engine_config filled = {0};
+    if (config != NULL) filled = *config;
+    if (filled.alloc == NULL) filled.alloc = wr_mem_default();
+    if ((unsigned)filled.bounds > WR_BOUNDS_CHECKED) return WR_BAD_ARGUMENT;
+    limits_fill(&filled.limits);
+    wr_status status = wr_fault_install();
+    if (status != WR_OK) return status;
+    wr_engine *engine = filled.alloc(filled.alloc_user, NULL, 0, sizeof *engine);
+    if (engine == NULL) return WR_NO_MEMORY;
+    memset(engine, 0, sizeof *engine);
+    engine->config = filled;
+    pthread_mutex_init(&engine->lock, NULL);
+    *out = engine;
+    return WR_OK;
+}
+
+void wr_engine_free(wr_engine *engine) {
+    if (engine == NULL) return;
+    pthread_mutex_destroy(&engine->lock);
+    wr_mem_free(engine, engine, sizeof *engine);
+}
+
+/* ---- value types ---- */
+
+bool wr_vt_matches(wr_vt sub, wr_vt super) {
+    if (sub == super || sub == WR_VT_BOTTOM || super == WR_VT_BOTTOM) return true;
+    return wr_vt_is_ref(sub) && wr_vt_is_ref(super) && (sub & WR_VT_HEAP) == (super & WR_VT_HEAP) &&
+           (super & WR_VT_NULLABLE) != 0;
+}
+
+wr_vt wr_vt_from_byte(uint8_t byte) {
+    if (byte >= WR_TYPE_V128 && byte <= WR_TYPE_I32) return byte;
+    if (byte == WR_TYPE_FUNCREF) return WR_VT_FUNCREF;
+    return byte == WR_TYPE_EXTERNREF ? WR_VT_EXTERNREF : WR_VT_BOTTOM;
+}
+
+uint8_t wr_vt_to_byte(wr_vt type) { return (uint8_t)type; }
+
+/* ---- interned function types ---- */
+
+static uint32_t type_hash(const wr_vt *values, uint32_t params, uint32_t results) {
+    uint32_t hash = 2166136261u ^ params;
+    for (uint32_t i = 0; i < params + results; i++) hash = (hash ^ values[i]) * 16777619u;
+    return hash ^ results;
+}
+
+static bool type_equals(const wr_type *type, uint32_t hash, const wr_vt *values, uint32_t params, uint32_t results) {
+    return type->hash == hash && type->param_count == params && type->result_count == results &&
+           (params + results == 0 || memcmp(type->values, values, (params + results) * sizeof *values) == 0);
+}
+
+static size_t type_size(uint32_t count) { return sizeof(wr_type) + count * (sizeof(wr_vt) + 1); }
+
+static wr_type *type_new(wr_engine *engine, uint32_t hash, const wr_vt *values, uint32_t params, uint32_t results) {
+    uint32_t count = params + results;
+    wr_type *type = wr_mem_zero(engine, type_size(count));
+    if (type == NULL) return NULL;
+    type->hash = hash;
+    type->param_count = params;
+    type->result_count = results;
+    uint8_t *bytes = (uint8_t *)(type->values + count);
+    for (uint32_t i = 0; i < count; i++) {
+        type->values[i] = values[i];
+        bytes[i] = wr_vt_to_byte(values[i]);
+        *(i < params ? &type->param_slots : &type->result_slots) += wr_vt_slots(values[i]);
+    }
+    type->bytes = bytes;
+    return type;
+}
+
+wr_status wr_type_intern(wr_engine *engine, const wr_vt *values, uint32_t params, uint32_t results,
+                         const wr_type **out) {
+    uint32_t hash = type_hash(values, params, results);
+    wr_status status = WR_OK;
+    pthread_mutex_lock(&engine->lock);
+    wr_type **bucket = &engine->buckets[hash % WR_TYPE_BUCKETS];
+    wr_type *type = *bucket;
+    while (type != NULL && !type_equals(type, hash, values, params, results)) type = type->next;
+    if (type == NULL) {
+        type = type_new(engine, hash, values, params, results);
+        if (type != NULL) {
+            type->next = *bucket;
+            *bucket = type;
+        }
+    }
+    if (type == NULL) {
+        status = WR_NO_MEMORY;
+    } else {
+        type->refs++;
+        *out = type;
+    }
+    pthread_mutex_unlock(&engine->lock);
+    return status;
+}
+
+void wr_type_release(wr_engine *engine, const wr_type *type) {
+    if (type == NULL) return;
+    pthread_mutex_lock(&engine->lock);
+    wr_type **link = &engine->buckets[type->hash % WR_TYPE_BUCKETS];
+    while (*link != type) link = &(*link)->next;
+    if (--(*link)->refs == 0) {
+        wr_type *dead = *link;
+        *link = dead->next;
+        wr_mem_free(engine, dead, type_size(dead->param_count + dead->result_count));
+    }
+    pthread_mutex_unlock(&engine->lock);
+}
+
+wr_func_type wr_type_public(const wr_type *type) {
+    return (wr_func_type){type->bytes, type->bytes + type->param_count, type->param_count, type->result_count};
+}

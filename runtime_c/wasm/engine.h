@@ -1,0 +1,66 @@
+/* Engine: configuration and the table of interned function types. */
+#ifndef WR_ENGINE_H
+#define WR_ENGINE_H
+#include <pthread.h>
+
+#include "alloc.h"
+
+/* Value types inside the engine: number and vector types are their byte code; references carry the heap type, so
+ * that typed function references and GC types need no other representation. */
+typedef uint32_t wr_vt;
+enum {
+    WR_VT_BOTTOM = 0, /* any type: operands of unreachable code */
+    WR_VT_I32 = WR_TYPE_I32,
+    WR_VT_I64 = WR_TYPE_I64,
+    WR_VT_F32 = WR_TYPE_F32,
+    WR_VT_F64 = WR_TYPE_F64,
+    WR_VT_V128 = WR_TYPE_V128
+};
+#define WR_VT_REF 0x80000000u
+#define WR_VT_NULLABLE 0x40000000u
+#define WR_VT_HEAP 0x3FFFFFFFu
+#define WR_HEAP_FUNC 0x3FFFFF70u
+#define WR_HEAP_EXTERN 0x3FFFFF6Fu
+#define WR_VT_FUNCREF (WR_VT_REF | WR_VT_NULLABLE | WR_HEAP_FUNC)
+#define WR_VT_EXTERNREF (WR_VT_REF | WR_VT_NULLABLE | WR_HEAP_EXTERN)
+
+static inline bool wr_vt_is_ref(wr_vt type) { return (type & WR_VT_REF) != 0; }
+static inline uint32_t wr_vt_slots(wr_vt type) { return type == WR_VT_V128 ? 2 : 1; }
+bool wr_vt_matches(wr_vt sub, wr_vt super);
+wr_vt wr_vt_from_byte(uint8_t byte); /* WR_VT_BOTTOM: no value type of the public API */
+uint8_t wr_vt_to_byte(wr_vt type);
+
+/* Interned function type: equal types of all modules of an engine are one object, so comparing is one pointer. */
+typedef struct wr_type {
+    struct wr_type *next; /* in its hash bucket */
+    uint32_t hash;
+    uint32_t refs;
+    uint32_t param_count;
+    uint32_t result_count;
+    uint32_t param_slots;
+    uint32_t result_slots;
+    const uint8_t *bytes; /* params then results, for the public API */
+    wr_vt values[];       /* params then results */
+} wr_type;
+
+enum { WR_TYPE_BUCKETS = 256 };
+
+struct wr_engine {
+    wr_engine_config config;
+    pthread_mutex_t lock; /* guards what follows and module code variants */
+    wr_type *buckets[WR_TYPE_BUCKETS];
+};
+
+wr_alloc_fn wr_mem_default(void);
+
+/* values: params then results. The caller owns one reference to the result. */
+wr_status wr_type_intern(wr_engine *engine, const wr_vt *values, uint32_t params, uint32_t results,
+                         const wr_type **out);
+void wr_type_release(wr_engine *engine, const wr_type *type);
+wr_func_type wr_type_public(const wr_type *type);
+
+/* Formats "text: detail" into error, if there is one; returns status. */
+wr_status wr_error_set(wr_error *error, wr_status status, uint32_t offset, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+#endif

@@ -1,0 +1,119 @@
+/* Dispatch. The handler bodies (interp_ops.h) are compiled one of two ways:
+ *
+ * tail   each handler is a function that ends in a jump to the next one; its state stays in argument registers.
+ *        clang says so (musttail, preserve_none); gcc does it for sibling calls when it optimises.
+ * goto   one function with a label per handler, for unoptimised and instrumented builds and for 32-bit targets, where
+ *        the state does not fit the argument registers. */
+#include "interp.h"
+#include "numeric.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define WR_INSTRUMENTED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+#define WR_INSTRUMENTED 1
+#endif
+#endif
+
+#ifdef __has_attribute
+#if __has_attribute(musttail) && __has_attribute(preserve_none) && defined(__clang__)
+#define WR_HAS_MUSTTAIL 1
+#endif
+#endif
+
+#if !defined(WR_DISPATCH_TAIL)
+#if !defined(WR_INSTRUMENTED) && (defined(__x86_64__) || defined(__aarch64__)) && \
+    (defined(WR_HAS_MUSTTAIL) || (defined(__OPTIMIZE__) && !defined(__clang__)))
+#define WR_DISPATCH_TAIL 1
+#else
+#define WR_DISPATCH_TAIL 0
+#endif
+#endif
+
+#if WR_DISPATCH_TAIL
+
+#if defined(WR_HAS_MUSTTAIL)
+#define WR_HANDLER_ABI __attribute__((preserve_none))
+#define WR_TAIL __attribute__((musttail)) return
+#else
+#define WR_HANDLER_ABI
+#define WR_TAIL return
+#endif
+
+typedef WR_HANDLER_ABI void (*wr_handler)(const wr_insn *pc, wr_slot *fp, uint8_t *mem, uint64_t mem_len, wr_exec *exec);
+
+#define GO() WR_TAIL((wr_handler)pc->op)(pc, fp, mem, mem_len, exec)
+#define LEAVE() return
+#define WR_UNUSED __attribute__((unused)) /* the handlers that end the run */
+#define HANDLER(NAME)                                                                                            \
+    static WR_HANDLER_ABI void op_##NAME(WR_UNUSED const wr_insn *pc, WR_UNUSED wr_slot *fp, WR_UNUSED uint8_t *mem, \
+                                         WR_UNUSED uint64_t mem_len, wr_exec *exec)
+#include "interp_ops.h"
+#undef HANDLER
+
+#define ADDRESS(NAME) (uintptr_t)op_##NAME,
+
+#else /* goto */
+
+#define GO() goto *(void *)pc->op
+#define LEAVE() return NULL
+
+#endif
+
+/* Generates one entry per wr_op, in the order of the enumeration (code.h). */
+#define ALL_HANDLERS(X)                             \
+    WR_INT_BINARY(X##_INT_BINARY)                   \
+    WR_INT_DIVIDE(X##_INT_DIVIDE)                   \
+    WR_FLOAT_BINARY(X##_FLOAT_BINARY)               \
+    WR_INT_COMPARE(X##_INT_COMPARE)                 \
+    WR_FLOAT_COMPARE(X##_FLOAT_COMPARE)             \
+    WR_UNARY(X##_UNARY)                             \
+    WR_UNARY_TRAP(X##_UNARY_TRAP)                   \
+    X##_NONE WR_LOAD(X##_LOAD)                      \
+    WR_STORE(X##_STORE)                             \
+    X##_NONE WR_OPS_SPECIAL(X##_SPECIAL)
+#define AT_INT_BINARY(C, NAME, TEXT, T, COMM, EXPR) ADDRESS(NAME##_RR) ADDRESS(NAME##_RI)
+#define AT_INT_DIVIDE(C, NAME, TEXT, T, CHECK, EXPR) ADDRESS(NAME##_RR) ADDRESS(NAME##_RI)
+#define AT_FLOAT_BINARY(C, NAME, TEXT, T, EXPR) ADDRESS(NAME##_RR)
+#define AT_INT_COMPARE(C, NAME, TEXT, T, INV, SWAP, EXPR) \
+    ADDRESS(NAME##_RR) ADDRESS(NAME##_RI) ADDRESS(BR_##NAME##_RR) ADDRESS(BR_##NAME##_RI)
+#define AT_FLOAT_COMPARE(C, NAME, TEXT, T, EXPR) ADDRESS(NAME##_RR) ADDRESS(BR_##NAME##_RR) ADDRESS(BRN_##NAME##_RR)
+#define AT_UNARY(C, NAME, TEXT, R, A, EXPR) ADDRESS(NAME)
+#define AT_UNARY_TRAP(C, NAME, TEXT, R, A, CHECK, EXPR) ADDRESS(NAME)
+#define AT_LOAD(C, NAME, TEXT, V, S, M, ALIGN, CAST) ADDRESS(NAME##_G) ADDRESS(NAME##_C)
+#define AT_STORE(C, NAME, TEXT, V, S, M, ALIGN) ADDRESS(NAME##_G) ADDRESS(NAME##_C)
+#define AT_SPECIAL(NAME) ADDRESS(NAME)
+#define AT_NONE 0,
+
+#if WR_DISPATCH_TAIL
+
+static const uintptr_t handlers[OP_COUNT] = {0, ALL_HANDLERS(AT)};
+
+const uintptr_t *wr_interp_handlers(void) { return handlers; }
+
+void wr_interp_run(wr_exec *exec, const wr_insn *insn, wr_slot *fp) {
+    const wr_memory *memory = exec->instance->module->memory_count != 0 ? exec->instance->memories[0] : NULL;
+    ((wr_handler)insn->op)(insn, fp, memory != NULL ? memory->data : NULL, memory != NULL ? memory->size : 0, exec);
+}
+
+#else
+
+/* With exec NULL returns the table of handlers. Labels exist only inside of the function. */
+static const uintptr_t *run(wr_exec *exec, const wr_insn *pc, wr_slot *fp) {
+#define ADDRESS(NAME) (uintptr_t)&&op_##NAME,
+    static const uintptr_t handlers[OP_COUNT] = {0, ALL_HANDLERS(AT)};
+    if (exec == NULL) return handlers;
+    const wr_memory *memory = exec->instance->module->memory_count != 0 ? exec->instance->memories[0] : NULL;
+    uint8_t *mem = memory != NULL ? memory->data : NULL;
+    uint64_t mem_len = memory != NULL ? memory->size : 0;
+    GO();
+#define HANDLER(NAME) op_##NAME:
+#include "interp_ops.h"
+#undef HANDLER
+}
+
+const uintptr_t *wr_interp_handlers(void) { return run(NULL, NULL, NULL); }
+
+void wr_interp_run(wr_exec *exec, const wr_insn *insn, wr_slot *fp) { (void)run(exec, insn, fp); }
+
+#endif

@@ -1,0 +1,406 @@
+/* Handler bodies. Included by interp.c, which defines HANDLER, GO and LEAVE.
+ *
+ * State: pc (this instruction), fp (frame), mem and mem_len (memory 0 or the one of USE_MEMORY), exec.
+ * Macros are named by what may happen:
+ *   NEXT          nothing: on to the next instruction
+ *   TRAP          leaves with a status
+ *   JUMP_CHECKED  may run into the deadline when it jumps backwards
+ *   RELOAD        the memory may have grown, or another instance runs */
+
+#define SLOT(FIELD) fp[pc->FIELD]
+#define GET_I32(FIELD) SLOT(FIELD).u32
+#define GET_I64(FIELD) SLOT(FIELD).u64
+#define GET_F32(FIELD) SLOT(FIELD).f32
+#define GET_F64(FIELD) SLOT(FIELD).f64
+#define IMM_I32 pc->uimm
+#define IMM_I64 ((uint64_t)(int64_t)pc->imm)
+#define IMM16_I32 ((uint32_t)(int16_t)pc->b)
+#define IMM16_I64 ((uint64_t)(int16_t)pc->b)
+/* Whole slots are written for integers: a narrow store followed by a wide load of the slot stalls. */
+#define SET_I32(VALUE)                           \
+    do {                                         \
+        const uint32_t narrow = (uint32_t)(VALUE); \
+        SLOT(a).u64 = narrow;                    \
+    } while (0)
+#define SET_I64(VALUE) (SLOT(a).u64 = (uint64_t)(VALUE))
+#define SET_F32(VALUE) (SLOT(a).f32 = (VALUE))
+#define SET_F64(VALUE) (SLOT(a).f64 = (VALUE))
+#define C_I32 uint32_t
+#define C_I64 uint64_t
+#define C_F32 float
+#define C_F64 double
+
+#define NEXT() \
+    do {       \
+        pc++;  \
+        GO();  \
+    } while (0)
+#define SKIP(COUNT)       \
+    do {                  \
+        pc += 1 + (COUNT); \
+        GO();             \
+    } while (0)
+#define TRAP(STATUS)             \
+    do {                         \
+        exec->pc = pc;           \
+        exec->fp = fp;           \
+        exec->status = (STATUS); \
+        LEAVE();                 \
+    } while (0)
+#define TRY(EXPR)                                     \
+    do {                                              \
+        wr_status op_status = (EXPR);                 \
+        if (__builtin_expect(op_status != WR_OK, 0)) TRAP(op_status); \
+    } while (0)
+#define CHARGE()                                                           \
+    do {                                                                   \
+        if (__builtin_expect(--exec->budget < 0, 0)) TRY(wr_exec_check(exec)); \
+    } while (0)
+#define JUMP_CHECKED()              \
+    do {                            \
+        if (pc->imm < 0) CHARGE();  \
+        pc += pc->imm;              \
+        GO();                       \
+    } while (0)
+#define RELOAD()                                                                                \
+    do {                                                                                        \
+        if (exec->instance->module->memory_count != 0) {                                        \
+            mem = exec->instance->memories[0]->data;                                            \
+            mem_len = exec->instance->memories[0]->size;                                        \
+        }                                                                                       \
+    } while (0)
+
+/* ---- instructions that compute ---- */
+
+#define COMPUTE(NAME, R, T, LEFT, RIGHT, EXPR)   \
+    HANDLER(NAME) {                              \
+        const C_##T a = LEFT, b = RIGHT;         \
+        SET_##R(EXPR);                           \
+        NEXT();                                  \
+    }
+#define COMPUTE_TRAP(NAME, T, RIGHT, CHECK, EXPR) \
+    HANDLER(NAME) {                              \
+        const C_##T a = GET_##T(b), b = RIGHT;   \
+        TRY(CHECK);                              \
+        SET_##T(EXPR);                           \
+        NEXT();                                  \
+    }
+#define BRANCH(NAME, T, LEFT, RIGHT, EXPR)       \
+    HANDLER(NAME) {                              \
+        const C_##T a = LEFT, b = RIGHT;         \
+        if (EXPR) JUMP_CHECKED();                \
+        NEXT();                                  \
+    }
+
+#define BODY_INT_BINARY(C, NAME, TEXT, T, COMM, EXPR)               \
+    COMPUTE(NAME##_RR, T, T, GET_##T(b), GET_##T(c), EXPR)          \
+    COMPUTE(NAME##_RI, T, T, GET_##T(b), IMM_##T, EXPR)
+#define BODY_INT_DIVIDE(C, NAME, TEXT, T, CHECK, EXPR)              \
+    COMPUTE_TRAP(NAME##_RR, T, GET_##T(c), CHECK, EXPR)             \
+    COMPUTE_TRAP(NAME##_RI, T, IMM_##T, CHECK, EXPR)
+#define BODY_FLOAT_BINARY(C, NAME, TEXT, T, EXPR) COMPUTE(NAME##_RR, T, T, GET_##T(b), GET_##T(c), EXPR)
+#define BODY_INT_COMPARE(C, NAME, TEXT, T, INV, SWAP, EXPR)         \
+    COMPUTE(NAME##_RR, I32, T, GET_##T(b), GET_##T(c), EXPR)        \
+    COMPUTE(NAME##_RI, I32, T, GET_##T(b), IMM_##T, EXPR)           \
+    BRANCH(BR_##NAME##_RR, T, GET_##T(a), GET_##T(b), EXPR)         \
+    BRANCH(BR_##NAME##_RI, T, GET_##T(a), IMM16_##T, EXPR)
+#define BODY_FLOAT_COMPARE(C, NAME, TEXT, T, EXPR)                  \
+    COMPUTE(NAME##_RR, I32, T, GET_##T(b), GET_##T(c), EXPR)        \
+    BRANCH(BR_##NAME##_RR, T, GET_##T(a), GET_##T(b), EXPR)         \
+    BRANCH(BRN_##NAME##_RR, T, GET_##T(a), GET_##T(b), !(EXPR))
+#define BODY_UNARY(C, NAME, TEXT, R, A, EXPR)    \
+    HANDLER(NAME) {                              \
+        const C_##A a = GET_##A(b);              \
+        SET_##R(EXPR);                           \
+        NEXT();                                  \
+    }
+#define BODY_UNARY_TRAP(C, NAME, TEXT, R, A, CHECK, EXPR) \
+    HANDLER(NAME) {                              \
+        const C_##A a = GET_##A(b);              \
+        TRY(CHECK);                              \
+        SET_##R(EXPR);                           \
+        NEXT();                                  \
+    }
+
+WR_INT_BINARY(BODY_INT_BINARY)
+WR_INT_DIVIDE(BODY_INT_DIVIDE)
+WR_FLOAT_BINARY(BODY_FLOAT_BINARY)
+WR_INT_COMPARE(BODY_INT_COMPARE)
+WR_FLOAT_COMPARE(BODY_FLOAT_COMPARE)
+WR_UNARY(BODY_UNARY)
+WR_UNARY_TRAP(BODY_UNARY_TRAP)
+
+/* ---- memory access ---- */
+
+/* A fault leaves through the signal handler, so the position is written down first. */
+#define MAY_FAULT()    \
+    do {               \
+        exec->pc = pc; \
+        exec->fp = fp; \
+    } while (0)
+#define ADDRESS_OF(FIELD) ((uint64_t)SLOT(FIELD).u32 + pc->uimm)
+#define CHECK_BOUNDS(AT, SIZE) \
+    if (__builtin_expect((AT) + (SIZE) > mem_len, 0)) TRAP(WR_TRAP_MEMORY_BOUNDS)
+#define LOAD_AT(AT, S, M, CAST)             \
+    M value;                                \
+    memcpy(&value, mem + (AT), sizeof value); \
+    SET_##S(CAST value);                    \
+    NEXT()
+#define STORE_AT(AT, S, M)                  \
+    const M value = (M)GET_##S(b);          \
+    memcpy(mem + (AT), &value, sizeof value); \
+    NEXT()
+
+#define BODY_LOAD(C, NAME, TEXT, V, S, M, ALIGN, CAST) \
+    HANDLER(NAME##_G) {                                \
+        const uint64_t at = ADDRESS_OF(b);             \
+        MAY_FAULT();                                   \
+        LOAD_AT(at, S, M, CAST);                       \
+    }                                                  \
+    HANDLER(NAME##_C) {                                \
+        const uint64_t at = ADDRESS_OF(b);             \
+        CHECK_BOUNDS(at, sizeof(M));                   \
+        LOAD_AT(at, S, M, CAST);                       \
+    }
+/* Checked stores may fault too: on read-only mapped pages. */
+#define BODY_STORE(C, NAME, TEXT, V, S, M, ALIGN)      \
+    HANDLER(NAME##_G) {                                \
+        const uint64_t at = ADDRESS_OF(a);             \
+        MAY_FAULT();                                   \
+        STORE_AT(at, S, M);                            \
+    }                                                  \
+    HANDLER(NAME##_C) {                                \
+        const uint64_t at = ADDRESS_OF(a);             \
+        CHECK_BOUNDS(at, sizeof(M));                   \
+        MAY_FAULT();                                   \
+        STORE_AT(at, S, M);                            \
+    }
+
+WR_LOAD(BODY_LOAD)
+WR_STORE(BODY_STORE)
+
+HANDLER(USE_MEMORY) {
+    mem = exec->instance->memories[pc->uimm]->data;
+    mem_len = exec->instance->memories[pc->uimm]->size;
+    NEXT();
+}
+
+/* ---- control ---- */
+
+HANDLER(DATA) { TRAP(WR_TRAP_UNREACHABLE); }
+HANDLER(UNREACHABLE) { TRAP(WR_TRAP_UNREACHABLE); }
+HANDLER(BR) { JUMP_CHECKED(); }
+HANDLER(BR_IF) {
+    if (GET_I32(a) != 0) JUMP_CHECKED();
+    NEXT();
+}
+HANDLER(BR_UNLESS) {
+    if (GET_I32(a) == 0) JUMP_CHECKED();
+    NEXT();
+}
+HANDLER(BR_TABLE) {
+    uint32_t index = GET_I32(a);
+    pc += 1 + (index < pc->uimm ? index : pc->uimm);
+    JUMP_CHECKED();
+}
+
+/* The callee's frame starts at its arguments. Return information lies behind its locals. */
+#define ENTER(CODE, BASE)                                                                  \
+    do {                                                                                   \
+        const wr_code *callee = (CODE);                                                    \
+        wr_slot *frame = (BASE);                                                           \
+        if (__builtin_expect((size_t)(exec->stack_end - frame) < callee->frame_slots, 0)) TRAP(WR_TRAP_STACK); \
+        CHARGE();                                                                          \
+        for (uint32_t i = 0; i < callee->local_slots; i++) frame[callee->param_slots + i].u64 = 0; \
+        wr_slot *info = frame + callee->info_slot;                                         \
+        info[0].u64 = (uintptr_t)pc;                                                       \
+        info[1].u64 = (uintptr_t)fp;                                                       \
+        fp = frame;                                                                        \
+        pc = callee->insns;                                                                \
+        GO();                                                                              \
+    } while (0)
+#define LEAVE_FRAME(INFO)                                       \
+    do {                                                        \
+        const wr_slot *info = (INFO);                           \
+        const wr_insn *caller = (const wr_insn *)(uintptr_t)info[0].u64; \
+        wr_slot *caller_fp = (wr_slot *)(uintptr_t)info[1].u64; \
+        pc = caller + 1;                                        \
+        fp = caller_fp;                                         \
+        GO();                                                   \
+    } while (0)
+
+HANDLER(RETURN) { LEAVE_FRAME(fp + pc->uimm); }
+HANDLER(RETURN1) {
+    const wr_slot *at = fp + pc->uimm;
+    const wr_slot information[2] = {at[0], at[1]}; /* a frame without locals has it where the result goes */
+    fp[0] = SLOT(a);
+    LEAVE_FRAME(information);
+}
+HANDLER(RETURN_N) {
+    const wr_slot *at = fp + pc->uimm;
+    const wr_slot information[2] = {at[0], at[1]};
+    memmove(fp, fp + pc->a, pc->b * sizeof *fp);
+    LEAVE_FRAME(information);
+}
+HANDLER(CALL) { ENTER(&exec->codes[pc->uimm], fp + pc->a); }
+/* Same instance: as CALL. Otherwise out of line: host functions, other instances. */
+#define CALL_FUNC(FUNC)                                                              \
+    do {                                                                             \
+        const wr_func *func = (FUNC);                                                \
+        if (func->instance == exec->instance) ENTER(func->code, fp + pc->a);         \
+        CHARGE();                                                                    \
+        const wr_insn *next = wr_enter_func(exec, func, pc, &fp, fp + pc->a);        \
+        if (__builtin_expect(next == NULL, 0)) TRAP(exec->status);                   \
+        pc = next;                                                                   \
+        RELOAD();                                                                    \
+        GO();                                                                        \
+    } while (0)
+HANDLER(CALL_IMPORT) { CALL_FUNC(exec->instance->funcs[pc->uimm]); }
+HANDLER(CALL_INDIRECT) {
+    const wr_table *table = exec->instance->tables[pc->c];
+    const uint32_t index = GET_I32(b);
+    if (__builtin_expect(index >= table->size, 0)) TRAP(WR_TRAP_UNDEFINED_ELEMENT);
+    const wr_func *callee_func = (const wr_func *)(uintptr_t)table->elems[index];
+    if (__builtin_expect(callee_func == NULL, 0)) TRAP(WR_TRAP_UNINITIALIZED_ELEMENT);
+    if (__builtin_expect(callee_func->type != exec->instance->module->types[pc->d], 0)) TRAP(WR_TRAP_CALL_TYPE);
+    CALL_FUNC(callee_func);
+}
+HANDLER(EXIT) {
+    exec->status = WR_OK;
+    LEAVE();
+}
+HANDLER(RETURN_INSTANCE) {
+    pc = wr_leave_instance(exec, &fp);
+    RELOAD();
+    GO();
+}
+
+/* ---- values ---- */
+
+HANDLER(MOVE) {
+    SLOT(a).u64 = SLOT(b).u64;
+    NEXT();
+}
+HANDLER(MOVE32) {
+    SLOT(a).u32 = SLOT(b).u32;
+    NEXT();
+}
+HANDLER(MOVE128) {
+    memmove(&SLOT(a), &SLOT(b), 2 * sizeof(wr_slot));
+    NEXT();
+}
+HANDLER(COPY) {
+    memmove(&SLOT(a), &SLOT(b), pc->uimm * sizeof(wr_slot));
+    NEXT();
+}
+HANDLER(CONST32) {
+    SLOT(a).u64 = pc->uimm;
+    NEXT();
+}
+HANDLER(CONST64) {
+    SLOT(a).u64 = pc->uimm | (uint64_t)pc[1].uimm << 32;
+    SKIP(1);
+}
+HANDLER(SELECT) {
+    SLOT(a).u64 = GET_I32(d) != 0 ? SLOT(b).u64 : SLOT(c).u64;
+    NEXT();
+}
+HANDLER(SELECT32) {
+    SLOT(a).u32 = GET_I32(d) != 0 ? SLOT(b).u32 : SLOT(c).u32;
+    NEXT();
+}
+HANDLER(SELECT128) {
+    memmove(&SLOT(a), GET_I32(d) != 0 ? &SLOT(b) : &SLOT(c), 2 * sizeof(wr_slot));
+    NEXT();
+}
+HANDLER(GLOBAL_GET) {
+    SLOT(a) = exec->globals[pc->uimm]->value[0];
+    NEXT();
+}
+HANDLER(GLOBAL_SET) {
+    exec->globals[pc->uimm]->value[0] = SLOT(a);
+    NEXT();
+}
+HANDLER(GLOBAL_GET128) {
+    memcpy(&SLOT(a), exec->globals[pc->uimm]->value, 2 * sizeof(wr_slot));
+    NEXT();
+}
+HANDLER(GLOBAL_SET128) {
+    memcpy(exec->globals[pc->uimm]->value, &SLOT(a), 2 * sizeof(wr_slot));
+    NEXT();
+}
+HANDLER(REF_FUNC) {
+    SET_I64((uintptr_t)exec->instance->funcs[pc->uimm]);
+    NEXT();
+}
+
+/* ---- memories and tables: the work is out of line ---- */
+
+HANDLER(MEMORY_SIZE) {
+    SET_I32(exec->instance->memories[pc->uimm]->size >> 16);
+    NEXT();
+}
+HANDLER(MEMORY_GROW) {
+    SET_I32(wr_memory_grow(exec->instance->memories[pc->uimm], GET_I32(b)));
+    RELOAD();
+    NEXT();
+}
+HANDLER(MEMORY_FILL) {
+    MAY_FAULT();
+    TRY(wr_memory_fill(exec, exec->instance->memories[pc->d], GET_I32(a), (uint8_t)GET_I32(b), GET_I32(c)));
+    NEXT();
+}
+HANDLER(MEMORY_COPY) {
+    wr_memory **memories = exec->instance->memories;
+    MAY_FAULT();
+    TRY(wr_memory_copy(exec, memories[pc->d & 0xFF], GET_I32(a), memories[pc->d >> 8], GET_I32(b), GET_I32(c)));
+    NEXT();
+}
+HANDLER(MEMORY_INIT) {
+    MAY_FAULT();
+    TRY(wr_memory_init(exec->instance, pc->d, pc[1].uimm, GET_I32(a), GET_I32(b), GET_I32(c)));
+    SKIP(1);
+}
+HANDLER(DATA_DROP) {
+    exec->instance->data_dropped[pc->uimm] = true;
+    NEXT();
+}
+HANDLER(TABLE_GET) {
+    const wr_table *table = exec->instance->tables[pc->uimm];
+    const uint32_t index = GET_I32(b);
+    if (index >= table->size) TRAP(WR_TRAP_TABLE_BOUNDS);
+    SET_I64(table->elems[index]);
+    NEXT();
+}
+HANDLER(TABLE_SET) {
+    const wr_table *table = exec->instance->tables[pc->uimm];
+    const uint32_t index = GET_I32(a);
+    if (index >= table->size) TRAP(WR_TRAP_TABLE_BOUNDS);
+    table->elems[index] = SLOT(b).u64;
+    NEXT();
+}
+HANDLER(TABLE_SIZE) {
+    SET_I32(exec->instance->tables[pc->uimm]->size);
+    NEXT();
+}
+HANDLER(TABLE_GROW) {
+    SET_I32(wr_table_grow(exec->instance->tables[pc->d], GET_I32(c), SLOT(b).u64));
+    NEXT();
+}
+HANDLER(TABLE_FILL) {
+    TRY(wr_table_fill(exec->instance->tables[pc->d], GET_I32(a), SLOT(b).u64, GET_I32(c)));
+    NEXT();
+}
+HANDLER(TABLE_COPY) {
+    wr_table **tables = exec->instance->tables;
+    TRY(wr_table_copy(tables[pc->d & 0xFF], GET_I32(a), tables[pc->d >> 8], GET_I32(b), GET_I32(c)));
+    NEXT();
+}
+HANDLER(TABLE_INIT) {
+    TRY(wr_table_init(exec->instance, pc->d, pc[1].uimm, GET_I32(a), GET_I32(b), GET_I32(c)));
+    SKIP(1);
+}
+HANDLER(ELEM_DROP) {
+    exec->instance->elem_dropped[pc->uimm] = true;
+    NEXT();
+}

@@ -1,0 +1,47 @@
+/* What the parts of module loading share. */
+#ifndef WR_LOADER_H
+#define WR_LOADER_H
+#include "module.h"
+#include "reader.h"
+
+
+typedef struct wr_body wr_body;
+
+typedef struct wr_loader {
+    wr_engine *engine;
+    wr_module *module;
+    wr_reader reader;
+    wr_error *error;
+    uint32_t *func_type_index; /* per function: index of its type in the module */
+    uint8_t *func_declared;    /* per function: may ref.func name it in a body */
+    uint32_t body_count;       /* entries of the code section */
+    uint32_t bodies_seen;
+    bool has_data_count;
+    uint32_t data_declared; /* by the data count section */
+    wr_vec scratch;         /* wr_const_op */
+    char detail[96];        /* what the message adds to the status text */
+} wr_loader;
+
+/* Remembers what was wrong, returns status. */
+wr_status wr_load_fail(wr_loader *loader, wr_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+wr_status wr_load_value_type(wr_loader *loader, wr_vt *out);
+wr_status wr_load_ref_type(wr_loader *loader, wr_vt *out);
+wr_status wr_load_name(wr_loader *loader, wr_name *out);
+/* Number of items of a section, at most max (status limit if above). */
+wr_status wr_load_count(wr_loader *loader, uint32_t max, wr_status limit, uint32_t *out);
+#define WR_LOAD_ALLOC(LOADER, COUNT, TYPE) ((TYPE *)wr_arena_zero(&(LOADER)->module->arena, (COUNT), sizeof(TYPE)))
+
+wr_status wr_load_const_expr(wr_loader *loader, wr_vt type, wr_const_expr *out); /* const_expr.c */
+wr_status wr_load_element_section(wr_loader *loader);                            /* segments.c */
+wr_status wr_load_data_section(wr_loader *loader);
+wr_status wr_load_custom(wr_loader *loader);                                     /* names.c */
+wr_status wr_load_function_names(wr_module *module);
+/* One code entry: loader->reader spans the locals and the body. */
+wr_status wr_translate_function(wr_loader *loader, uint32_t func_index, wr_body *scratch); /* translate.c */
+
+wr_body *wr_body_new(wr_loader *loader);
+void wr_body_free(wr_body *body);
+
+#endif

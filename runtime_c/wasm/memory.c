@@ -1,0 +1,171 @@
+/* Linear memories: address space is reserved up to the maximum when a memory is made, so the data never moves.
+ *
+ * Guarded memories reserve every address an access can form (a 32-bit index plus a 32-bit offset plus the access
+ * width), so the MMU does the bounds check. Checked ones reserve what they may grow to. */
+#include <string.h>
+#include <sys/mman.h>
+
+#include "runtime.h"
+
+#define PAGE_BYTES UINT64_C(65536)
+#define GUARD_BYTES ((UINT64_C(8) << 30) + PAGE_BYTES)
+
+static uint64_t min_u64(uint64_t a, uint64_t b) { return a < b ? a : b; }
+
+static void memory_destroy(wr_object *object) {
+    wr_memory *memory = (wr_memory *)object;
+    if (memory->data != NULL) munmap(memory->data, (size_t)memory->reserved);
+}
+
+static uint8_t *reserve(uint64_t bytes) {
+    if (bytes > SIZE_MAX) return NULL;
+    void *space = mmap(NULL, (size_t)bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return space == MAP_FAILED ? NULL : space;
+}
+
+static bool commit(wr_memory *memory, uint64_t bytes) {
+    return bytes == 0 || mprotect(memory->data + memory->size, (size_t)bytes, PROT_READ | PROT_WRITE) == 0;
+}
+
+static wr_status reserve_space(wr_memory *memory, wr_bounds bounds, uint64_t map_bytes) {
+    uint64_t need = memory->pages_max * PAGE_BYTES + map_bytes;
+    if (need == 0) need = PAGE_BYTES;
+    if (bounds != WR_BOUNDS_CHECKED && UINTPTR_MAX > UINT32_MAX && need <= GUARD_BYTES) {
+        memory->reserved = GUARD_BYTES;
+        memory->data = reserve(memory->reserved);
+        memory->guarded = memory->data != NULL;
+    }
+    if (memory->data == NULL && bounds != WR_BOUNDS_GUARD) {
+        memory->reserved = need;
+        memory->data = reserve(need);
+    }
+    /* A small address space: give up growth that nobody asked for before giving up. */
+    while (memory->data == NULL && bounds != WR_BOUNDS_GUARD && memory->pages_max > memory->pages) {
+        memory->pages_max = memory->pages + (memory->pages_max - memory->pages) / 2;
+        memory->reserved = memory->pages_max * PAGE_BYTES + map_bytes;
+        memory->data = memory->reserved == 0 ? NULL : reserve(memory->reserved);
+    }
+    return memory->data == NULL ? WR_NO_MEMORY : WR_OK;
+}
+
+wr_status wr_memory_make(wr_store *store, const wr_limit_pair *limits, const wr_instance_limits *instance_limits,
+                         wr_memory **out) {
+    uint64_t bytes_max = store->engine->config.limits.memory_bytes_max;
+    uint64_t map_bytes = 0;
+    if (instance_limits != NULL) {
+        if (instance_limits->memory_bytes_max != 0) bytes_max = min_u64(bytes_max, instance_limits->memory_bytes_max);
+        map_bytes = (instance_limits->map_bytes + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
+    }
+    if (limits->min > bytes_max / PAGE_BYTES) return WR_LIMIT_MEMORY_BYTES;
+    wr_memory *memory = wr_store_object(store, sizeof *memory, memory_destroy);
+    if (memory == NULL) return WR_NO_MEMORY;
+    memory->store = store;
+    memory->declared = *limits;
+    memory->pages = limits->min;
+    memory->pages_max = min_u64(min_u64(limits->max, 65536), bytes_max / PAGE_BYTES);
+    wr_status status = reserve_space(memory, store->engine->config.bounds, map_bytes);
+    if (status != WR_OK) return status;
+    if (!commit(memory, memory->pages * PAGE_BYTES)) return WR_NO_MEMORY;
+    memory->size = memory->pages * PAGE_BYTES;
+    *out = memory;
+    return WR_OK;
+}
+
+wr_status wr_memory_new(wr_store *store, uint32_t pages_min, uint32_t pages_max, wr_memory **out) {
+    if (pages_min > pages_max || pages_max > 65536) return WR_BAD_ARGUMENT;
+    wr_limit_pair limits = {.min = pages_min, .max = pages_max};
+    return wr_memory_make(store, &limits, NULL, out);
+}
+
+uint64_t wr_memory_grow(wr_memory *memory, uint64_t pages) {
+    uint64_t before = memory->size / PAGE_BYTES;
+    if (pages > memory->pages_max - memory->pages) return UINT64_MAX;
+    if (before + pages > 65536 || memory->size + pages * PAGE_BYTES > memory->reserved) return UINT64_MAX;
+    if (!commit(memory, pages * PAGE_BYTES)) return UINT64_MAX;
+    memory->pages += pages;
+    memory->size += pages * PAGE_BYTES;
+    return before;
+}
+
+wr_status wr_memory_map(wr_memory *memory, const wr_map_part *parts, uint32_t count, uint64_t *address) {
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < count; i++) bytes += parts[i].bytes;
+    uint64_t whole = (bytes + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
+    if (bytes == 0) return WR_BAD_ARGUMENT;
+    uint64_t own_max = memory->pages_max * PAGE_BYTES; /* growth of the plugin itself stays possible */
+    if (memory->size + whole > (UINT64_C(1) << 32) || memory->reserved < whole ||
+        own_max + memory->mapped > memory->reserved - whole) {
+        return WR_FULL;
+    }
+    if (!commit(memory, whole)) return WR_NO_MEMORY;
+    uint8_t *at = memory->data + memory->size;
+    for (uint32_t i = 0; i < count; i++) {
+        int protection = PROT_READ | (parts[i].writable ? PROT_WRITE : 0);
+        void *mapped = mmap(at, (size_t)parts[i].bytes, protection, MAP_SHARED | MAP_FIXED, parts[i].fd,
+                            (off_t)parts[i].fd_offset);
+        if (mapped == MAP_FAILED) return WR_SYSTEM;
+        at += parts[i].bytes;
+    }
+    *address = memory->size;
+    memory->size += whole;
+    memory->mapped += whole;
+    return WR_OK;
+}
+
+uint8_t *wr_memory_data(const wr_memory *memory) { return memory->data; }
+uint64_t wr_memory_size(const wr_memory *memory) { return memory->size; }
+bool wr_memory_is_guarded(const wr_memory *memory) { return memory->guarded; }
+
+void *wr_memory_at(const wr_memory *memory, uint64_t address, uint64_t len) {
+    if (address > memory->size || len > memory->size - address) return NULL;
+    return memory->data + address;
+}
+
+/* ---- bulk ---- */
+
+enum { BULK_CHUNK = 128 * 1024 }; /* a few microseconds of work between two looks at the clock */
+
+static bool inside(uint64_t size, uint64_t at, uint64_t len) { return at <= size && len <= size - at; }
+
+wr_status wr_memory_fill(wr_exec *exec, wr_memory *memory, uint64_t at, uint8_t value, uint64_t len) {
+    if (!inside(memory->size, at, len)) return WR_TRAP_MEMORY_BOUNDS;
+    while (len > BULK_CHUNK) {
+        memset(memory->data + at, value, BULK_CHUNK);
+        at += BULK_CHUNK;
+        len -= BULK_CHUNK;
+        wr_status status = wr_exec_check(exec);
+        if (status != WR_OK) return status;
+    }
+    if (len != 0) memset(memory->data + at, value, (size_t)len);
+    return WR_OK;
+}
+
+wr_status wr_memory_copy(wr_exec *exec, wr_memory *to, uint64_t at, wr_memory *from, uint64_t source, uint64_t len) {
+    if (!inside(to->size, at, len) || !inside(from->size, source, len)) return WR_TRAP_MEMORY_BOUNDS;
+    uint8_t *target = to->data + at;
+    const uint8_t *bytes = from->data + source;
+    bool backward = target > bytes; /* as memmove: overlapping parts are read before they are written */
+    while (len > BULK_CHUNK) {
+        uint64_t skip = backward ? len - BULK_CHUNK : 0;
+        memmove(target + skip, bytes + skip, BULK_CHUNK);
+        if (!backward) {
+            target += BULK_CHUNK;
+            bytes += BULK_CHUNK;
+        }
+        len -= BULK_CHUNK;
+        wr_status status = wr_exec_check(exec);
+        if (status != WR_OK) return status;
+    }
+    if (len != 0) memmove(target, bytes, (size_t)len);
+    return WR_OK;
+}
+
+wr_status wr_memory_init(wr_instance *instance, uint32_t memory, uint32_t segment, uint64_t at, uint64_t from,
+                         uint64_t len) {
+    const wr_data *data = &instance->module->datas[segment];
+    const wr_memory *target = instance->memories[memory];
+    uint64_t size = instance->data_dropped[segment] ? 0 : data->size;
+    if (!inside(target->size, at, len) || !inside(size, from, len)) return WR_TRAP_MEMORY_BOUNDS;
+    if (len != 0) memcpy(target->data + at, data->bytes + from, (size_t)len);
+    return WR_OK;
+}

@@ -1,0 +1,171 @@
+/* The operand stack: typing and places. */
+#include <string.h>
+
+#include "body.h"
+
+enum { PRESERVE_SCAN_MAX = 64 };
+
+static wr_operand *operand_at(const wr_body *body, size_t index) { return (wr_operand *)body->operands.items + index; }
+
+static const char *type_name(wr_vt type) {
+    switch (type) {
+    case WR_VT_BOTTOM: return "any";
+    case WR_VT_I32: return "i32";
+    case WR_VT_I64: return "i64";
+    case WR_VT_F32: return "f32";
+    case WR_VT_F64: return "f64";
+    case WR_VT_V128: return "v128";
+    default: return (type & WR_VT_HEAP) == WR_HEAP_EXTERN ? "externref" : "funcref";
+    }
+}
+
+wr_status wr_mismatch(wr_body *body, wr_vt expected, wr_vt found) {
+    return wr_load_fail(body->loader, WR_TYPE_MISMATCH, "expected %s, found %s", type_name(expected), type_name(found));
+}
+
+wr_status wr_pop(wr_body *body, wr_vt type, wr_operand *out) {
+    const wr_label *label = wr_label_at(body, 0);
+    if (body->operands.count == label->height) {
+        if (!label->unreachable) {
+            return wr_load_fail(body->loader, WR_TYPE_MISMATCH, "expected %s, found nothing", type_name(type));
+        }
+        *out = (wr_operand){.type = WR_VT_BOTTOM, .slot = label->slot};
+        return WR_OK;
+    }
+    *out = *operand_at(body, body->operands.count - 1);
+    if (!wr_vt_matches(out->type, type)) return wr_mismatch(body, type, out->type);
+    body->operands.count--;
+    if (body->flushed > body->operands.count) body->flushed = (uint32_t)body->operands.count;
+    return WR_OK;
+}
+
+uint32_t wr_next_slot(const wr_body *body) {
+    if (body->operands.count == 0) return body->temp_base;
+    const wr_operand *top = operand_at(body, body->operands.count - 1);
+    return top->slot + wr_vt_slots(top->type);
+}
+
+static void push(wr_body *body, wr_operand operand) {
+    operand.slot = wr_next_slot(body);
+    uint32_t end = operand.slot + wr_vt_slots(operand.type);
+    if (end > WR_FRAME_SLOTS_MAX) {
+        body->status = WR_LIMIT_FRAME;
+        return;
+    }
+    if (end > body->slot_max) body->slot_max = end;
+    wr_status status = wr_vec_reserve(body->loader->engine, &body->operands, 1, sizeof(wr_operand));
+    if (status != WR_OK) body->status = status;
+    else *operand_at(body, body->operands.count++) = operand;
+}
+
+void wr_push_temp(wr_body *body, wr_vt type) { push(body, (wr_operand){.type = type, .place = WR_PLACE_TEMP}); }
+
+void wr_push_local(wr_body *body, wr_vt type, uint32_t slot) {
+    push(body, (wr_operand){.type = type, .place = WR_PLACE_LOCAL, .local_slot = slot});
+}
+
+void wr_push_const(wr_body *body, wr_vt type, uint64_t value) {
+    push(body, (wr_operand){.type = type, .place = WR_PLACE_CONST, .value = value});
+}
+
+static void emit_const(wr_body *body, uint64_t value, uint32_t slot) {
+    if (value <= UINT32_MAX) {
+        wr_emit_def(body, OP_CONST32, slot)->uimm = (uint32_t)value;
+        return;
+    }
+    wr_insn *insn = wr_emit(body, OP_CONST64);
+    insn->a = (uint16_t)slot;
+    insn->uimm = (uint32_t)value;
+    wr_emit(body, OP_DATA)->uimm = (uint32_t)(value >> 32);
+}
+
+static void emit_move(wr_body *body, wr_vt type, uint32_t to, uint32_t from) {
+    wr_op op = type == WR_VT_V128 ? OP_MOVE128 : type == WR_VT_F32 ? OP_MOVE32 : OP_MOVE;
+    wr_emit_def(body, op, to)->b = (uint16_t)from;
+}
+
+uint16_t wr_operand_slot(wr_body *body, const wr_operand *operand) {
+    if (operand->place == WR_PLACE_LOCAL) return (uint16_t)operand->local_slot;
+    if (operand->place == WR_PLACE_CONST) emit_const(body, operand->value, operand->slot);
+    return (uint16_t)operand->slot;
+}
+
+void wr_operand_move(wr_body *body, const wr_operand *operand, uint32_t slot) {
+    if (operand->place == WR_PLACE_CONST) {
+        emit_const(body, operand->value, slot);
+        return;
+    }
+    uint32_t from = operand->place == WR_PLACE_LOCAL ? operand->local_slot : operand->slot;
+    if (from != slot) emit_move(body, operand->type, slot, from);
+}
+
+static void settle(wr_body *body, wr_operand *operand) {
+    wr_operand_move(body, operand, operand->slot);
+    operand->place = WR_PLACE_TEMP;
+}
+
+void wr_settle_top(wr_body *body, uint32_t count) {
+    size_t present = body->operands.count < count ? body->operands.count : count; /* fewer in unreachable code */
+    for (size_t i = body->operands.count - present; i < body->operands.count; i++) settle(body, operand_at(body, i));
+}
+
+void wr_settle_locals(wr_body *body) {
+    for (size_t i = body->flushed; i < body->operands.count; i++) {
+        if (operand_at(body, i)->place == WR_PLACE_LOCAL) settle(body, operand_at(body, i));
+    }
+    body->flushed = (uint32_t)body->operands.count;
+}
+
+void wr_preserve_local(wr_body *body, uint32_t slot) {
+    if (body->operands.count - body->flushed > PRESERVE_SCAN_MAX) { /* keeps translation linear */
+        wr_settle_locals(body);
+        return;
+    }
+    for (size_t i = body->flushed; i < body->operands.count; i++) {
+        wr_operand *operand = operand_at(body, i);
+        if (operand->place == WR_PLACE_LOCAL && operand->local_slot == slot) settle(body, operand);
+    }
+}
+
+/* Shifts what is there up and puts temporaries of unreachable code below it. */
+static void fill_missing(wr_body *body, const wr_vt *types, uint32_t present, uint32_t missing) {
+    wr_status status = wr_vec_reserve(body->loader->engine, &body->operands, missing, sizeof(wr_operand));
+    if (status != WR_OK) {
+        body->status = status;
+        return;
+    }
+    size_t first = body->operands.count - present;
+    memmove(operand_at(body, first + missing), operand_at(body, first), present * sizeof(wr_operand));
+    body->operands.count = first;
+    body->flushed = body->flushed < first ? body->flushed : (uint32_t)first;
+    for (uint32_t i = 0; i < missing; i++) wr_push_temp(body, types[i]);
+    if (body->status == WR_OK) body->operands.count += present;
+}
+
+wr_status wr_check_top(wr_body *body, const wr_vt *types, uint32_t count, bool retype) {
+    const wr_label *label = wr_label_at(body, 0);
+    size_t above = body->operands.count - label->height;
+    uint32_t present = above < count ? (uint32_t)above : count;
+    uint32_t missing = count - present;
+    if (missing != 0 && !label->unreachable) {
+        return wr_load_fail(body->loader, WR_TYPE_MISMATCH, "expected %s, found nothing", type_name(types[missing - 1]));
+    }
+    for (uint32_t i = 0; i < present; i++) {
+        wr_operand *operand = operand_at(body, body->operands.count - present + i);
+        if (!wr_vt_matches(operand->type, types[missing + i])) {
+            return wr_mismatch(body, types[missing + i], operand->type);
+        }
+        if (retype) operand->type = types[missing + i];
+    }
+    if (retype && missing != 0) fill_missing(body, types, present, missing);
+    return body->status;
+}
+
+bool wr_retarget(wr_body *body, const wr_operand *operand, uint32_t slot) {
+    if (operand->place != WR_PLACE_TEMP || body->last == 0 || body->last != body->code.count) return false;
+    wr_insn *insn = (wr_insn *)body->code.items + body->last - 1;
+    if (insn->a != operand->slot) return false;
+    insn->a = (uint16_t)slot;
+    body->last = 0;
+    return true;
+}

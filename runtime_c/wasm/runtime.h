@@ -1,0 +1,130 @@
+/* Run-time objects. Everything belongs to a store and is freed with it. */
+#ifndef WR_RUNTIME_H
+#define WR_RUNTIME_H
+#include <setjmp.h>
+#include <stdatomic.h>
+
+#include "module.h"
+
+typedef struct wr_object {
+    struct wr_object *next;
+    size_t size;
+    void (*destroy)(struct wr_object *object); /* what the allocation does not cover; may be NULL */
+} wr_object;
+
+struct wr_store {
+    wr_engine *engine;
+    wr_object *objects; /* newest first: users are destroyed before what they use */
+};
+
+/* Zeroed, linked into the store; the object head comes first in every run-time struct. */
+void *wr_store_object(wr_store *store, size_t size, void (*destroy)(wr_object *object));
+
+struct wr_func {
+    const wr_type *type;
+    wr_instance *instance; /* NULL: host function */
+    const wr_code *code;
+    wr_host_fn host;
+    void *env;
+    uint32_t index;
+};
+
+struct wr_global {
+    wr_object object;
+    wr_global_type type;
+    wr_slot value[2];
+};
+
+struct wr_table {
+    wr_object object;
+    wr_store *store;
+    wr_table_type type;
+    uint64_t *elems; /* references; 0 null */
+    uint32_t size;
+    uint32_t capacity;
+    uint32_t max;
+};
+
+struct wr_memory {
+    wr_object object;
+    wr_store *store;
+    uint8_t *data;
+    uint64_t size;      /* bytes in use */
+    uint64_t reserved;  /* bytes of address space behind data */
+    uint64_t pages;     /* of the plugin's own, without mapped regions */
+    uint64_t pages_max; /* ditto */
+    uint64_t mapped;    /* bytes of mapped regions */
+    wr_limit_pair declared;
+    bool guarded;
+};
+
+struct wr_instance {
+    wr_object object;
+    wr_store *store;
+    const wr_module *module; /* retained */
+    const wr_code *codes;    /* of defined functions, variant for its memories */
+    wr_func **funcs;         /* whole index space */
+    wr_func *own_funcs;      /* defined ones */
+    wr_memory **memories;
+    wr_table **tables;
+    wr_global **globals;
+    bool *data_dropped;
+    bool *elem_dropped;
+    uint64_t **elems;        /* evaluated segments */
+    void *user;
+};
+
+struct wr_exec {
+    /* what handlers use most comes first */
+    wr_instance *instance;
+    const wr_code *codes;
+    wr_global **globals;
+    wr_slot *stack_end;
+    int64_t budget;           /* back-edges and calls until the next check */
+    const wr_insn *pc;        /* last known position, for traps */
+    wr_slot *fp;
+    wr_status status;
+    /* the rest */
+    wr_slot *stack;
+    wr_slot *top;             /* first free slot while a host function runs */
+    size_t stack_size;
+    wr_engine *engine;
+    sigjmp_buf *fault;        /* where a memory fault continues */
+    struct wr_exec *outer;    /* execution this thread was in before */
+    int64_t granted;          /* budget at the last check */
+    uint64_t fuel_left;
+    bool fuel_limited;
+    uint64_t deadline_us;
+    uint64_t deadline_ns;     /* monotonic; 0: none */
+    uint64_t checked_ns;      /* time of the last check */
+    int64_t chunk;            /* budget between looks at the clock */
+    uint32_t depth;           /* nested wr_call */
+    int32_t exit_code;
+    atomic_bool interrupt;
+    wr_insn exit_insns[2];     /* [1] is what the outermost function returns to */
+    wr_insn instance_insns[2]; /* [1] is what a function called across instances returns to */
+    wr_trap trap;
+};
+
+wr_status wr_table_make(wr_store *store, const wr_table_type *type, uint64_t init, wr_table **out);
+wr_status wr_memory_make(wr_store *store, const wr_limit_pair *limits, const wr_instance_limits *instance_limits,
+                         wr_memory **out);
+/* Pages before, or UINT64_MAX: refused. */
+uint64_t wr_memory_grow(wr_memory *memory, uint64_t pages);
+uint64_t wr_table_grow(wr_table *table, uint64_t delta, uint64_t value);
+/* Out-of-line parts of bulk instructions; a trap status or WR_OK. Long ones look at the deadline. */
+wr_status wr_memory_fill(wr_exec *exec, wr_memory *memory, uint64_t at, uint8_t value, uint64_t len);
+wr_status wr_memory_copy(wr_exec *exec, wr_memory *to, uint64_t at, wr_memory *from, uint64_t source, uint64_t len);
+wr_status wr_memory_init(wr_instance *instance, uint32_t memory, uint32_t segment, uint64_t at, uint64_t from,
+                         uint64_t len);
+wr_status wr_table_fill(wr_table *table, uint64_t at, uint64_t value, uint64_t len);
+wr_status wr_table_copy(wr_table *to, uint64_t at, wr_table *from, uint64_t source, uint64_t len);
+wr_status wr_table_init(wr_instance *instance, uint32_t table, uint32_t segment, uint64_t at, uint64_t from,
+                        uint64_t len);
+
+/* Budget ran out, or a long operation asks: charges fuel, looks at interrupt and clock, grants the next budget. */
+wr_status wr_exec_check(wr_exec *exec);
+uint64_t wr_monotonic_ns(void);
+void wr_trap_record(wr_exec *exec, wr_status status); /* trap.c: fills exec->trap from exec->pc and fp */
+
+#endif

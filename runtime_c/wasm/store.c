@@ -1,0 +1,97 @@
+/* Stores: what was made in one is freed with it. */
+#include "runtime.h"
+
+wr_status wr_store_new(wr_engine *engine, wr_store **out) {
+    wr_store *store = wr_mem_zero(engine, sizeof *store);
+    if (store == NULL) return WR_NO_MEMORY;
+    store->engine = engine;
+    *out = store;
+    return WR_OK;
+}
+
+void *wr_store_object(wr_store *store, size_t size, void (*destroy)(wr_object *object)) {
+    wr_object *object = wr_mem_zero(store->engine, size);
+    if (object == NULL) return NULL;
+    object->size = size;
+    object->destroy = destroy;
+    object->next = store->objects;
+    store->objects = object;
+    return object;
+}
+
+void wr_store_free(wr_store *store) {
+    if (store == NULL) return;
+    wr_object *object = store->objects;
+    while (object != NULL) {
+        wr_object *next = object->next;
+        if (object->destroy != NULL) object->destroy(object);
+        wr_mem_free(store->engine, object, object->size);
+        object = next;
+    }
+    wr_mem_free(store->engine, store, sizeof *store);
+}
+
+/* ---- host-made objects ---- */
+
+typedef struct host_func {
+    wr_object object;
+    wr_func func;
+    wr_engine *engine;
+} host_func;
+
+static void host_func_destroy(wr_object *object) {
+    host_func *host = (host_func *)object;
+    wr_type_release(host->engine, host->func.type);
+}
+
+static wr_status intern_public(wr_engine *engine, const wr_func_type *type, const wr_type **out) {
+    enum { VALUES_MAX = 64 };
+    wr_vt values[VALUES_MAX];
+    if (type->param_count + type->result_count > VALUES_MAX) return WR_BAD_ARGUMENT;
+    for (uint32_t i = 0; i < type->param_count + type->result_count; i++) {
+        uint8_t byte = i < type->param_count ? type->params[i] : type->results[i - type->param_count];
+        values[i] = wr_vt_from_byte(byte);
+        if (values[i] == WR_VT_BOTTOM) return WR_BAD_ARGUMENT;
+    }
+    return wr_type_intern(engine, values, type->param_count, type->result_count, out);
+}
+
+wr_status wr_func_new(wr_store *store, const wr_func_type *type, wr_host_fn fn, void *env, wr_func **out) {
+    const wr_type *interned;
+    wr_status status = intern_public(store->engine, type, &interned);
+    if (status != WR_OK) return status;
+    host_func *host = wr_store_object(store, sizeof *host, host_func_destroy);
+    if (host == NULL) {
+        wr_type_release(store->engine, interned);
+        return WR_NO_MEMORY;
+    }
+    host->engine = store->engine;
+    host->func = (wr_func){.type = interned, .host = fn, .env = env};
+    *out = &host->func;
+    return WR_OK;
+}
+
+wr_status wr_global_new(wr_store *store, uint8_t type, bool is_mutable, wr_slot value, wr_global **out) {
+    wr_vt full = wr_vt_from_byte(type);
+    if (full == WR_VT_BOTTOM || full == WR_VT_V128) return WR_BAD_ARGUMENT;
+    wr_global *global = wr_store_object(store, sizeof *global, NULL);
+    if (global == NULL) return WR_NO_MEMORY;
+    global->type = (wr_global_type){full, is_mutable};
+    global->value[0] = value;
+    *out = global;
+    return WR_OK;
+}
+
+wr_func_type wr_func_type_of(const wr_func *func) { return wr_type_public(func->type); }
+wr_slot wr_global_get(const wr_global *global) { return global->value[0]; }
+
+uint8_t wr_global_type_of(const wr_global *global, bool *is_mutable) {
+    *is_mutable = global->type.is_mutable;
+    return wr_vt_to_byte(global->type.type);
+}
+
+wr_status wr_global_set(wr_global *global, wr_slot value) {
+    if (!global->type.is_mutable) return WR_BAD_ARGUMENT;
+    global->value[0] = value;
+    return WR_OK;
+}

@@ -1,0 +1,53 @@
+/* What a trap tells: its kind and the functions it went through. */
+#include <string.h>
+
+#include "runtime.h"
+
+static const wr_code *find_code(const wr_instance *instance, const wr_insn *pc, uint32_t *index) {
+    const wr_module *module = instance->module;
+    for (uint32_t i = 0; i < module->func_count - module->func_imports; i++) {
+        const wr_code *code = &instance->codes[i];
+        if (pc >= code->insns && pc < code->insns + code->insn_count) {
+            *index = module->func_imports + i;
+            return code;
+        }
+    }
+    return NULL;
+}
+
+static void add_frame(wr_trap *trap, const wr_module *module, const wr_code *code, uint32_t index, const wr_insn *pc) {
+    trap->frames_total++;
+    if (trap->frame_count == WR_BACKTRACE_MAX) return;
+    wr_frame *frame = &trap->frames[trap->frame_count++];
+    *frame = (wr_frame){.func_index = index, .offset = wr_code_offset(code, pc)};
+    uint32_t len = 0;
+    const char *name = wr_module_func_name(module, index, &len);
+    if (name == NULL) return;
+    if (len >= sizeof frame->name) len = sizeof frame->name - 1;
+    memcpy(frame->name, name, len);
+}
+
+void wr_trap_record(wr_exec *exec, wr_status status) {
+    wr_trap *trap = &exec->trap;
+    memset(trap, 0, sizeof *trap);
+    trap->status = status;
+    trap->exit_code = exec->exit_code;
+    const wr_insn *pc = exec->pc;
+    const wr_slot *fp = exec->fp;
+    const wr_instance *instance = exec->instance;
+    while (instance != NULL && pc != NULL) {
+        uint32_t index = 0;
+        const wr_code *code = find_code(instance, pc, &index);
+        if (code == NULL) return;
+        add_frame(trap, instance->module, code, index, pc);
+        const wr_slot *info = fp + code->info_slot;
+        pc = (const wr_insn *)(uintptr_t)info[0].u64;
+        fp = (const wr_slot *)(uintptr_t)info[1].u64;
+        if (pc == &exec->exit_insns[0]) return;
+        if (pc == &exec->instance_insns[0]) { /* fp is the record of the call across (call.c) */
+            pc = (const wr_insn *)(uintptr_t)fp[0].u64;
+            instance = (const wr_instance *)(uintptr_t)fp[2].u64;
+            fp = (const wr_slot *)(uintptr_t)fp[1].u64;
+        }
+    }
+}
