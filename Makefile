@@ -9,11 +9,14 @@ SPEC ?=
 ONLY ?=
 OUT ?=
 JOBS ?= 2
-comma := ,
 
+comma := ,
 VENV := .venv
 PY := $(VENV)/bin/python
 LOG := build/log
+RUNTIME_MAKE = $(MAKE) -C runtime_c -j$(JOBS) PYTHON=$(abspath $(PY))
+FUZZ := $(CURDIR)/build/fuzz
+SANITIZERS := address$(comma)undefined
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .DELETE_ON_ERROR:
@@ -94,8 +97,8 @@ demo: $(PLUGINS_DONE) ## run against a simulated plant  [SECONDS=20] [BROKER=hos
 	@$(PY) -m gateway.app.demo $(if $(SECONDS),--seconds $(SECONDS)) $(if $(BROKER),--broker $(BROKER))
 
 test: dev ## set up, then run every test
-	$(call step,runtime-tests,C tests and tools for this machine,$(MAKE) -C runtime_c -j$(JOBS) all PYTHON=$(abspath $(PY)))
-	@$(PY) -m pytest -n $(JOBS) --dist loadgroup --durations 10 -q tests
+	$(call step,runtime-tests,C runtime: library tests and tools for this machine,$(RUNTIME_MAKE) all)
+	@$(PY) -m pytest -n $(JOBS) --dist worksteal --durations 15 -q tests
 
 check: dev ## ruff, mypy --strict, clang-format; changes nothing
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
@@ -112,8 +115,8 @@ spec: dev ## run the official WebAssembly tests  [SPEC=FILE.zip]
 	@$(PY) -m tests.runtime_c.spec $(SPEC)
 
 fuzz: dev ## mutate modules and run them under sanitizers  [SECONDS=60]
-	$(call step,fuzz,engine with sanitizers,$(MAKE) -C runtime_c -j$(JOBS) fuzzers SANITIZE=address$(comma)undefined BUILD=../build/fuzz)
-	@build/fuzz/fuzz/mutate $(or $(SECONDS),60) build/plugins/*.wasm
+	$(call step,fuzz,C runtime with address and UB sanitizers,$(RUNTIME_MAKE) fuzzers plugins SANITIZE=$(SANITIZERS) BUILD=$(FUZZ))
+	@cd $(FUZZ) && ./fuzz/mutate $(or $(SECONDS),60) ../plugins/*.wasm plugins/*.wasm
 
 clean: ## remove everything that was made
 	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache gateway/_runtime.c gateway/_runtime*.so

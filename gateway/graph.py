@@ -104,8 +104,8 @@ class _Planner:
         for stage in self.site.stages.values():
             self._check_stage(stage)
         self._check_links()
-        self._check_tags(tags)
-        return Plan(
+        self._check_sources()
+        plan = Plan(
             site=self.site.name,
             ports=tuple(self._ports()),
             rings=tuple(self._rings()),
@@ -113,8 +113,14 @@ class _Planner:
             links=tuple(LinkPlan(link, _reads(link.inputs)) for link in self.site.links.values()),
             tags=self.site.tags,
         )
+        if not self.problems.found:  # any mistake in a name makes something look unused
+            self._check_unused(tags)
+        return plan
 
     def _problem(self, key: str, message: str) -> None:
+        """Note a mistake, unless one at this place or in this array is noted already: it would only follow from it."""
+        if any(one.key == key or one.key.startswith(f"{key}[") for one in self.problems.found):
+            return
         self.problems.add(self.site.source.file, key, message, self.site.source.line_of(key))
 
     def _manifest(self, stage: str) -> Manifest | None:
@@ -137,7 +143,7 @@ class _Planner:
     def _device(self, port: SerialPort) -> str:
         assert self.board is not None, "the caller checks"
         device = self.board.devices.get(port.device, "")
-        if port.device and not device:
+        if port.device and port.device not in self.board.devices:
             self._problem(
                 f"port.{port.name}.device",
                 f"found {show(port.device)}, which is no port of {self.board.file};"
@@ -160,8 +166,6 @@ class _Planner:
             self._problem(f"{key}.inputs", f"missing; {plugin} reads {manifest.input} from at least one stage")
         elif manifest.input != NO_RING:
             self._check_schemas(f"{key}.inputs", stage.inputs, manifest.input, plugin)
-        if manifest.output != NO_RING and not self._readers(stage.name):
-            self._problem(key, f"nothing reads its {manifest.output}; name it in the inputs of a stage or link")
         self._check_limits(stage, manifest)
 
     def _check_limits(self, stage: Stage, manifest: Manifest) -> None:
@@ -258,36 +262,52 @@ class _Planner:
             reach[name] = own.union(*(reach.get(one.stage, set()) for one in self.site.stages[name].inputs))
         return {name: [tag for tag in self.site.tags if tag.index in reach[name]] for name in order}
 
-    def _check_tags(self, tags: Mapping[str, Sequence[Tag]]) -> None:
-        drivers = [
-            stage.name
-            for stage in self.site.stages.values()
-            if (manifest := self.manifests.get(stage.plugin)) is not None and manifest.kind == "driver"
-        ]
+    def _drivers(self) -> list[str]:
+        stages = self.site.stages.values()
+        return [one.name for one in stages if one.plugin in self.manifests and self._is_driver(one)]
+
+    def _is_driver(self, stage: Stage) -> bool:
+        return self.manifests[stage.plugin].kind == "driver"
+
+    def _check_sources(self) -> None:
+        drivers = self._drivers()
         for tag in self.site.tags:
-            manifest = self._manifest(tag.stage)
-            if manifest is not None and tag.stage not in drivers:
+            if self._manifest(tag.stage) is not None and tag.stage not in drivers:
                 self._problem(
                     f"tag[{tag.index}].from",
-                    f"found {show(tag.stage)}, whose plugin is no driver, allowed: a driver stage; known: "
-                    f"{', '.join(sorted(drivers)) or 'none'}",
+                    f"found {show(tag.stage)}, whose plugin is no driver, allowed: a driver stage; "
+                    f"{nearest(tag.stage, drivers)}",
                 )
-            self._check_tag_settings(tag, tags)
-        for name in drivers:
+
+    # ---- what nobody uses ----
+
+    def _check_unused(self, tags: Mapping[str, Sequence[Tag]]) -> None:
+        stages = self.site.stages.values()
+        used = {port for stage in stages for port in stage.ports}
+        for port in self.site.ports:
+            if port not in used:
+                self._problem(f"port.{port}", "no stage uses this port")
+        for stage in stages:
+            output = self.manifests[stage.plugin].output
+            if output != NO_RING and not self._readers(stage.name):
+                self._problem(
+                    f"stage.{stage.name}", f"nothing reads its {output}; name it in the inputs of a stage or link"
+                )
+        for name in self._drivers():
             if not any(tag.stage == name for tag in self.site.tags):
                 self._problem(f"stage.{name}", f'reads nothing; a [[tag]] with from = "{name}" is missing')
+        for tag in self.site.tags:
+            self._check_settings_used(tag, tags)
 
-    def _check_tag_settings(self, tag: Tag, tags: Mapping[str, Sequence[Tag]]) -> None:
+    def _check_settings_used(self, tag: Tag, tags: Mapping[str, Sequence[Tag]]) -> None:
         """Settings under a plugin name that no stage will read are a mistake, mostly of spelling."""
-        stages = [self.site.stages[name] for name, reached in tags.items() if tag in reached]
-        readers = {stage.plugin for stage in stages}
+        readers = {self.site.stages[name].plugin for name, reached in tags.items() if tag in reached}
         for plugin in tag.plugins:
-            if plugin in readers or tag.stage not in self.site.stages:
-                continue
-            self._problem(
-                f"tag[{tag.index}].{plugin}",
-                f'no stage that "{tag.name}" reaches runs a plugin {show(plugin)}; {nearest(plugin, readers)}',
-            )
+            if plugin not in readers:
+                self._problem(
+                    f"tag[{tag.index}].{plugin}",
+                    f'no stage that "{tag.name}" reaches runs a plugin {show(plugin)}; {nearest(plugin, readers)}',
+                )
 
 
 def _reads(inputs: Iterable[Input]) -> tuple[ReadPlan, ...]:

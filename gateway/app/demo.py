@@ -197,16 +197,16 @@ def stage_summary(stage: StageStatus) -> dict[str, Any]:
 
 def report(summary: dict[str, Any]) -> list[str]:
     """The summary for people, one string per line."""
-    lines = [
-        f"ran {summary['uptime_s']:.1f} s, at most {summary['rss_peak_bytes'] / 2**20:.1f} MiB",
-        f"samples read           {summary['samples']:>8}",
-        f"messages published     {summary['published']:>8}",
-        f"messages acknowledged  {summary['acknowledged']:>8}",
-        f"samples lost           {summary['lost']:>8}",
-        f"samples duplicated     {summary['duplicated']:>8}",
-    ]
-    lines += [f"records through {name:<12}{ring['records']:>3}" for name, ring in summary["rings"].items()]
-    return lines
+    counts = (
+        ("samples read", summary["samples"]),
+        ("messages published", summary["published"]),
+        ("messages acknowledged", summary["acknowledged"]),
+        ("samples lost", summary["lost"]),
+        ("samples duplicated", summary["duplicated"]),
+        *((f"records through {name}", ring["records"]) for name, ring in summary["rings"].items()),
+    )
+    head = f"ran {summary['uptime_s']:.1f} s in at most {summary['rss_peak_bytes'] / 2**20:.1f} MiB of memory"
+    return [head, *(f"{what:<32}{count:>10}" for what, count in counts)]
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -89,6 +90,37 @@ def _struct(name: str, where: Layout, *, first: str) -> str:
     return f"struct {name} {{\n{body}\n}};\n{check}"
 
 
+# ---- the tables of a README ---------------------------------------------------------------------------------------
+
+
+def tables(manifest: Manifest) -> str:
+    """The Markdown tables of the settings that a plugin's README shows; a test compares them."""
+    sections = (("Settings of a stage", manifest.config), (f"Settings of a tag, under `{manifest.name}`", manifest.tag))
+    return "\n".join(_table(title, fields) for title, fields in sections if fields)
+
+
+def _table(title: str, fields: Sequence[Field]) -> str:
+    rows = "".join(f"| `{spec.name}` | {_type_text(spec)} | {_default_text(spec)} | {spec.doc} |\n" for spec in fields)
+    return f"### {title}\n| key | type | default | meaning |\n|---|---|---|---|\n{rows}"
+
+
+def _type_text(spec: Field) -> str:
+    unit = f" {spec.unit}" if spec.unit else ""
+    if spec.values:
+        return " ".join(f"`{value}`" for value in spec.values)
+    if spec.minimum is None and spec.maximum is None:
+        return f"{spec.type}{unit}"
+    return f"{spec.type}, {spec.minimum} to {spec.maximum}{unit}"
+
+
+def _default_text(spec: Field) -> str:
+    known = f"the {spec.source}" if spec.source else ""
+    if spec.default is None:
+        return known or ("not set" if spec.optional else "required")
+    default = str(spec.default).lower() if isinstance(spec.default, bool) else str(spec.default)
+    return f"{known}, else {default}" if known else default
+
+
 # ---- compiling ----------------------------------------------------------------------------------------------------
 
 
@@ -102,23 +134,24 @@ def build(folder: Path, out: Path) -> Path:
     if not sources:
         raise PluginError(f"{folder}: no C sources (*.c) to build")
     module, stamp = out / f"{manifest.name}.wasm", out / f"{manifest.name}.inputs"
-    work = out / "work" / manifest.name
     inputs = _fingerprint([folder / "plugin.toml", *sources, *folder.glob("*.h"), *SDK.glob("*.h")], header(manifest))
     if module.exists() and stamp.exists() and stamp.read_text() == inputs:
         return module
-    work.mkdir(parents=True, exist_ok=True)
-    (work / f"{manifest.name}_config.h").write_text(header(manifest), encoding="utf-8")
-    objects = [_compile(source, work) for source in sources]
-    fresh = work / f"{manifest.name}.wasm"
-    _zig(["wasm-ld", *LINK_FLAGS, *map(str, objects), "-o", str(fresh)], out)
-    os.replace(fresh, module)
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{manifest.name}-", dir=out) as folder_name:
+        work = Path(folder_name)  # of this build alone: builds may run side by side
+        (work / f"{manifest.name}_config.h").write_text(header(manifest), encoding="utf-8")
+        objects = [_compile(source, work, out) for source in sources]
+        fresh = work / f"{manifest.name}.wasm"
+        _zig(["wasm-ld", *LINK_FLAGS, *map(str, objects), "-o", str(fresh)], out)
+        os.replace(fresh, module)
     stamp.write_text(inputs)
     return module
 
 
-def _compile(source: Path, work: Path) -> Path:
+def _compile(source: Path, work: Path, out: Path) -> Path:
     target = work / f"{source.stem}.o"
-    _zig(["cc", *COMPILE_FLAGS, f"-I{SDK}", f"-I{work}", "-c", str(source), "-o", str(target)], work.parents[1])
+    _zig(["cc", *COMPILE_FLAGS, f"-I{SDK}", f"-I{work}", "-c", str(source), "-o", str(target)], out)
     return target
 
 

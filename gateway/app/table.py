@@ -75,7 +75,7 @@ def shown(value: bool | int | float | str | None) -> str:
         return "–"
     if isinstance(value, bool):
         return "on" if value else "off"
-    return f"{value:.6g}" if isinstance(value, float) and abs(value) < 1e6 else str(value)
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 class Screen:

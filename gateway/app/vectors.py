@@ -212,13 +212,14 @@ def _record(case: _Case, record: Mapping[str, Any]) -> bytes:
     if "topic" not in record:
         seqs = range(record["seq"], record["seq"] + record.get("repeat", 1))
         tags = range(record["tag"], record["tag"] + record.get("tags", 1))
-        return b"".join(_sample(record, tag, seq, time_ns) for seq in seqs for tag in tags)
+        return b"".join(encode_sample(record, tag, seq, time_ns) for seq in seqs for tag in tags)
     body = record["body"].encode()
     payload = Payload(record["topic"], body, record.get("qos", 1), record.get("retain", False), record["seq"], time_ns)
     return encode_payload(payload)
 
 
-def _sample(record: Mapping[str, Any], tag: int, seq: int, time_ns: int) -> bytes:
+def encode_sample(record: Mapping[str, Any], tag: int, seq: int, time_ns: int) -> bytes:
+    """The bytes of one record; ``record`` gives value, type, quality and kind as a RECORD of a vector does."""
     value: Any = record.get("value")
     type_name = record.get("type", _type_name(value))
     kind = Kind[record.get("kind", "sample").upper()]
@@ -252,10 +253,15 @@ def run_vectors(
     ``bytewise`` delivers every received byte on its own. ``launcher`` is put before the command (an emulator). Raises
     PluginError with the runner's text when a case fails.
     """
-    script = module.with_name(f"{module.stem}.vectors")
-    script.write_text(compile_vectors(folder), encoding="utf-8")
-    command = [*launcher, str(runner), *(["--bytewise"] if bytewise else []), str(module), str(script)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=RUN_TIMEOUT_S)
+    return run_script(compile_vectors(folder), module, runner, bytewise=bytewise, launcher=launcher)
+
+
+def run_script(script: str, module: Path, runner: Path, *, bytewise: bool = False, launcher: Sequence[str] = ()) -> str:
+    """Run a compiled ``script``, with the other parameters of ``run_vectors``."""
+    command = [*launcher, str(runner), *(["--bytewise"] if bytewise else []), str(module), "/dev/stdin"]
+    done = subprocess.run(
+        command, input=script, capture_output=True, encoding="utf-8", check=False, timeout=RUN_TIMEOUT_S
+    )
     if done.returncode != 0:
-        raise PluginError(f"vectors of {folder}: {' '.join(command)}\n{done.stdout}{done.stderr}".strip())
+        raise PluginError(f"{' '.join(command)}\n{done.stdout}{done.stderr}".strip())
     return done.stdout

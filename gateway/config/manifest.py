@@ -33,6 +33,10 @@ STRUCT_ALIGN = 8
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _VERSION = re.compile(r"\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?")
+_TAKEN_NAMES = frozenset(
+    "tag auto bool break case char const continue default do double else enum extern float for goto if inline int long "
+    "register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while".split()
+)
 _STRING_TYPE = re.compile(r"str([1-9][0-9]{0,2})")
 
 Value = bool | int | float | str
@@ -280,8 +284,8 @@ def _names(table: Table, key: str, allowed: Sequence[str]) -> tuple[str, ...]:
 def _fields(root: Table, section: str, sources: Sequence[str]) -> tuple[Field, ...]:
     fields = []
     for name, table in root.tables(section):
-        if not _NAME.fullmatch(name) or name == "tag" or name.startswith("has_"):
-            table.problem("", f"not a field name; allowed: {_NAME.pattern}, but not tag or has_...")
+        if not _NAME.fullmatch(name) or name in _TAKEN_NAMES or name.startswith("has_"):
+            table.problem("", f"not a field name; allowed: {_NAME.pattern}, but not tag, has_... or a word of C")
         spec = _field(table, name, sources)
         if spec is not None:
             fields.append(spec)
@@ -294,12 +298,13 @@ def _field(table: Table, name: str, sources: Sequence[str]) -> Field | None:
     before = len(table.problems.found)
     type_name = _type_name(table)
     bound = Field(name, "f64" if type_name in FLOAT_TYPES else "bits64")
+    is_number = type_name in SCALAR_TYPES and type_name not in ("bool", "enum", "bits64")
     spec = Field(
         name,
         type_name,
         optional=table.boolean("optional", False),
-        minimum=_any(table, "min", bound),  # type: ignore[arg-type]
-        maximum=_any(table, "max", bound),  # type: ignore[arg-type]
+        minimum=_any(table, "min", bound) if is_number else None,  # type: ignore[arg-type]
+        maximum=_any(table, "max", bound) if is_number else None,  # type: ignore[arg-type]
         values=table.texts("values") if type_name == "enum" else (),
         source=table.text("source", "", choices=sources),
         unit=table.text("unit", ""),

@@ -173,8 +173,10 @@ class Table:
         return None if found is None else Table(self.source, self.problems, self.key(name), found)
 
     def required_table(self, name: str) -> Table:
-        """A table that must be there; an empty stand-in when it is not."""
-        found = self._value(name, dict, REQUIRED, {})
+        """A table that must be there; when it is not, an empty stand-in whose own problems nobody hears."""
+        found = self._value(name, dict, REQUIRED, None)
+        if found is None:
+            return Table(self.source, Problems(), self.key(name), {})
         return Table(self.source, self.problems, self.key(name), found)
 
     def tables(self, name: str) -> list[tuple[str, Table]]:
@@ -187,6 +189,10 @@ class Table:
 
     def table_array(self, name: str) -> list[Table]:
         """The tables of ``[[name]]``, in file order."""
+        if isinstance(self.values.get(name), dict):
+            self.asked.add(name)
+            self.problem(name, f"found a table, allowed: an array of tables, each written [[{name}]]")
+            return []
         found = []
         for index, value in enumerate(self.items(name, [])):
             if isinstance(value, dict):

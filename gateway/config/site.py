@@ -425,9 +425,6 @@ def _check_references(root: Table, site: Site) -> None:
     for link in site.links.values():
         for index, one in enumerate(link.inputs):
             _known(root, f"link.{link.name}.inputs[{index}]", one.stage, site.stages, "stage")
-    for port in site.ports:
-        if port not in users:
-            root.problem(f"port.{port}", "no stage uses this port")
     if not site.stages:
         root.problem("stage", "missing; a site has at least one stage, written [stage.NAME]")
 

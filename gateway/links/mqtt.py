@@ -120,7 +120,7 @@ class MqttUplink:
             self._note(str(error))
             return 0.0
         started_s = self._clock.monotonic_s()
-        self._note("")
+        self._note("", logging.INFO)
         await self._serve()
         return self._clock.monotonic_s() - started_s
 
@@ -159,15 +159,16 @@ class MqttUplink:
 
     def _goodbye(self) -> None:
         if self.connected:
+            self._ended.set()
+            self._note("stopped", logging.INFO)
             self._client.disconnect()
             self._client.loop_write()
         self._unwatch()
 
-    def _note(self, problem: str) -> None:
+    def _note(self, problem: str, level: int = logging.WARNING) -> None:
         """Log changes, not attempts."""
         if problem != self._problem:
-            where = f"{self._link.host}:{self._link.port}"
-            self._log.log(logging.WARNING if problem else logging.INFO, "%s", problem or f"connected: {where}")
+            self._log.log(level, "%s", problem or f"connected: {self._link.host}:{self._link.port}")
         self._problem = problem
 
     def _forget_unsent(self) -> None:

@@ -50,23 +50,12 @@ static void add_padded_string(struct pen_text *text, const char *string, uint32_
 static void add_value(struct pen_text *text, const struct pen_record *record) {
     bool has_value = true;
     switch (record->type) {
-    case PEN_BOOL:
-        pen_text_add(text, record->value.u64 & 1 ? "true" : "false");
-        break;
-    case PEN_I64:
-        pen_text_add_i64(text, record->value.i64);
-        break;
-    case PEN_U64:
-        pen_text_add_u64(text, record->value.u64);
-        break;
-    case PEN_F64:
-        has_value = pen_text_add_f64(text, record->value.f64);
-        break;
-    case PEN_BYTES:
-        json_add_string(text, (const char *)(record + 1), record->value.bytes.len);
-        break;
-    default:
-        has_value = false;
+    case PEN_BOOL: pen_text_add(text, record->value.u64 & 1 ? "true" : "false"); break;
+    case PEN_I64: pen_text_add_i64(text, record->value.i64); break;
+    case PEN_U64: pen_text_add_u64(text, record->value.u64); break;
+    case PEN_F64: has_value = pen_text_add_f64(text, record->value.f64); break;
+    case PEN_BYTES: json_add_string(text, (const char *)(record + 1), record->value.bytes.len); break;
+    default: has_value = false;
     }
     if (!has_value) PEN_TEXT_LITERAL(text, "null");
 }

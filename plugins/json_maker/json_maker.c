@@ -27,9 +27,9 @@ static struct {
     struct input inputs[RINGS_MAX];
     uint32_t input_count;
     uint32_t topic_len;
-    uint32_t seq;       /* of the next payload */
-    bool is_due;        /* what waits goes out, however little */
-    bool is_armed;      /* the age timer runs */
+    uint32_t seq;  /* of the next payload */
+    bool is_due;   /* what waits goes out, however little */
+    bool is_armed; /* the age timer runs */
     int64_t samples_total;
     int64_t oversize_total;
 } self;
@@ -151,9 +151,7 @@ static void take_inputs(const struct batch *batch) {
 
 static uint32_t text_bytes_max(void) { return self.topic_len + self.settings->payload_bytes_max; }
 
-static uint32_t record_bytes_max(void) {
-    return (uint32_t)sizeof(struct pen_record) + ((text_bytes_max() + 7u) & ~7u);
-}
+static uint32_t record_bytes_max(void) { return (uint32_t)sizeof(struct pen_record) + ((text_bytes_max() + 7u) & ~7u); }
 
 /* One payload of what waits. False: the output ring has no room for it now. */
 static bool write_payload(void) {
@@ -212,8 +210,9 @@ static bool configure(void) {
     while (self.settings->topic[self.topic_len] != '\0') self.topic_len++;
     self.out = pen_ring_out(0);
     if (self.topic_len == 0) return REFUSE("topic: is empty");
-    if (self.out == NULL || record_bytes_max() > self.out->capacity) {
-        return REFUSE("the output ring is smaller than payload_bytes_max");
+    /* A ring with a reader that may drop takes no more than its half at once. */
+    if (self.out == NULL || record_bytes_max() > self.out->capacity / 2) {
+        return REFUSE("the output ring is too small: it must hold two payloads of payload_bytes_max");
     }
     for (struct pen_ring *ring; self.input_count < RINGS_MAX; self.input_count++) {
         if ((ring = pen_ring_in((int32_t)self.input_count)) == NULL) break;

@@ -16,7 +16,7 @@ struct frame_request {
     uint8_t unit;
     uint8_t function; /* 1 coils, 2 discrete inputs, 3 holding registers, 4 input registers */
     uint16_t address;
-    uint16_t count; /* bits or registers */
+    uint16_t count;       /* bits or registers */
     uint16_t transaction; /* MBAP only */
 };
 

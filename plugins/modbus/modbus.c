@@ -21,20 +21,20 @@ enum state {
     WAITING  /* for the reply to the current request */
 };
 
-#define METRICS(X)                        \
-    X(requests_total, PEN_COUNTER)        \
-    X(responses_total, PEN_COUNTER)       \
-    X(timeouts_total, PEN_COUNTER)        \
-    X(retries_total, PEN_COUNTER)         \
-    X(exceptions_total, PEN_COUNTER)      \
-    X(crc_errors_total, PEN_COUNTER)      \
-    X(foreign_total, PEN_COUNTER)         \
-    X(garbage_bytes_total, PEN_COUNTER)   \
-    X(postponed_total, PEN_COUNTER)       \
-    X(cycles_total, PEN_COUNTER)          \
-    X(cycles_skipped_total, PEN_COUNTER)  \
-    X(cycle_time_us, PEN_GAUGE)           \
-    X(cycle_delay_us, PEN_GAUGE)          \
+#define METRICS(X)                       \
+    X(requests_total, PEN_COUNTER)       \
+    X(responses_total, PEN_COUNTER)      \
+    X(timeouts_total, PEN_COUNTER)       \
+    X(retries_total, PEN_COUNTER)        \
+    X(exceptions_total, PEN_COUNTER)     \
+    X(crc_errors_total, PEN_COUNTER)     \
+    X(foreign_total, PEN_COUNTER)        \
+    X(garbage_bytes_total, PEN_COUNTER)  \
+    X(postponed_total, PEN_COUNTER)      \
+    X(cycles_total, PEN_COUNTER)         \
+    X(cycles_skipped_total, PEN_COUNTER) \
+    X(cycle_time_us, PEN_GAUGE)          \
+    X(cycle_delay_us, PEN_GAUGE)         \
     X(units_down, PEN_GAUGE)
 
 #define METRIC_INDEX(name, kind) M_##name,
@@ -52,18 +52,18 @@ static struct {
     struct frame_reader reader;
     struct pen_ring *out;
     enum state state;
-    int32_t pass;            /* 0: units online, 1: units in backoff */
-    uint32_t at;             /* next or current request of the plan */
-    uint32_t attempts;       /* of the current request */
-    uint32_t probes;         /* sent in pass 1 of this cycle */
-    uint32_t stale_due;      /* points that wait for room for their stale record */
+    int32_t pass;       /* 0: units online, 1: units in backoff */
+    uint32_t at;        /* next or current request of the plan */
+    uint32_t attempts;  /* of the current request */
+    uint32_t probes;    /* sent in pass 1 of this cycle */
+    uint32_t stale_due; /* points that wait for room for their stale record */
     uint16_t transaction;
-    int64_t now_ns;          /* monotonic time of the event being handled */
-    int64_t wake_ns;         /* when to go on without another event */
+    int64_t now_ns;  /* monotonic time of the event being handled */
+    int64_t wake_ns; /* when to go on without another event */
     int64_t next_cycle_ns;
     int64_t cycle_start_ns;
-    int64_t line_free_ns;    /* no request before */
-    int64_t reply_due_ns;    /* WAITING: given up then */
+    int64_t line_free_ns; /* no request before */
+    int64_t reply_due_ns; /* WAITING: given up then */
     int64_t values[METRIC_COUNT];
     int64_t published[METRIC_COUNT];
 } self;
@@ -97,8 +97,8 @@ static void log_number(int32_t level, const char *prefix, uint32_t number, const
 static void log_exception(const struct request *request, uint8_t exception) {
     char bytes[160];
     struct pen_text text = {bytes, sizeof bytes, 0, false};
-    const uint32_t numbers[] = {self.plan.units[request->unit].id, request->function, request->address,
-                                request->count, exception};
+    const uint32_t numbers[] = {self.plan.units[request->unit].id, request->function, request->address, request->count,
+                                exception};
     static const char *const names[] = {"unit ", " function ", " address ", " count ", ": exception "};
     for (uint32_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         pen_text_add(&text, names[i]);
@@ -352,16 +352,13 @@ static bool step_polling(void) {
 /* True: something was done, go on. False: nothing to do before wake_ns or another event. */
 static bool step(void) {
     switch (self.state) {
-    case DOWN:
-        return wait_until(self.stale_due > 0 ? self.now_ns + RETRY_NS : never);
+    case DOWN: return wait_until(self.stale_due > 0 ? self.now_ns + RETRY_NS : never);
     case RESTING:
         if (self.now_ns < self.next_cycle_ns) return wait_until(self.next_cycle_ns);
         begin_cycle();
         return true;
-    case POLLING:
-        return step_polling();
-    case WAITING:
-        return wait_until(self.reply_due_ns);
+    case POLLING: return step_polling();
+    case WAITING: return wait_until(self.reply_due_ns);
     }
     return false;
 }
@@ -369,7 +366,8 @@ static bool step(void) {
 /* The end of every entry point: go as far as possible, then set the one timer. */
 static void advance(void) {
     if (self.stale_due > 0) write_stale();
-    while (step()) {}
+    while (step()) {
+    }
     hal_timer(TIMER_STEP, self.wake_ns == never ? -1 : (self.wake_ns - self.now_ns + 999) / 1000);
     publish_changed_metrics();
 }
@@ -394,15 +392,7 @@ static bool refuse_tag(uint32_t tag, const char *problem) {
     return false;
 }
 
-static bool check_ring(void) {
-    for (uint32_t i = 0; i < self.plan.request_count; i++) {
-        if (self.plan.requests[i].room <= self.out->capacity) continue;
-        log_number(PEN_ERROR, "the output ring is too small: one request needs ", self.plan.requests[i].room, " bytes");
-        return false;
-    }
-    return true;
-}
-
+/* A ring with a reader that may drop takes no more than its half at once. */
 static bool configure(void) {
     struct pen_config config;
     uint32_t tag;
@@ -415,12 +405,12 @@ static bool configure(void) {
     if (self.config->backoff_min_ms > self.config->backoff_max_ms) {
         return refuse("backoff_min_ms is above backoff_max_ms");
     }
-    const char *problem = plan_make(&self.plan, &config, &tag);
+    const char *problem = plan_make(&self.plan, &config, self.out->capacity / 2, &tag);
     if (problem != NULL) return tag == PEN_NO_TAG ? refuse(problem) : refuse_tag(tag, problem);
     self.reader.kind = self.config->framing == MODBUS_FRAMING_TCP ? FRAME_TCP : FRAME_RTU;
     reset_units();
     for (uint32_t i = 0; i < METRIC_COUNT; i++) publish_metric(i);
-    return check_ring();
+    return true;
 }
 
 int32_t PEN_EXPORT(pen_init)(void) { return configure() ? 0 : 1; }

@@ -55,11 +55,12 @@ static const char *resolve(struct point *point, const struct modbus_tag *tag, co
     point->span = point->type == MODBUS_TAG_TYPE_STRING ? tag->registers : spans[point->type];
     if (point->address + point->span > ADDRESSES) return "address: the value reaches beyond 65535";
     if (point->span > config->max_registers) return "type: has more registers than max_registers";
-    if (tag->unit == 0 && config->framing != MODBUS_FRAMING_TCP) return "unit: 0 is broadcast on a serial line, nobody answers it";
+    if (tag->unit == 0 && config->framing != MODBUS_FRAMING_TCP)
+        return "unit: 0 is broadcast on a serial line, nobody answers it";
     return NULL;
 }
 
-uint32_t plan_record_bytes(const struct point *point) {
+static uint32_t record_bytes(const struct point *point) {
     uint32_t text = point->type == MODBUS_TAG_TYPE_STRING ? point->span * 2u : 0;
     return (uint32_t)sizeof(struct pen_record) + ((text + 7u) & ~7u);
 }
@@ -122,23 +123,24 @@ static struct request *add_request(struct plan *plan, uint32_t first) {
 
 /* Whether the request can grow to the end of the point within the limits. */
 static bool fits(const struct plan *plan, const struct request *request, const struct point *point,
-                 const struct modbus_config *config) {
+                 const struct modbus_config *config, uint32_t room_max) {
     uint32_t limit = point->function <= 2 ? config->max_bits : config->max_registers;
     uint32_t end = (uint32_t)request->address + request->count;
     uint32_t new_end = (uint32_t)point->address + point->span;
     return plan->units[request->unit].id == point->unit && request->function == point->function &&
-           point->address <= end + config->gap && new_end - request->address <= limit;
+           point->address <= end + config->gap && new_end - request->address <= limit &&
+           request->room + record_bytes(point) <= room_max;
 }
 
-static void make_requests(struct plan *plan, const struct modbus_config *config) {
+static void make_requests(struct plan *plan, const struct modbus_config *config, uint32_t room_max) {
     struct request *request = NULL;
     for (uint32_t i = 0; i < plan->point_count; i++) {
         const struct point *point = &plan->points[i];
-        if (request == NULL || !fits(plan, request, point, config)) request = add_request(plan, i);
+        if (request == NULL || !fits(plan, request, point, config, room_max)) request = add_request(plan, i);
         uint32_t span = (uint32_t)point->address + point->span - request->address;
         if (span > request->count) request->count = (uint16_t)span;
         request->points++;
-        request->room += plan_record_bytes(point);
+        request->room += record_bytes(point);
         plan->units[request->unit].points++;
     }
 }
@@ -161,7 +163,7 @@ static uint32_t text_bytes(const struct pen_config *config) {
     return sum;
 }
 
-const char *plan_make(struct plan *plan, const struct pen_config *config, uint32_t *tag) {
+const char *plan_make(struct plan *plan, const struct pen_config *config, uint32_t room_max, uint32_t *tag) {
     uint32_t count = config->tag_count;
     uint32_t units = count < UNITS_MAX ? count : UNITS_MAX;
     uint32_t fixed = count * (uint32_t)(sizeof(uint64_t) + sizeof *plan->points + sizeof *plan->requests) +
@@ -174,7 +176,7 @@ const char *plan_make(struct plan *plan, const struct pen_config *config, uint32
     plan->requests = (struct request *)(plan->units + units);
     const char *problem = make_points(plan, config, keys, tag);
     if (problem != NULL) return problem;
-    make_requests(plan, config->config);
+    make_requests(plan, config->config, room_max);
     place_texts(plan, (char *)(plan->requests + count));
     return NULL;
 }

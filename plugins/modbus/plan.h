@@ -15,11 +15,11 @@ struct point { /* one tag */
     bool stale_due;     /* a stale record has to be written yet */
     bool is_stale;      /* the last record said so */
     uint8_t value_type; /* PEN_ type of the last known value; PEN_NONE: none */
-    char *text; /* last known value of a string, span * 2 bytes */
+    char *text;         /* last known value of a string, span * 2 bytes */
     uint64_t value;
 };
 
-struct request { /* one read, for consecutive points */
+struct request {   /* one read, for consecutive points */
     uint16_t unit; /* position in plan.units */
     uint16_t address;
     uint16_t count;
@@ -55,8 +55,8 @@ struct plan {
     uint32_t unit_count;
 };
 
-/* NULL, or what is wrong; *tag is the index of the tag it is about, or PEN_NO_TAG. */
-const char *plan_make(struct plan *plan, const struct pen_config *config, uint32_t *tag);
-uint32_t plan_record_bytes(const struct point *point);
+/* NULL, or what is wrong; *tag is the index of the tag it is about, or PEN_NO_TAG. room_max: bytes that the output ring
+ * can surely take at once; a request whose records need more is split. */
+const char *plan_make(struct plan *plan, const struct pen_config *config, uint32_t room_max, uint32_t *tag);
 
 #endif

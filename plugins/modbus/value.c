@@ -60,17 +60,12 @@ static struct value read_number(const struct point *point, uint64_t raw) {
     switch (point->type) {
     case MODBUS_TAG_TYPE_I16:
     case MODBUS_TAG_TYPE_I32:
-    case MODBUS_TAG_TYPE_I64:
-        return (struct value){PEN_I64, PEN_GOOD, (uint64_t)((int64_t)(raw << unused) >> unused)};
-    case MODBUS_TAG_TYPE_F32:
-        return read_float(single_of((uint32_t)raw));
-    case MODBUS_TAG_TYPE_F64:
-        return read_float(number_of(raw));
+    case MODBUS_TAG_TYPE_I64: return (struct value){PEN_I64, PEN_GOOD, (uint64_t)((int64_t)(raw << unused) >> unused)};
+    case MODBUS_TAG_TYPE_F32: return read_float(single_of((uint32_t)raw));
+    case MODBUS_TAG_TYPE_F64: return read_float(number_of(raw));
     case MODBUS_TAG_TYPE_BCD16:
-    case MODBUS_TAG_TYPE_BCD32:
-        return read_bcd(raw);
-    default:
-        return (struct value){PEN_U64, PEN_GOOD, raw};
+    case MODBUS_TAG_TYPE_BCD32: return read_bcd(raw);
+    default: return (struct value){PEN_U64, PEN_GOOD, raw};
     }
 }
 

@@ -107,7 +107,7 @@ wr_status wr_ring_read(wr_ring *ring, uint32_t index, void *into, uint32_t capac
     wr_mark head = wr_ring_head(ring);
     uint64_t available = head.pos - next;
     uint64_t copied = available < capacity ? available : capacity;
-    if (copied > 0) memcpy(into, wr_ring_at(ring, next), copied);
+    if (copied > 0) memcpy(into, wr_ring_at(ring, next), (size_t)copied);
     wr_walk walk = walk_copy(into, copied, available);
     *got = (uint32_t)walk.pos;
     wr_ring_advance(consumer, next + walk.pos, walk.records);

@@ -477,8 +477,9 @@ wr_status wr_module_load(wr_engine *engine, const uint8_t *bytes, size_t len, wr
     wr_status status = load_module(&loader);
     wr_vec_free(engine, &loader.scratch, sizeof(wr_const_op));
     if (status != WR_OK) {
-        wr_error_set(error, status, wr_reader_offset(&loader.reader), "%s%sat offset 0x%x", loader.detail,
-                     loader.detail[0] != '\0' ? " " : "", wr_reader_offset(&loader.reader));
+        uint32_t offset = loader.fail_offset != 0 ? loader.fail_offset : wr_reader_offset(&loader.reader);
+        wr_error_set(error, status, offset, "%s%sat offset 0x%x", loader.detail,
+                     loader.detail[0] != '\0' ? " " : "", offset);
         module_free(module);
         return status;
     }

@@ -4,7 +4,7 @@
  * Macros are named by what may happen:
  *   NEXT          nothing: on to the next instruction
  *   TRAP          leaves with a status
- *   JUMP_CHECKED  may run into the deadline when it jumps backwards
+ *   JUMP_CHECKED  may run into the deadline when it jumps backwards (by 0: an empty loop)
  *   RELOAD        the memory may have grown, or another instance runs */
 
 #define SLOT(FIELD) fp[pc->FIELD]
@@ -58,7 +58,7 @@
     } while (0)
 #define JUMP_CHECKED()              \
     do {                            \
-        if (pc->imm < 0) CHARGE();  \
+        if (pc->imm <= 0) CHARGE(); \
         pc += pc->imm;              \
         GO();                       \
     } while (0)
@@ -249,9 +249,11 @@ HANDLER(CALL) { ENTER(&exec->codes[pc->uimm], fp + pc->a); }
         const wr_func *func = (FUNC);                                                \
         if (func->instance == exec->instance) ENTER(func->code, fp + pc->a);         \
         CHARGE();                                                                    \
-        const wr_insn *next = wr_enter_func(exec, func, pc, &fp, fp + pc->a);        \
+        exec->fp = fp; /* not &fp: a local whose address is taken ends sibling calls */ \
+        const wr_insn *next = wr_enter_func(exec, func, pc, &exec->fp, fp + pc->a);  \
         if (__builtin_expect(next == NULL, 0)) TRAP(exec->status);                   \
         pc = next;                                                                   \
+        fp = exec->fp;                                                               \
         RELOAD();                                                                    \
         GO();                                                                        \
     } while (0)
@@ -270,7 +272,9 @@ HANDLER(EXIT) {
     LEAVE();
 }
 HANDLER(RETURN_INSTANCE) {
-    pc = wr_leave_instance(exec, &fp);
+    exec->fp = fp;
+    pc = wr_leave_instance(exec, &exec->fp);
+    fp = exec->fp;
     RELOAD();
     GO();
 }

@@ -19,6 +19,7 @@ typedef struct wr_loader {
     bool has_data_count;
     uint32_t data_declared; /* by the data count section */
     wr_vec scratch;         /* wr_const_op */
+    uint32_t fail_offset;   /* of the instruction at fault; 0: where the reader is */
     char detail[96];        /* what the message adds to the status text */
 } wr_loader;
 

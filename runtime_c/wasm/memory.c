@@ -4,11 +4,14 @@
  * width), so the MMU does the bounds check. Checked ones reserve what they may grow to. */
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "runtime.h"
 
 #define PAGE_BYTES UINT64_C(65536)
 #define GUARD_BYTES ((UINT64_C(8) << 30) + PAGE_BYTES)
+/* Growth reserved on 32-bit hosts for a memory that nobody limited; who needs more says so with memory_bytes_max. */
+#define GROWTH_32BIT_PAGES UINT64_C(256)
 
 static uint64_t min_u64(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
@@ -63,6 +66,10 @@ wr_status wr_memory_make(wr_store *store, const wr_limit_pair *limits, const wr_
     memory->declared = *limits;
     memory->pages = limits->min;
     memory->pages_max = min_u64(min_u64(limits->max, 65536), bytes_max / PAGE_BYTES);
+    memory->map_max = map_bytes;
+    if (UINTPTR_MAX <= UINT32_MAX && (instance_limits == NULL || instance_limits->memory_bytes_max == 0)) {
+        memory->pages_max = min_u64(memory->pages_max, memory->pages + GROWTH_32BIT_PAGES);
+    }
     wr_status status = reserve_space(memory, store->engine->config.bounds, map_bytes);
     if (status != WR_OK) return status;
     if (!commit(memory, memory->pages * PAGE_BYTES)) return WR_NO_MEMORY;
@@ -87,24 +94,38 @@ uint64_t wr_memory_grow(wr_memory *memory, uint64_t pages) {
     return before;
 }
 
-wr_status wr_memory_map(wr_memory *memory, const wr_map_part *parts, uint32_t count, uint64_t *address) {
+/* Whole size of the parts in Wasm pages, as bytes; 0: malformed. */
+static uint64_t map_size(const wr_map_part *parts, uint32_t count) {
+    uint64_t host_page = (uint64_t)sysconf(_SC_PAGESIZE);
     uint64_t bytes = 0;
-    for (uint32_t i = 0; i < count; i++) bytes += parts[i].bytes;
-    uint64_t whole = (bytes + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
-    if (bytes == 0) return WR_BAD_ARGUMENT;
-    uint64_t own_max = memory->pages_max * PAGE_BYTES; /* growth of the plugin itself stays possible */
-    if (memory->size + whole > (UINT64_C(1) << 32) || memory->reserved < whole ||
-        own_max + memory->mapped > memory->reserved - whole) {
-        return WR_FULL;
+    for (uint32_t i = 0; i < count; i++) {
+        if (parts[i].bytes == 0 || parts[i].bytes % host_page != 0 || parts[i].fd_offset % host_page != 0) return 0;
+        bytes += parts[i].bytes;
     }
-    if (!commit(memory, whole)) return WR_NO_MEMORY;
-    uint8_t *at = memory->data + memory->size;
+    return (bytes + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
+}
+
+static bool map_parts(uint8_t *at, const wr_map_part *parts, uint32_t count) {
     for (uint32_t i = 0; i < count; i++) {
         int protection = PROT_READ | (parts[i].writable ? PROT_WRITE : 0);
         void *mapped = mmap(at, (size_t)parts[i].bytes, protection, MAP_SHARED | MAP_FIXED, parts[i].fd,
                             (off_t)parts[i].fd_offset);
-        if (mapped == MAP_FAILED) return WR_SYSTEM;
+        if (mapped == MAP_FAILED) return false;
         at += parts[i].bytes;
+    }
+    return true;
+}
+
+wr_status wr_memory_map(wr_memory *memory, const wr_map_part *parts, uint32_t count, uint64_t *address) {
+    uint64_t whole = map_size(parts, count);
+    if (whole == 0) return WR_BAD_ARGUMENT;
+    /* What is kept for mapping does not take from what the plugin itself may grow by. */
+    if (memory->mapped + whole > memory->map_max || memory->size + whole > (UINT64_C(1) << 32)) return WR_FULL;
+    if (!commit(memory, whole)) return WR_NO_MEMORY;
+    uint8_t *at = memory->data + memory->size;
+    if (!map_parts(at, parts, count)) {
+        (void)mmap(at, (size_t)whole, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+        return WR_SYSTEM;
     }
     *address = memory->size;
     memory->size += whole;

@@ -54,6 +54,7 @@ struct wr_memory {
     uint64_t pages;     /* of the plugin's own, without mapped regions */
     uint64_t pages_max; /* ditto */
     uint64_t mapped;    /* bytes of mapped regions */
+    uint64_t map_max;   /* ditto, at most */
     wr_limit_pair declared;
     bool guarded;
 };

@@ -340,7 +340,11 @@ static wr_status translate_body(wr_body *body) {
         uint8_t opcode;
         body->offset = wr_reader_offset(body->reader);
         if (wr_read_byte(body->reader, &opcode) != WR_OK) return WR_END_EXPECTED;
-        WR_TRY(translate_opcode(body, opcode));
+        wr_status status = translate_opcode(body, opcode);
+        if (status != WR_OK) {
+            if (wr_status_class_of(status) != WR_CLASS_MALFORMED) body->loader->fail_offset = body->offset;
+            return status;
+        }
     }
     return body->reader->at == body->reader->end ? WR_OK : WR_END_EXPECTED;
 }

@@ -18,7 +18,15 @@ from pathlib import Path
 import wasmtime
 from wasmtime import _bindings
 
-from tests.runtime_c.spec_script import FEATURES_FILE, Script, digest, format_numbers, module_number, read_archive
+from tests.runtime_c.spec_script import (
+    FEATURES_FILE,
+    Place,
+    Script,
+    digest,
+    format_numbers,
+    module_number,
+    read_archive,
+)
 
 RESTS_ON: dict[str, tuple[str, ...]] = {  # feature -> features it cannot be had without
     "simd": (),
@@ -89,10 +97,10 @@ def classify(script: Script, oracle: Oracle) -> dict[frozenset[str], str]:
     return {needs: "all" if whole else format_numbers(sorted(numbers)) for needs, numbers in found.items() if needs}
 
 
-def needs_of(scripts: Iterable[Script], oracle: Oracle) -> dict[tuple[str, int], frozenset[str]]:
-    """(script, module number) -> features, as in ``Rules``."""
+def needs_of(scripts: Iterable[Script], oracle: Oracle) -> dict[Place, frozenset[str]]:
+    """Features that each module needs, as in ``Rules``."""
     return {
-        (script.name, module_number(filename)): oracle.needs(module)
+        Place(script.name, "module", module_number(filename)): oracle.needs(module)
         for script in scripts
         for filename, module in script.modules.items()
     }

@@ -12,10 +12,11 @@ import hashlib
 import json
 import tomllib
 import zipfile
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 Command = Mapping[str, Any]  # of the suite's JSON
 
@@ -111,35 +112,59 @@ def format_numbers(numbers: list[int]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """One command, by its module's number or by its line in the source; number -1: every module of the script."""
+
+    script: str
+    kind: Literal["module", "line"]
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Rules:
     """What is left out and which texts are as good as the suite's.
 
-    ``digests`` are the SHA-256 of the archives that ``needs`` and ``never`` are about. ``needs`` maps (script, module
-    number) to features (number -1: every module of the script), ``pending`` a feature to the reason of the skip,
-    ``never`` (script, module number) to a reason, ``texts`` a text of the suite to other accepted ones.
+    ``digests`` are the SHA-256 of the archives that the rules about places are for. ``pending`` maps a feature to the
+    reason of a skip, ``spectest`` an item of the host module to the feature it is for, ``needs`` a place to features,
+    ``never`` a place to a reason, ``accept`` a place to other accepted texts.
     """
 
     digests: frozenset[str]
     pending: Mapping[str, str]
-    needs: Mapping[tuple[str, int], frozenset[str]]
-    never: Mapping[tuple[str, int], str]
-    texts: Mapping[str, tuple[str, ...]]
+    spectest: Mapping[str, str]
+    needs: Mapping[Place, frozenset[str]]
+    never: Mapping[Place, str]
+    accept: Mapping[Place, tuple[str, ...]]
 
-    def skip_of(self, script: str, filename: str) -> str:
-        """Why this module is left out; empty if it is not."""
-        number = module_number(filename)
-        if (script, number) in self.never:
-            return self.never[script, number]
-        needed = self.needs.get((script, -1), frozenset()) | self.needs.get((script, number), frozenset())
+    def skip_of(self, script: str, command: Command) -> str:
+        """Why this command is left out for its own sake; empty if it is not."""
+        needed: set[str] = set()
+        for place in places_of(script, command):
+            if place in self.never:
+                return self.never[place]
+            needed |= self.needs.get(place, frozenset())
         return next((reason for feature, reason in self.pending.items() if feature in needed), "")
+
+    def texts_of(self, script: str, command: Command) -> str:
+        """All accepted texts, joined by |."""
+        accepted = (text for place in places_of(script, command) for text in self.accept.get(place, ()))
+        return "|".join((command.get("text", ""), *accepted))
 
     def knows(self, archive: Path) -> bool:
         """Whether the rules were made for exactly this archive."""
         return digest(archive) in self.digests
 
-    def about(self, needs: Mapping[tuple[str, int], frozenset[str]]) -> Rules:
+    def about(self, needs: Mapping[Place, frozenset[str]]) -> Rules:
         """The same rules for an archive with these needs."""
-        return replace(self, digests=frozenset(), needs=needs, never={})
+        return replace(self, digests=frozenset(), needs=needs, never={}, accept={})
+
+
+def places_of(script: str, command: Command) -> list[Place]:
+    """The places that a rule about this command can name."""
+    places = [Place(script, "line", command["line"])]
+    if "filename" in command:
+        places += [Place(script, "module", -1), Place(script, "module", module_number(command["filename"]))]
+    return places
 
 
 def digest(archive: Path) -> str:
@@ -147,28 +172,42 @@ def digest(archive: Path) -> str:
     return hashlib.sha256(archive.read_bytes()).hexdigest()
 
 
+_KEYS = {"also_needs": {"feature", "why"}, "never": {"reason"}, "accept": {"text", "why"}}
+
+
+def _entries(table: Mapping[str, Any], section: str, value_key: str) -> Iterator[tuple[Place, str]]:
+    """(place, value) for every place of every entry of a section of the rules file."""
+    for entry in table.get(section, []):
+        if entry.keys() - {"modules", "lines"} != _KEYS[section] or not entry.keys() & {"modules", "lines"}:
+            allowed = ", ".join(sorted(_KEYS[section]))
+            raise SpecError(f"[[{section}]]: found {', '.join(entry)}; needed: {allowed}, and modules or lines")
+        for kind in ("module", "line"):
+            for script, numbers in entry.get(f"{kind}s", {}).items():
+                for number in parse_numbers(numbers):
+                    yield Place(script, kind, number), entry[value_key]
+
+
 def load_rules(rules: Path = RULES_FILE, features: Path = FEATURES_FILE) -> Rules:
     """Read both files; an unknown key is a ``SpecError``, so that a misspelt rule cannot be lost."""
     table = tomllib.loads(rules.read_text(encoding="utf-8"))
-    if unknown := table.keys() - {"pending", "never", "same_text"}:
-        raise SpecError(f"{rules.name}: unknown key {sorted(unknown)[0]}; allowed: pending, never, same_text")
-    never = {
-        (script, number): entry["reason"]
-        for entry in table.get("never", [])
-        for script, numbers in entry["modules"].items()
-        for number in parse_numbers(numbers)
-    }
-    texts: dict[str, tuple[str, ...]] = {}
-    for entry in table.get("same_text", []):
-        texts[entry["suite"]] = (*texts.get(entry["suite"], ()), entry["engine"])
-    needs: dict[tuple[str, int], frozenset[str]] = {}
     judged = tomllib.loads(features.read_text(encoding="utf-8"))
+    if unknown := table.keys() - _KEYS.keys() - {"pending", "spectest"}:
+        raise SpecError(
+            f"{rules.name}: unknown key {sorted(unknown)[0]}; allowed: pending, spectest, {', '.join(_KEYS)}"
+        )
+    needs: defaultdict[Place, frozenset[str]] = defaultdict(frozenset)
+    accept: defaultdict[Place, tuple[str, ...]] = defaultdict(tuple)
     digests = frozenset(judged.pop("archives").values())
-    for feature_set, scripts in judged.items():
+    for features_joined, scripts in judged.items():
         for script, numbers in scripts.items():
             for number in {-1} if numbers == "all" else parse_numbers(numbers):
-                needs[script, number] = frozenset(feature_set.split("+"))
-    return Rules(digests, table["pending"], needs, never, texts)
+                needs[Place(script, "module", number)] |= set(features_joined.split("+"))
+    for place, feature in _entries(table, "also_needs", "feature"):
+        needs[place] |= {feature}
+    for place, text in _entries(table, "accept", "text"):
+        accept[place] += (text,)
+    never = dict(_entries(table, "never", "reason"))
+    return Rules(digests, table["pending"], table["spectest"], needs, never, accept)
 
 
 # ---- the import section ---------------------------------------------------------------------------------------------
@@ -220,15 +259,14 @@ class _Bytes:
         self.byte()
         self.number()
 
-    def imported(self) -> str:
-        module = self.take().decode()
-        self.take()
+    def imported(self) -> tuple[str, str]:
+        names = (self.take().decode(), self.take().decode())
         (self.number, self.table, self.limits, self.mutable, self.tag)[self.byte()]()
-        return module
+        return names
 
 
-def imported_modules(module: bytes) -> set[str]:
-    """Names of the modules that a well-formed module imports from."""
+def imports_of(module: bytes) -> set[tuple[str, str]]:
+    """(module, name) of everything that a well-formed module imports."""
     reader = _Bytes(module)
     while reader.at < len(module):
         section = reader.byte()
@@ -302,30 +340,34 @@ class _Skips:
 
     def reason(self, verb: str, command: Command) -> str:
         """Why ``command`` is skipped, or an empty text; remembers what follows from it."""
+        own = self._rules.skip_of(self._script.name, command)
         if "filename" in command:
-            reason = self._module(command)
+            reason = own or self._imports(command)
             if verb == "module":
                 self._instances |= {None: reason, command.get("name"): reason}
             elif verb == "definition":
                 self._definitions |= {None: reason, command.get("name"): reason}
             return reason
         if verb == "instance":
-            reason = self._definitions.get(command.get("module"), "")
+            reason = own or self._definitions.get(command.get("module"), "")
             self._instances |= {None: reason, command.get("instance"): reason}
             return reason
         if verb == "register":
-            reason = self._instances.get(command.get("name"), "")
+            reason = own or self._instances.get(command.get("name"), "")
             self._registered[command["as"]] = reason
             return reason
-        return self._instances.get(command["action"].get("module"), "")
+        return own or self._instances.get(command["action"].get("module"), "")
 
-    def _module(self, command: Command) -> str:
-        reason = self._rules.skip_of(self._script.name, command["filename"])
-        if reason or command["type"] not in LINKED:
-            return reason
-        imported = imported_modules(self._script.modules[command["filename"]])
-        lost = sorted(name for name in imported if self._registered.get(name))
-        return f"imports from a skipped module: {self._registered[lost[0]].removeprefix(PASSED_ON)}" if lost else ""
+    def _imports(self, command: Command) -> str:
+        if command["type"] not in LINKED:
+            return ""
+        for module, name in sorted(imports_of(self._script.modules[command["filename"]])):
+            if lost := self._registered.get(module):
+                return PASSED_ON + lost.removeprefix(PASSED_ON)
+            feature = self._rules.spectest.get(name, "") if module == "spectest" else ""
+            if pending := self._rules.pending.get(feature):
+                return pending
+        return ""
 
 
 PASSED_ON = "imports from a skipped module: "
@@ -340,8 +382,7 @@ def compile_script(script: Script, rules: Rules) -> list[Step]:
         if verb is None:
             raise SpecError(f"{script.name}.json: command {index}: unknown type {command['type']!r}")
         reason = skips.reason(verb, command)
-        wanted = command.get("text", "")
-        texts = "|".join((wanted, *rules.texts.get(wanted, ())))
+        texts = rules.texts_of(script.name, command)
         text = "" if reason else " ".join([str(index), verb, *_WORDS[verb](command, texts)])
         steps.append(Step(index, command["line"], verb, text, reason))
     return steps

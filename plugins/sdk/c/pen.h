@@ -8,10 +8,11 @@
 #include <stdint.h>
 
 #define PEN_EXPORT(name) __attribute__((export_name(#name))) name
-#define PEN_HAL(name) __attribute__((import_module("hal"), import_name(#name))) hal_##name
+#define PEN_HAL(name)    __attribute__((import_module("hal"), import_name(#name))) hal_##name
 /* For functions of headers that several places call: one copy each, since size counts more than a call. */
-#define PEN_OUTLINE static __attribute__((noinline, unused))
-#define PEN_ABI_MARKER() void PEN_EXPORT(pen_abi_1)(void) {}
+#define PEN_OUTLINE      static __attribute__((noinline, unused))
+#define PEN_ABI_MARKER() \
+    void PEN_EXPORT(pen_abi_1)(void) {}
 
 enum { PEN_E_NONE = -1, PEN_E_DOWN = -2, PEN_E_FULL = -3, PEN_E_RANGE = -4 };
 enum { PEN_CLOCK_UNIX = 0, PEN_CLOCK_MONOTONIC = 1 };
@@ -86,13 +87,17 @@ static inline const struct pen_record *pen_ring_peek(const struct pen_ring *ring
     const struct pen_record *record = pen_ring_at(ring);
     return record->size < sizeof(struct pen_record) || record->size > left ? NULL : record;
 }
-static inline void pen_ring_taken(struct pen_ring *ring, const struct pen_record *record) { ring->cursor += record->size; }
+static inline void pen_ring_taken(struct pen_ring *ring, const struct pen_record *record) {
+    ring->cursor += record->size;
+}
 
 /* Room for a record of `size` bytes (multiple of 8), or NULL: full for now. Fill it, then pen_ring_put. */
 static inline struct pen_record *pen_ring_room(const struct pen_ring *ring, uint32_t size) {
     return pen_ring_left(ring) < size ? NULL : pen_ring_at(ring);
 }
-static inline void pen_ring_put(struct pen_ring *ring, const struct pen_record *record) { ring->cursor += record->size; }
+static inline void pen_ring_put(struct pen_ring *ring, const struct pen_record *record) {
+    ring->cursor += record->size;
+}
 
 /* ---- configuration ---- */
 struct pen_config_head {

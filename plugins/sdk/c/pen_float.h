@@ -7,7 +7,6 @@
 #include "pen_text.h"
 
 enum { PEN_FLOAT_DIGITS = 15 };
-#define PEN_FLOAT_LOW 100000000000000u   /* the smallest number of 15 digits */
 #define PEN_FLOAT_HIGH 1000000000000000u /* the smallest of 16 */
 
 struct pen_scaled { /* mantissa * 2^exponent, highest bit of the mantissa set */

@@ -1,0 +1,96 @@
+"""From a site to a plan. Mistakes have their own table in tests/gateway/app/mistakes.toml."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+from gateway.config.board import load_board
+from gateway.config.manifest import HEAD, Manifest, parse_manifest
+from gateway.config.reader import Problems
+from gateway.config.site import Site, load_site
+from gateway.graph import LinkPlan, Plan, ReadPlan, RingPlan, make_plan
+from gateway.record import Schema
+from tests.gateway import sites
+
+
+def manifests() -> dict[str, Manifest]:
+    return {name: parse_manifest(text, name) for name, text in sites.MANIFESTS.items()}
+
+
+def plan_of(folder: Path, site: str = sites.SITE) -> tuple[Site, Plan]:
+    site_path, board_path = sites.write(folder, site)
+    loaded, problems = load_site(site_path), Problems()
+    plan = make_plan(loaded, load_board(board_path), manifests(), problems)
+    problems.raise_any()
+    return loaded, plan
+
+
+def test_rings_are_the_outputs_of_stages(tmp_path: Path) -> None:
+    _, plan = plan_of(tmp_path)
+    assert plan.rings == (
+        RingPlan("plc", 65536, Schema.SAMPLES, 1),
+        RingPlan("meters", 8192, Schema.SAMPLES, 1),
+        RingPlan("si", 65536, Schema.SAMPLES, 1),
+        RingPlan("text", 65536, Schema.PAYLOADS, 1),
+    )
+
+
+def test_every_reader_of_a_ring_has_an_end(tmp_path: Path) -> None:
+    more = '\n[stage.log]\nplugin = "writer"\ninputs = ["plc", "si"]\nconfig = { topic = "log" }\n[[tag]]\nname = "x"'
+    site = sites.SITE.replace("\n[[tag]]", more + '\nfrom = "plc"\nfieldbus = { address = 1 }\n\n[[tag]]', 1)
+    _, plan = plan_of(tmp_path, site.replace('inputs = ["text"]', 'inputs = ["text", "log"]'))
+    assert {ring.name: ring.consumers_max for ring in plan.rings} == {
+        "plc": 2,
+        "meters": 1,
+        "si": 2,
+        "text": 1,
+        "log": 1,
+    }
+
+
+def test_sources_come_first_whatever_the_order_in_the_file(tmp_path: Path) -> None:
+    start, end = sites.SITE.index("[stage.plc]"), sites.SITE.index("[link.cloud]")
+    stages = ["[stage." + text for text in sites.SITE[start:end].split("[stage.")[1:]]
+    site = sites.SITE[:start] + "".join(reversed(stages)) + sites.SITE[end:]
+    _, plan = plan_of(tmp_path, site)
+    order = [stage.name for stage in plan.stages]
+    assert order.index("text") == 3
+    assert order.index("si") == 2
+
+
+def test_tags_reach_every_stage_behind_their_source(tmp_path: Path) -> None:
+    _, plan = plan_of(tmp_path)
+    assert {stage.name: stage.tags for stage in plan.stages} == {
+        "plc": (0,),
+        "meters": (1,),
+        "si": (0, 1),
+        "text": (0, 1),
+    }
+
+
+def test_policies_limits_and_schemas(tmp_path: Path) -> None:
+    site = sites.SITE.replace('policy = "block"', 'policy = "drop-oldest"')
+    loaded, plan = plan_of(tmp_path, site)
+    stages = {stage.name: stage for stage in plan.stages}
+    assert stages["si"].inputs == (ReadPlan("plc", "block"), ReadPlan("meters", "drop-oldest"))
+    assert plan.links == (LinkPlan(loaded.links["cloud"], (ReadPlan("text", "drop-oldest"),)),)
+    assert (stages["plc"].deadline_us, stages["plc"].memory_bytes) == (10000, 65536), "what the site tightens"
+    assert (stages["si"].deadline_us, stages["si"].memory_bytes) == (20000, 131072), "else the manifest's"
+    assert (stages["plc"].in_schema, stages["plc"].out_schema) == (Schema.ANY, Schema.SAMPLES)
+    assert (stages["text"].in_schema, stages["text"].out_schema) == (Schema.SAMPLES, Schema.PAYLOADS)
+
+
+def test_configuration_blocks_hold_settings_facts_and_tags(tmp_path: Path) -> None:
+    _, plan = plan_of(tmp_path)
+    blocks = {stage.name: stage.config for stage in plan.stages}
+    config_bytes, tag_count, tag_bytes, _ = HEAD.unpack_from(blocks["plc"])
+    assert (tag_count, len(blocks["plc"])) == (1, HEAD.size + config_bytes + tag_bytes)
+    assert struct.unpack_from("<IBxxxI", blocks["plc"], HEAD.size) == (500, 1, 9600), "no serial line: the default"
+    assert struct.unpack_from("<IBxxxI", blocks["meters"], HEAD.size) == (1000, 0, 19200), "the line's speed"
+    assert struct.unpack_from("<IH", blocks["meters"], HEAD.size + config_bytes) == (1, 8)
+
+
+def test_devices_come_from_the_board(tmp_path: Path) -> None:
+    _, plan = plan_of(tmp_path)
+    assert [(one.port.name, one.device) for one in plan.ports] == [("plc", ""), ("bus", "/dev/ttyS1")]
