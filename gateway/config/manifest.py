@@ -33,10 +33,12 @@ STRUCT_ALIGN = 8
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _VERSION = re.compile(r"\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?")
-_TAKEN_NAMES = frozenset(
-    "tag auto bool break case char const continue default do double else enum extern float for goto if inline int long "
-    "register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while".split()
-)
+C_WORDS = (
+    "auto", "bool", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum",
+    "extern", "float", "for", "goto", "if", "inline", "int", "long", "register", "restrict", "return", "short",
+    "signed", "sizeof", "static", "struct", "switch", "typedef", "union", "unsigned", "void", "volatile",
+    "while",
+)  # fmt: skip
 _STRING_TYPE = re.compile(r"str([1-9][0-9]{0,2})")
 
 Value = bool | int | float | str
@@ -284,7 +286,7 @@ def _names(table: Table, key: str, allowed: Sequence[str]) -> tuple[str, ...]:
 def _fields(root: Table, section: str, sources: Sequence[str]) -> tuple[Field, ...]:
     fields = []
     for name, table in root.tables(section):
-        if not _NAME.fullmatch(name) or name in _TAKEN_NAMES or name.startswith("has_"):
+        if not _NAME.fullmatch(name) or name in ("tag", *C_WORDS) or name.startswith("has_"):
             table.problem("", f"not a field name; allowed: {_NAME.pattern}, but not tag, has_... or a word of C")
         spec = _field(table, name, sources)
         if spec is not None:

@@ -64,3 +64,5 @@ wr_status fixture_call(fixture *fix, const char *name, wr_slot *slots) {
 }
 
 bool fixture_has_guards(void) { return sizeof(void *) == 8; }
+
+uint32_t fixture_guard_rounds(uint32_t natively) { return getenv("WR_TEST_EMULATED") == NULL ? natively : 2; }

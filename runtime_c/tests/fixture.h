@@ -31,4 +31,8 @@ wr_status fixture_call(fixture *fix, const char *name, wr_slot *slots);
 /* Whether the guard strategy can be asked for on this machine. */
 bool fixture_has_guards(void);
 
+/* How often to repeat what reserves guarded memory: emulators keep a record of every reserved page, so each costs them
+ * milliseconds and megabytes. WR_TEST_EMULATED is set where one runs the test. */
+uint32_t fixture_guard_rounds(uint32_t natively);
+
 #endif

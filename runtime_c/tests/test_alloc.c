@@ -53,7 +53,7 @@ static const build_func FUNCS[] = {
 static const build_module MODULE = {.funcs = FUNCS, .func_count = 3, .memory_min = 1, .memory_max = 4, .table_min = 4};
 
 static wr_status whole_life(fixture *fix, ledger *book) {
-    const wr_engine_config config = {.alloc = ledger_alloc, .alloc_user = book};
+    const wr_engine_config config = {.bounds = WR_BOUNDS_CHECKED, .alloc = ledger_alloc, .alloc_user = book};
     wr_slot slot = {.u64 = 21};
     wr_status status = fixture_module(fix, &config, &MODULE);
     return status == WR_OK ? fixture_call(fix, "run", &slot) : status;

@@ -161,7 +161,7 @@ static void every_prefix_is_refused_or_runs(check_t *check) {
     fixture fix;
     outcome seen = {0};
     open_corpus(check, &all);
-    open_user(check, &fix, WR_BOUNDS_AUTO);
+    open_user(check, &fix, WR_BOUNDS_CHECKED);
     for (size_t i = 0; i < all.count; i++) {
         for (size_t len = 0; len < all.modules[i].len; len++) {
             uint8_t *copy = malloc(len + 1); /* of this size, so that reading on is found by a sanitizer */
@@ -192,30 +192,30 @@ static void mutate(check_t *check, wr_bounds bounds, uint32_t count) {
     open_user(check, &fix, bounds);
     for (uint32_t i = 0; i < count; i++) {
         build_t *module = &all.modules[i % all.count];
-        size_t at = next_random(&state) % module->len;
+        size_t at = (size_t)(next_random(&state) % module->len);
         uint8_t before = module->at[at];
         module->at[at] = (uint8_t)next_random(&state);
         use(&fix, module->at, module->len, &seen);
         module->at[at] = before;
     }
     CHECK_EQ_U64(seen.odd, 0);
-    CHECK(seen.refused > count / 10 && seen.calls > count / 10 && seen.traps > count / 100);
+    CHECK(seen.refused >= count / 10 && seen.calls >= count / 10 && seen.traps >= count / 100);
     fixture_close(&fix);
     close_corpus(&all);
 }
 
 static void mutations_are_refused_or_run(check_t *check) {
-    mutate(check, WR_BOUNDS_AUTO, MUTATIONS);
+    mutate(check, WR_BOUNDS_CHECKED, MUTATIONS);
 }
 
-static void mutations_are_refused_or_run_checked(check_t *check) {
-    mutate(check, WR_BOUNDS_CHECKED, MUTATIONS / 4);
+static void mutations_under_guards(check_t *check) {
+    mutate(check, WR_BOUNDS_AUTO, fixture_guard_rounds(MUTATIONS / 2));
 }
 
 static const check_test TESTS[] = {
     CHECK_TEST(real_modules_run),
     CHECK_TEST(every_prefix_is_refused_or_runs),
     CHECK_TEST(mutations_are_refused_or_run),
-    CHECK_TEST(mutations_are_refused_or_run_checked),
+    CHECK_TEST(mutations_under_guards),
 };
 CHECK_MAIN(TESTS)

@@ -196,8 +196,12 @@ static void new_fixture(fixture *f, check_t *check, int type, uint32_t tx_bytes)
     CHECK_OK(wr_exec_new(f->engine, 0, &f->exec));
     CHECK_OK(wr_events_new(65536, &f->events));
     f->module = load_plugin(check, f->engine, "echo");
-    wr_stage_config config = {
-        .name = "echo", .module = f->module, .hal_grants = UINT32_MAX, .memory_bytes_max = 1 << 20, .port_count = 1};
+    wr_stage_config config = {.name = "echo",
+                              .module = f->module,
+                              .hal_grants = UINT32_MAX,
+                              .memory_bytes_max = 1 << 20,
+                              .deadline_us = 60000000, /* emulators are slow */
+                              .port_count = 1};
     wr_stage_port_config port = {
         .datagram = f->port.datagram, .up = true, .rx_bytes = f->port.rx_bytes, .tx_bytes = tx_bytes};
     wr_stage_env env = {.engine = f->engine, .exec = f->exec, .events = f->events};

@@ -3,7 +3,7 @@
 #include "check.h"
 #include "plugin_files.h"
 
-enum { RING_BYTES = 65536, ALL = (1 << WR_HAL_COUNT) - 1, DEADLINE_US = 20000 };
+enum { RING_BYTES = 65536, ALL = (1 << WR_HAL_COUNT) - 1, DEADLINE_US = 200000 };
 
 /* Tags that tests/plugins/imp.c misbehaves on. */
 enum {

@@ -19,6 +19,7 @@ typedef struct worker {
     pthread_t thread;
     fixture *shared; /* engine and module */
     uint32_t number;
+    uint32_t rounds;
     uint32_t wrong;
 } worker;
 
@@ -41,7 +42,7 @@ static bool one_round(worker *me, uint32_t n) {
 
 static void *use_shared_module(void *argument) {
     worker *me = argument;
-    for (uint32_t round = 1; round <= ROUNDS; round++) {
+    for (uint32_t round = 1; round <= me->rounds; round++) {
         me->wrong += !one_round(me, me->number * 1000 + round);
     }
     return NULL;
@@ -49,7 +50,7 @@ static void *use_shared_module(void *argument) {
 
 static void *load_modules(void *argument) {
     worker *me = argument;
-    for (uint32_t round = 0; round < ROUNDS; round++) {
+    for (uint32_t round = 0; round < me->rounds; round++) {
         build_t bytes = {0};
         wr_module *module = NULL;
         build_whole(&bytes, &MODULE);
@@ -64,11 +65,12 @@ static void *load_modules(void *argument) {
     return NULL;
 }
 
-static void run_workers(check_t *check, fixture *shared, void *(*body)(void *)) {
+static void run_workers(check_t *check, fixture *shared, uint32_t rounds, void *(*body)(void *)) {
     worker workers[THREADS] = {{.shared = shared}};
     for (uint32_t i = 0; i < THREADS; i++) {
         workers[i].shared = shared;
         workers[i].number = i;
+        workers[i].rounds = rounds;
         REQUIRE(pthread_create(&workers[i].thread, NULL, body, &workers[i]) == 0);
     }
     for (uint32_t i = 0; i < THREADS; i++) {
@@ -78,12 +80,15 @@ static void run_workers(check_t *check, fixture *shared, void *(*body)(void *)) 
 }
 
 static void threads_share_a_module(check_t *check) {
-    static const wr_bounds BOUNDS[] = {WR_BOUNDS_CHECKED, WR_BOUNDS_AUTO};
-    for (size_t i = 0; i < sizeof BOUNDS / sizeof BOUNDS[0]; i++) {
-        const wr_engine_config config = {.bounds = BOUNDS[i]};
+    const struct {
+        wr_bounds bounds;
+        uint32_t rounds;
+    } MODES[] = {{WR_BOUNDS_CHECKED, ROUNDS}, {WR_BOUNDS_AUTO, fixture_guard_rounds(ROUNDS)}};
+    for (size_t i = 0; i < sizeof MODES / sizeof MODES[0]; i++) {
+        const wr_engine_config config = {.bounds = MODES[i].bounds};
         fixture shared;
         REQUIRE_OK(fixture_module(&shared, &config, &MODULE));
-        run_workers(check, &shared, use_shared_module);
+        run_workers(check, &shared, MODES[i].rounds, use_shared_module);
         fixture_close(&shared);
     }
 }
@@ -91,7 +96,7 @@ static void threads_share_a_module(check_t *check) {
 static void threads_load_into_one_engine(check_t *check) {
     fixture shared;
     REQUIRE_OK(fixture_open(&shared, NULL));
-    run_workers(check, &shared, load_modules);
+    run_workers(check, &shared, ROUNDS, load_modules);
     fixture_close(&shared);
 }
 

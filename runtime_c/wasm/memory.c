@@ -11,7 +11,7 @@
 #define PAGE_BYTES UINT64_C(65536)
 #define GUARD_BYTES ((UINT64_C(8) << 30) + PAGE_BYTES)
 /* Growth reserved on 32-bit hosts for a memory that nobody limited; who needs more says so with memory_bytes_max. */
-#define GROWTH_32BIT_PAGES UINT64_C(256)
+#define GROWTH_32BIT_PAGES UINT64_C(1024)
 
 static uint64_t min_u64(uint64_t a, uint64_t b) { return a < b ? a : b; }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,7 +14,7 @@ PROGRAMS = sorted(path.stem for path in (RUNTIME / "tests").glob("test_*.c"))
 RUN_BY = ("gcc", "zig", "asan", "aarch64", "armv7")
 THREADED = ("test_ring", "test_threads")  # what the thread sanitizer is for
 BUILT_BY = ("riscv64",)
-PROGRAM_SECONDS_MAX = 600  # emulators are slow
+PROGRAM_SECONDS_MAX = 300  # emulators are slow
 
 
 def require(toolchain: Toolchain) -> None:
@@ -30,7 +29,7 @@ def run(toolchain: Toolchain, program: str, *arguments: str) -> str:
     """Build and run a program; returns its output, fails the test with it if the program failed."""
     require(toolchain)
     folder = build(toolchain, "tests")
-    environment = {**os.environ, **dict(toolchain.env), "WR_TEST_PLUGINS": str(folder / "plugins")}
+    environment = {**toolchain.environment(), "WR_TEST_PLUGINS": str(folder / "plugins")}
     done = subprocess.run(
         [*toolchain.runner(), str(folder / "tests" / program), *arguments],
         capture_output=True,

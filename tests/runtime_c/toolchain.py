@@ -39,6 +39,11 @@ class Toolchain:
         """Where its build lands."""
         return BUILD / f"runtime-{self.name}"
 
+    def environment(self) -> dict[str, str]:
+        """What its programs run in."""
+        emulated = {"WR_TEST_EMULATED": "1"} if self.target != HOST else {}
+        return {**os.environ, **dict(self.env), **emulated}
+
     def runner(self) -> list[str]:
         """Command that runs its programs: nothing, or the user-mode emulator; ``BuildError`` if that is not there."""
         if self.target == HOST:
