@@ -21,7 +21,16 @@ ROOT = Path(__file__).resolve().parent.parent
 RUNTIME = ROOT / "runtime_c"
 HEADER = RUNTIME / "include" / "wr.h"
 PARTS = ("wasm", "flow")
-FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O2", "-g1", "-fno-semantic-interposition", "-fvisibility=hidden", "-pthread")
+FLAGS = (
+    "-std=c11",
+    "-D_GNU_SOURCE",
+    "-D_FILE_OFFSET_BITS=64",
+    "-O2",
+    "-g1",
+    "-fno-semantic-interposition",
+    "-fvisibility=hidden",
+    "-pthread",
+)
 
 
 def compiler() -> list[str]:
@@ -50,9 +59,8 @@ def sources() -> list[str]:
 def make_builder() -> FFI:
     """The cffi builder; tells setuptools which compiler to use."""
     command = compiler()
-    if command != ["cc"]:
-        os.environ["CC"] = shlex.join(command)
-        os.environ["LDSHARED"] = shlex.join([*command, "-shared"])
+    os.environ["CC"] = shlex.join(command)
+    os.environ["LDSHARED"] = shlex.join([*command, "-shared"])
     builder = FFI()
     builder.cdef(declarations(command))
     builder.set_source(

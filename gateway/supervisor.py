@@ -312,12 +312,13 @@ class Supervisor:
         await self._quiet()
         self._plane.loop.stop()
         self._take_events()
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FLUSH_MOST_S):
                 for link in self._links.values():
                     await link.drain()
-        except TimeoutError:
-            _log.warning("not everything could be delivered within %.0f s", FLUSH_MOST_S)
+        for name, link in self._links.items():
+            if link.state().outstanding or any(end.stats().lag_bytes for end in self._plane.sinks[name]):
+                _log.warning("link %s: not everything could be delivered", name)
         await _cancel(links)
 
     async def _quiet(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Mapping
@@ -32,6 +33,7 @@ class Notifier:
         self._send(b"STOPPING=1")
 
     def _send(self, message: bytes) -> None:
+        """Never waits and never fails: a service manager that does not listen must not stop the field buses."""
         if self._address:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-                sock.sendto(message, self._address)
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock, contextlib.suppress(OSError):
+                sock.sendto(message, socket.MSG_DONTWAIT, self._address)

@@ -11,7 +11,8 @@ import logging
 import os
 import socket
 import termios
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.clock import Clock
 from gateway.config.site import NetPort, Rs485, SerialPort
@@ -123,15 +124,14 @@ def _reason(error: OSError | ValueError) -> str:
 
 
 async def _open_socket(port: NetPort) -> int:
-    loop = asyncio.get_running_loop()
     kind = socket.SOCK_STREAM if port.kind == "tcp" else socket.SOCK_DGRAM
     async with asyncio.timeout(port.connect_timeout_s):
         last: OSError = OSError(errno.EHOSTUNREACH, "no address")
-        for family, _, protocol, _, target in await loop.getaddrinfo(port.host, port.port, type=kind):
+        for family, _, protocol, _, target in await _resolve(port, kind):
             sock = socket.socket(family, kind | socket.SOCK_CLOEXEC, protocol)
             try:
                 sock.setblocking(False)
-                await loop.sock_connect(sock, target)
+                await asyncio.get_running_loop().sock_connect(sock, target)
                 _tune(sock, port)
                 return sock.detach()
             except OSError as error:
@@ -139,6 +139,13 @@ async def _open_socket(port: NetPort) -> int:
             finally:
                 sock.close()
         raise last
+
+
+async def _resolve(port: NetPort, kind: socket.SocketKind) -> Sequence[tuple[Any, ...]]:
+    """In a thread of its own: those of asyncio would hold up the end of the process while a name server is silent."""
+    return await in_thread(
+        f"resolve {port.host}", lambda: socket.getaddrinfo(port.host, port.port, type=kind), None, lambda _: None
+    )
 
 
 def _tune(sock: socket.socket, port: NetPort) -> None:

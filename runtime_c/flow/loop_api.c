@@ -237,10 +237,8 @@ static wr_status describe_ports(wr_loop *loop, const wr_stage_config *config, wr
             return wr_fail(error, WR_BAD_ARGUMENT, "stage \"%s\": port %u does not exist or belongs to a stage already",
                            config->name, config->ports[i]);
         }
-        ports[i] = (wr_stage_port_config){.datagram = port->datagram,
-                                          .up = port->fd >= 0,
-                                          .rx_bytes = port->rx_bytes,
-                                          .tx_bytes = port->tx_bytes};
+        ports[i] = (wr_stage_port_config){
+            .datagram = port->datagram, .up = port->fd >= 0, .rx_bytes = port->rx_bytes, .tx_bytes = port->tx_bytes};
     }
     return WR_OK;
 }

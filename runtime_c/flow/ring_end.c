@@ -59,12 +59,11 @@ uint64_t wr_ring_end_map_bytes(const wr_ring_end *end) {
 wr_status wr_ring_end_map(wr_ring_end *end, wr_memory *memory) {
     const wr_ring *ring = end->ring;
     bool produces = end->consumer == NULL;
-    uint64_t control = produces ? wr_ring_producer_control_offset(ring)
-                                : wr_ring_consumer_control_offset(ring, end->consumer_index);
+    uint64_t control =
+        produces ? wr_ring_producer_control_offset(ring) : wr_ring_consumer_control_offset(ring, end->consumer_index);
     wr_map_part data = {
         .fd = ring->fd, .fd_offset = wr_ring_data_offset(ring), .bytes = ring->capacity, .writable = produces};
-    wr_map_part parts[] = {
-        {.fd = ring->fd, .fd_offset = control, .bytes = ring->page, .writable = true}, data, data};
+    wr_map_part parts[] = {{.fd = ring->fd, .fd_offset = control, .bytes = ring->page, .writable = true}, data, data};
     uint64_t address;
     wr_status status = wr_memory_map(memory, parts, sizeof parts / sizeof *parts, &address);
     if (status == WR_OK) end->address = (uint32_t)address;

@@ -14,7 +14,8 @@ uint64_t wr_ring_room_limit(const wr_ring *ring) {
         uint64_t hold = atomic_load(&ring->consumers[i].hold);
         if (hold != WR_RING_NO_HOLD && hold + ring->capacity < limit) limit = hold + ring->capacity;
     }
-    return limit;
+    /* A dropper that lags by more than the ring shows its old place for a moment, until it sees the frontier. */
+    return limit < ring->producer.head.pos ? ring->producer.head.pos : limit;
 }
 
 /* Moves the tail to a record boundary at or after `to`. Data the producer has spoiled has no boundaries left: then
@@ -72,9 +73,7 @@ void wr_ring_publish(wr_ring *ring, wr_mark head) {
 
 /* ---- native producer ---- */
 
-void wr_ring_flush(wr_ring *ring) {
-    wr_ring_publish(ring, (wr_mark){ring->producer.next, ring->producer.count});
-}
+void wr_ring_flush(wr_ring *ring) { wr_ring_publish(ring, (wr_mark){ring->producer.next, ring->producer.count}); }
 
 void *wr_ring_reserve(wr_ring *ring, uint32_t size) {
     if (ring->producer.limit - ring->producer.next < size) {

@@ -33,7 +33,8 @@ static wr_status take_end(wr_stage *stage, const end_request *want, wr_ring_end 
     }
     bool is_input = want->side[0] == 'i';
     wr_bell *bell = stage->env.bell;
-    wr_status status = is_input ? wr_ring_end_take_input(end, ring, want->consumer) : wr_ring_end_take_output(end, ring);
+    wr_status status =
+        is_input ? wr_ring_end_take_input(end, ring, want->consumer) : wr_ring_end_take_output(end, ring);
     if (status == WR_BAD_ARGUMENT) {
         return wr_fail(error, status, "stage \"%s\": %s %u: that end of ring \"%s\" is taken or not attached",
                        stage->name, want->side, want->number, ring->name);

@@ -71,8 +71,8 @@ static wr_status find_hal(const wr_stage *stage, const wr_import_desc *import, w
                        stage->name, shown.text);
     }
     if ((stage->grants >> hal & 1) == 0) {
-        return wr_fail(error, WR_UNKNOWN_IMPORT, "stage \"%s\": import %s is not granted by the manifest",
-                       stage->name, shown.text);
+        return wr_fail(error, WR_UNKNOWN_IMPORT, "stage \"%s\": import %s is not granted by the manifest", stage->name,
+                       shown.text);
     }
     *out = (wr_hal)hal;
     return WR_OK;
@@ -87,8 +87,9 @@ static wr_status link_import(wr_stage *stage, uint32_t index, wr_extern *out, wr
     signature type;
     make_signature(&type, host->params, host->results);
     if (!same_type(&type.type, &import.func_type)) {
-        return wr_fail(error, WR_IMPORT_TYPE, "stage \"%s\": import %s has a wrong type: expected (%s) -> (%s), "
-                       "i = i32, l = i64", stage->name, show_import(&import).text, host->params, host->results);
+        return wr_fail(error, WR_IMPORT_TYPE,
+                       "stage \"%s\": import %s has a wrong type: expected (%s) -> (%s), i = i32, l = i64", stage->name,
+                       show_import(&import).text, host->params, host->results);
     }
     out->kind = WR_EXTERN_FUNC;
     status = wr_func_new(stage->store, &type.type, host->fn, stage, &out->of.func);
@@ -131,8 +132,9 @@ static wr_status check_exports(const wr_stage *stage, wr_error *error) {
             if (is_named(export.name, export.name_len, required[r])) break;
         }
         if (i == count) {
-            return wr_fail(error, WR_NOT_FOUND, "stage \"%s\": the module does not export %s, so it is no plugin of "
-                           "ABI 1", stage->name, required[r]);
+            return wr_fail(error, WR_NOT_FOUND,
+                           "stage \"%s\": the module does not export %s, so it is no plugin of ABI 1", stage->name,
+                           required[r]);
         }
     }
     return WR_OK;

@@ -33,10 +33,10 @@ static void add_frames(const wr_trap *trap, char *text, size_t size) {
     for (uint32_t i = 0; i < trap->frame_count && i < FRAMES_SHOWN && used < size; i++) {
         const wr_frame *frame = &trap->frames[i];
         const char *link = i == 0 ? " in " : " < ";
-        int wrote = frame->name[0] != '\0'
-                        ? snprintf(text + used, size - used, "%s%s@0x%x", link, frame->name, frame->offset)
-                        : snprintf(text + used, size - used, "%sfunction %u@0x%x", link, frame->func_index,
-                                   frame->offset);
+        int wrote =
+            frame->name[0] != '\0'
+                ? snprintf(text + used, size - used, "%s%s@0x%x", link, frame->name, frame->offset)
+                : snprintf(text + used, size - used, "%sfunction %u@0x%x", link, frame->func_index, frame->offset);
         if (wrote > 0) used += (size_t)wrote;
     }
 }
@@ -90,8 +90,7 @@ wr_status wr_stage_boot(wr_stage *stage, wr_error *error) {
 }
 
 static void post(wr_stage *stage, uint16_t kind, uint16_t level, const char *text) {
-    wr_events_post(stage->env.events, kind, level, stage->env.number, stage->now.unix_ns, text,
-                   (uint32_t)strlen(text));
+    wr_events_post(stage->env.events, kind, level, stage->env.number, stage->now.unix_ns, text, (uint32_t)strlen(text));
 }
 
 /* Counts a trap. False: one more than is allowed in the time. */

@@ -1,7 +1,7 @@
 /* The public API: modules, imports, exports, globals, host functions in both directions. */
 #include "fixture.h"
 
-/* ---- modules ------------------------------------------------------------------------------------------------------- */
+/* ---- modules ----------------------------------------------------------------------------------------------- */
 
 static const build_func ADD[] = {
     {"ii", "i", "add", NULL, BUILD_BODY(0, 0x20, 0, 0x20, 1, 0x6A, 0x0B), "plus"},
@@ -94,7 +94,7 @@ static void modules_are_counted(check_t *check) {
     fixture_close(&fix);
 }
 
-/* ---- imports ------------------------------------------------------------------------------------------------------- */
+/* ---- imports ----------------------------------------------------------------------------------------------- */
 
 /* A module that only imports one thing: description bytes as in the binary format. */
 static wr_status load_import(fixture *fix, const void *description, size_t len) {
@@ -197,7 +197,7 @@ static void missing_imports_are_named(check_t *check) {
     fixture_close(&fix);
 }
 
-/* ---- globals, tables, memories ------------------------------------------------------------------------------------- */
+/* ---- globals, tables, memories ----------------------------------------------------------------------------- */
 
 static void host_globals(check_t *check) {
     fixture fix;
@@ -273,7 +273,7 @@ static void memory_of_an_instance_is_limited(check_t *check) {
     fixture_close(&fix);
 }
 
-/* ---- host functions ------------------------------------------------------------------------------------------------ */
+/* ---- host functions ---------------------------------------------------------------------------------------- */
 
 /* "twice" calls the import two times: f(f(x)). */
 static const build_func TWICE[] = {
@@ -377,7 +377,7 @@ static void many_results(check_t *check) {
     fixture_close(&fix);
 }
 
-/* ---- statuses ------------------------------------------------------------------------------------------------------ */
+/* ---- statuses ---------------------------------------------------------------------------------------------- */
 
 static void every_status_is_described(check_t *check) {
     for (int i = 0; i < WR_STATUS_COUNT; i++) {

@@ -3,7 +3,7 @@
 
 #include "fixture.h"
 
-/* ---- modules with n of something ----------------------------------------------------------------------------------- */
+/* ---- modules with n of something --------------------------------------------------------------------------- */
 
 static void put_type_section(build_t *out, const char *params, const char *results) {
     size_t mark = build_open(out, BUILD_TYPES);
@@ -188,7 +188,7 @@ static void with_table_elements(build_t *out, uint32_t n) {
     build_close(out, mark);
 }
 
-/* ---- the table ----------------------------------------------------------------------------------------------------- */
+/* ---- the table --------------------------------------------------------------------------------------------- */
 
 #define LIMIT(field) offsetof(wr_limits, field), sizeof((wr_limits){0}.field)
 

@@ -1,4 +1,4 @@
-/* The event loop on real descriptors, in its own thread. Waiting is by poll with a generous limit, never by sleeping. */
+/* The event loop on real descriptors, in its own thread. Waiting is by poll with a generous limit. */
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
@@ -104,8 +104,8 @@ static void read_events(fixture *f) {
         const wr_event *event = (const void *)(bytes + at);
         size_t used = strlen(f->events);
         int len = event->kind == WR_EVENT_LOST ? 0 : (int)event->len;
-        snprintf(f->events + used, sizeof f->events - used, "%u:%u:%u %.*s\n", event->kind, event->source,
-                 event->level, len, (const char *)(event + 1));
+        snprintf(f->events + used, sizeof f->events - used, "%u:%u:%u %.*s\n", event->kind, event->source, event->level,
+                 len, (const char *)(event + 1));
         at += event->size;
     }
 }
@@ -246,8 +246,7 @@ static void wrong_numbers_are_refused(check_t *check) {
     add_echo(&f, port);
     wr_module *module = load_plugin(check, f.engine, "echo");
     wr_error error = {.message = ""};
-    wr_stage_config second = {
-        .name = "second", .module = module, .hal_grants = ALL, .port_count = 1, .ports = {port}};
+    wr_stage_config second = {.name = "second", .module = module, .hal_grants = ALL, .port_count = 1, .ports = {port}};
     CHECK_STATUS(wr_loop_add_stage(f.loop, &second, &number, &error), WR_BAD_ARGUMENT);
     CHECK_STR(error.message, "stage \"second\": port 0 does not exist or belongs to a stage already");
     wr_module_release(module);

@@ -452,8 +452,8 @@ static void two_threads_lose_nothing_and_keep_order(check_t *check) {
 
 /* A dropping reader beside a producer that never waits for it: what it gets is whole and in order, and with what it
  * lost it adds up. */
-static void two_threads_count_what_is_dropped(check_t *check) {
-    wr_ring *ring = new_ring(check, CAPACITY, 1);
+static void count_what_is_dropped(check_t *check, uint32_t bytes) {
+    wr_ring *ring = new_ring(check, bytes, 1);
     uint32_t consumer, got, wrong = 0;
     REQUIRE_OK(wr_ring_attach(ring, WR_POLICY_DROP_OLDEST, &consumer));
     pthread_t thread;
@@ -473,6 +473,11 @@ static void two_threads_count_what_is_dropped(check_t *check) {
     wr_consumer_stats stats = stats_of(check, ring, consumer);
     CHECK_EQ_U64(stats.records + stats.dropped, THREAD_RECORDS);
     wr_ring_free(ring);
+}
+
+static void two_threads_count_what_is_dropped(check_t *check) {
+    count_what_is_dropped(check, CAPACITY);
+    count_what_is_dropped(check, 1); /* one page: the producer laps the reader while it looks */
 }
 
 static void *attacher(void *arg) {

@@ -57,8 +57,11 @@ static void set_up(fixture *f, check_t *check, const char *plugin) {
     CHECK_OK(wr_exec_new(f->engine, 0, &f->exec));
     CHECK_OK(wr_events_new(65536, &f->events));
     f->module = load_plugin(check, f->engine, plugin);
-    f->config = (wr_stage_config){
-        .name = plugin, .module = f->module, .hal_grants = ALL, .memory_bytes_max = 1 << 20, .deadline_us = DEADLINE_US};
+    f->config = (wr_stage_config){.name = plugin,
+                                  .module = f->module,
+                                  .hal_grants = ALL,
+                                  .memory_bytes_max = 1 << 20,
+                                  .deadline_us = DEADLINE_US};
     f->in = new_ring(check, "in", 1, WR_POLICY_BLOCK, &f->config.in_consumers[0]);
     f->out = new_ring(check, "out", 1, WR_POLICY_BLOCK, &f->out_consumer);
     f->config.in_rings[0] = f->in;

@@ -4,7 +4,7 @@
 
 #include "fixture.h"
 
-/* ---- every kind ---------------------------------------------------------------------------------------------------- */
+/* ---- every kind -------------------------------------------------------------------------------------------- */
 
 /* Each is () -> () in one module with a memory of one page and a table of ten whose other entries are null. */
 static const build_func KINDS[] = {
@@ -68,7 +68,7 @@ static void every_kind_guarded(check_t *check) {
     }
 }
 
-/* ---- where --------------------------------------------------------------------------------------------------------- */
+/* ---- where ------------------------------------------------------------------------------------------------- */
 
 static const build_func NESTED[] = {
     {"i", "i", NULL, NULL, BUILD_BODY(0, 0x41, 7, 0x20, 0, 0x6E, 0x0B), "divide"},
@@ -145,7 +145,7 @@ static void a_start_function_can_trap(check_t *check) {
     fixture_close(&fix);
 }
 
-/* ---- endless code -------------------------------------------------------------------------------------------------- */
+/* ---- endless code ------------------------------------------------------------------------------------------ */
 
 /* Import 0 is () -> (), called by host_loop. */
 static const build_func ENDLESS[] = {
@@ -268,7 +268,7 @@ static void limits_are_for_one_call(check_t *check) {
     fixture_close(&fix);
 }
 
-/* ---- interrupts ---------------------------------------------------------------------------------------------------- */
+/* ---- interrupts -------------------------------------------------------------------------------------------- */
 
 typedef struct rendezvous {
     sem_t running;

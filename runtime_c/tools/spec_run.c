@@ -2,8 +2,8 @@
  *
  *     spec_run SCRIPT [--bounds auto|guard|checked]
  *
- * Script lines are `INDEX VERB TOKEN…`; each gives one output line, `INDEX pass` or `INDEX fail TEXT`, flushed at once so
- * that a crash belongs to the first command without a line. The last line is `end`. Names and texts are %-encoded and
+ * Script lines are `INDEX VERB TOKEN…`; each gives one output line, `INDEX pass` or `INDEX fail TEXT`, flushed at once
+ * so that a crash belongs to the first command without a line. The last line is `end`. Names and texts are %-encoded and
  * start with a colon; `-` stands for none. An ACTION is `invoke INSTANCE NAME COUNT VALUE…` or `get INSTANCE NAME`.
  *
  *     module NAME FILE          definition NAME FILE      instance NAME DEFINITION      register INSTANCE NAME
@@ -76,7 +76,7 @@ typedef struct result {
     size_t count;
 } result;
 
-/* ---- small parts --------------------------------------------------------------------------------------------------- */
+/* ---- small parts ------------------------------------------------------------------------------------------- */
 
 static void die(const char *what, const char *detail) {
     fprintf(stderr, "spec_run: %s: %s\n", what, detail);
@@ -155,7 +155,7 @@ static char *read_file(const char *path, size_t *len) {
     return bytes;
 }
 
-/* ---- the host module spectest -------------------------------------------------------------------------------------- */
+/* ---- the host module spectest ------------------------------------------------------------------------------ */
 
 static wr_status print_nothing(wr_exec *exec, void *env, wr_slot *slots) {
     (void)exec, (void)env, (void)slots;
@@ -229,7 +229,7 @@ static void offer_spectest(runner *run) {
     offer(run, "memory", WR_EXTERN_MEMORY, memory);
 }
 
-/* ---- modules ------------------------------------------------------------------------------------------------------- */
+/* ---- modules ----------------------------------------------------------------------------------------------- */
 
 /* What the registry has for an import; of.any is NULL where there is nothing. */
 static wr_extern resolve(const runner *run, const wr_import_desc *import) {
@@ -339,7 +339,7 @@ static bool do_register(runner *run, tokens *line) {
     return true;
 }
 
-/* ---- values -------------------------------------------------------------------------------------------------------- */
+/* ---- values ------------------------------------------------------------------------------------------------ */
 
 typedef enum lane_match { LANE_EQUAL, LANE_CANONICAL, LANE_ARITHMETIC, LANE_NOT_NULL } lane_match;
 
@@ -426,7 +426,7 @@ static size_t store_argument(const char *token, wr_slot *slots) {
     return value.width * value.count > sizeof *slots ? 2 : 1;
 }
 
-/* ---- actions ------------------------------------------------------------------------------------------------------- */
+/* ---- actions ----------------------------------------------------------------------------------------------- */
 
 static bool do_invoke(runner *run, tokens *line, const wr_func *func, result *out) {
     wr_func_type type = wr_func_type_of(func);
@@ -503,7 +503,7 @@ static bool do_return(runner *run, tokens *line) {
     return true;
 }
 
-/* ---- expected failures --------------------------------------------------------------------------------------------- */
+/* ---- expected failures ------------------------------------------------------------------------------------- */
 
 static const char *class_name(wr_status_class class) {
     static const char *const NAMES[] = {"ok", "malformed", "invalid", "unlinkable", "limit", "trap", "host"};
@@ -568,7 +568,7 @@ static bool refuse_instance(runner *run, tokens *line, wr_status_class want) {
 static bool do_unlinkable(runner *run, tokens *line) { return refuse_instance(run, line, WR_CLASS_UNLINKABLE); }
 static bool do_uninstantiable(runner *run, tokens *line) { return refuse_instance(run, line, WR_CLASS_TRAP); }
 
-/* ---- the script ---------------------------------------------------------------------------------------------------- */
+/* ---- the script -------------------------------------------------------------------------------------------- */
 
 static const struct verb {
     const char *name;

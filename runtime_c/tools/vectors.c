@@ -211,9 +211,7 @@ static void do_grants(runner *run, char *rest) {
     run->config.hal_grants = (uint32_t)number(run, &rest, 16, UINT32_MAX);
 }
 
-static void do_memory(runner *run, char *rest) {
-    run->config.memory_bytes_max = number(run, &rest, 10, UINT64_MAX);
-}
+static void do_memory(runner *run, char *rest) { run->config.memory_bytes_max = number(run, &rest, 10, UINT64_MAX); }
 
 static void do_deadline(runner *run, char *rest) {
     run->config.deadline_us = number(run, &rest, 10, UINT32_MAX) * DEADLINE_FACTOR;

@@ -196,10 +196,14 @@ def test_a_port_that_breaks_is_reopened_and_the_other_does_not_notice(
     async def scene(between: Proxy) -> None:
         supervisor = set_up(tmp_path, plant, broker.port, plc=between.port)
         async with running(supervisor) as state:
+
+            def responses() -> int:
+                return stage(state(), "plc").metrics.get("responses_total", 0)
+
             for opened in (1, 2, 3):
-                seen = stage(state(), "plc").metrics.get("responses_total", 0)
-                await until(lambda: port(state(), "plc").opens == opened, "opened")  # noqa: B023
-                await until(lambda: stage(state(), "plc").metrics.get("responses_total", 0) > seen + 3, "works")  # noqa: B023
+                seen = responses()
+                await until(lambda want=opened: port(state(), "plc").opens == want, "opened")  # type: ignore[misc]
+                await until(lambda than=seen: responses() > than + 3, "it works")  # type: ignore[misc]
                 between.cut()
             await until(lambda: port(state(), "plc").opens == 4, "opened once more")
             bus = port(state(), "bus")
@@ -272,6 +276,19 @@ def test_a_part_that_fails_unexpectedly_is_started_again(
 
     asyncio.run(scene())
     assert "port plc failed and is started again: ZeroDivisionError: our bug" in caplog.messages
+
+
+def test_what_cannot_be_delivered_at_the_end_is_said(
+    tmp_path: Path, plant: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    supervisor = set_up(tmp_path, plant, free_port())
+
+    async def scene() -> None:
+        async with running(supervisor) as state:
+            await until(lambda: stage(state(), "json").stats.records_out > 0, "there is something to deliver")
+
+    asyncio.run(scene())
+    assert "link cloud: not everything could be delivered" in caplog.messages
 
 
 def test_after_the_end_the_counters_stay(tmp_path: Path, plant: dict[str, Any]) -> None:

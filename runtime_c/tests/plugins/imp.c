@@ -75,9 +75,7 @@ static void misbehave(const struct pen_record *record) {
     case UNREACHABLE: __builtin_trap();
     case RX_INTO_INPUT: hal_rx(0, (void *)(uintptr_t)record, 8); break;
     case OUTSIDE_OF_MEMORY: *(volatile uint8_t *)0xFFFFFFF0u = 1; break;
-    case TRAP_IN_INIT_NEXT:
-        hal_kv_put("crash", 5, "x", 1);
-        __builtin_trap();
+    case TRAP_IN_INIT_NEXT: hal_kv_put("crash", 5, "x", 1); __builtin_trap();
     case CONFIG_BEYOND_MEMORY: hal_config((void *)0xFFFFFFF0u, 32); break;
     case RECURSE: recurse(&(volatile uint32_t){0}); break;
     default: misbehave_with_rings(record);

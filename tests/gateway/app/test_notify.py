@@ -53,5 +53,12 @@ def test_watchdog_period(environment: dict[str, str], expected: float | None) ->
     assert Notifier(environment).watchdog_s == expected
 
 
+def test_a_service_manager_that_does_not_listen_stops_nothing(systemd: tuple[socket.socket, str]) -> None:
+    notifier = Notifier({"NOTIFY_SOCKET": systemd[1]})
+    for _ in range(2000):
+        notifier.alive()
+    Notifier({"NOTIFY_SOCKET": systemd[1] + "-gone"}).alive()
+
+
 def test_without_a_service_manager_nothing_happens() -> None:
     Notifier({}).ready()
