@@ -129,6 +129,7 @@ typedef enum wr_status_class {
     X(TRAP_RING, TRAP, "ring cursor or record out of range")                                   \
     X(TRAP_CAPABILITY, TRAP, "capability not granted")                                         \
     X(TRAP_HOST, TRAP, "host function failed")                                                 \
+    X(TRAP_EXCEPTION, TRAP, "uncaught exception")                                              \
     X(TRAP_EXIT, TRAP, "exited")                                                               \
     X(NO_MEMORY, HOST, "out of memory")                                                        \
     X(BAD_ARGUMENT, HOST, "wrong argument")                                                    \
@@ -299,6 +300,7 @@ wr_status wr_func_new(wr_store *store, const wr_func_type *type, wr_host_fn fn, 
 wr_status wr_global_new(wr_store *store, uint8_t type, bool is_mutable, wr_slot value, wr_global **out);
 wr_status wr_table_new(wr_store *store, uint8_t type, uint32_t min, uint32_t max, wr_table **out);
 wr_status wr_memory_new(wr_store *store, uint32_t pages_min, uint32_t pages_max, wr_memory **out);
+wr_status wr_tag_new(wr_store *store, const wr_func_type *type, wr_tag **out);
 
 typedef struct wr_instance_limits {
     uint64_t memory_bytes_max; /* 0: the engine's limit */

@@ -168,7 +168,47 @@ static const wr_insn *call_across(wr_exec *exec, const wr_func *func, const wr_i
 }
 
 const wr_insn *wr_enter_func(wr_exec *exec, const wr_func *func, const wr_insn *pc, wr_slot **fp, wr_slot *args) {
-    return func->instance == NULL ? call_host(exec, func, pc, *fp, args) : call_across(exec, func, pc, fp, args);
+    if (func->instance != NULL) return call_across(exec, func, pc, fp, args);
+    const wr_insn *next = call_host(exec, func, pc, *fp, args);
+    if (next == NULL && exec->status == WR_TRAP_EXCEPTION && exec->exception != NULL) {
+        return wr_unwind(exec, exec->exception, pc, fp); /* it passed through the host function */
+    }
+    return next;
+}
+
+/* A frame that was entered from another instance already has a record to return by; else one is put in between. */
+static const wr_insn *tail_across(wr_exec *exec, const wr_func *func, wr_slot **fp, wr_slot *args,
+                                  const wr_slot information[2]) {
+    const wr_code *code = func->code;
+    bool recorded = information[0].u64 == (uintptr_t)&exec->instance_insns[0];
+    wr_slot *frame = *fp + (recorded ? 0 : RECORD_SLOTS);
+    exec->status = WR_TRAP_STACK;
+    if ((size_t)(exec->stack_end - *fp) < RECORD_SLOTS + (size_t)code->frame_slots) return NULL;
+    memmove(frame, args, code->param_slots * sizeof *args);
+    if (!recorded) {
+        wr_slot *record = *fp;
+        record[0] = information[0];
+        record[1] = information[1];
+        record[2].u64 = (uintptr_t)exec->instance;
+        record[3].u64 = (uintptr_t)func;
+        begin_frame(code, frame, &exec->instance_insns[0], record);
+    } else {
+        begin_frame(code, frame, &exec->instance_insns[0], (wr_slot *)(uintptr_t)information[1].u64);
+    }
+    wr_set_instance(exec, func->instance);
+    *fp = frame;
+    return code->insns;
+}
+
+const wr_insn *wr_tail_func(wr_exec *exec, const wr_func *func, const wr_insn *pc, wr_slot **fp, wr_slot *args,
+                            const wr_slot *information) {
+    const wr_slot saved[2] = {information[0], information[1]};
+    if (func->instance != NULL) return tail_across(exec, func, fp, args, saved);
+    const wr_insn *next = wr_enter_func(exec, func, pc, fp, args);
+    if (next != pc + 1) return next; /* trapped, or caught further up */
+    memmove(*fp, args, func->type->result_slots * sizeof *args);
+    *fp = (wr_slot *)(uintptr_t)saved[1].u64;
+    return (const wr_insn *)(uintptr_t)saved[0].u64 + 1;
 }
 
 const wr_insn *wr_leave_instance(wr_exec *exec, wr_slot **fp) {

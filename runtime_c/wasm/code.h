@@ -35,6 +35,18 @@ typedef struct wr_insn {
     X(CALL)            /* a: first argument slot, uimm: defined function */                       \
     X(CALL_IMPORT)     /* a: first argument slot, uimm: imported function */                      \
     X(CALL_INDIRECT)   /* a: first argument slot, b: index, c: table, d: type */                  \
+    X(RETURN_CALL)     /* a: first argument slot, b: slot of the return information, uimm: defined function */ \
+    X(RETURN_CALL_IMPORT)   /* ditto, uimm: imported function */                                  \
+    X(RETURN_CALL_INDIRECT) /* a: first argument slot, b: index, c: table, d: type; DATA.uimm: return information */ \
+    X(CALL_REF)        /* a: first argument slot, b: reference */                                 \
+    X(RETURN_CALL_REF) /* a: first argument slot, b: reference, uimm: return information */       \
+    X(THROW)           /* a: first value slot, uimm: tag */                                       \
+    X(THROW_REF)       /* a: reference */                                                         \
+    X(BR_NULL)         /* a: reference, imm: distance */                                          \
+    X(BR_NON_NULL)     /* a: reference, imm: distance */                                          \
+    X(CHECK_NULL)      /* a: reference, traps if null */                                          \
+    X(ADDRESS64)       /* a <- b + (uimm | DATA.uimm << 32) as a 32-bit address; traps above */     \
+    X(INDEX64)         /* a <- b, at most UINT32_MAX */                                           \
     X(EXIT)            /* back to wr_call */                                                      \
     X(RETURN_INSTANCE) /* back into the instance that called across */                            \
     X(MOVE)            /* a <- b */                                                               \
@@ -99,10 +111,22 @@ typedef enum wr_op {
     OP_COUNT
 } wr_op;
 
+/* What a try_table catches. Entries of inner blocks come first. */
+enum { WR_CATCH_ALL = UINT32_MAX };
+typedef struct wr_catch {
+    uint32_t first, end; /* instructions it covers */
+    uint32_t tag;        /* or WR_CATCH_ALL */
+    uint32_t target;     /* instruction that goes on */
+    uint16_t slot;       /* where the values go */
+    bool with_ref;       /* the exception itself comes last */
+} wr_catch;
+
 /* Translated function. Immutable. */
 typedef struct wr_code {
     const wr_insn *insns;
     const uint8_t *offsets;  /* per instruction: distance in the module's bytes (code_offset) */
+    const wr_catch *catches;
+    uint32_t catch_count;
     uint32_t insn_count;
     uint32_t offsets_size;
     uint32_t frame_slots;    /* whole frame */

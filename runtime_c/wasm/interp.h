@@ -12,5 +12,12 @@ void wr_interp_run(wr_exec *exec, const wr_insn *insn, wr_slot *fp);
  * exec->status. *fp is updated. (call.c) */
 const wr_insn *wr_enter_func(wr_exec *exec, const wr_func *func, const wr_insn *pc, wr_slot **fp, wr_slot *args);
 const wr_insn *wr_leave_instance(wr_exec *exec, wr_slot **fp);
+/* A tail call that leaves the fast path: information is this frame's, which the callee takes over. */
+const wr_insn *wr_tail_func(wr_exec *exec, const wr_func *func, const wr_insn *pc, wr_slot **fp, wr_slot *args,
+                            const wr_slot *information);
 void wr_set_instance(wr_exec *exec, wr_instance *instance);
+
+/* Exceptions (exception.c): where control goes on, or NULL: not caught, TRAP_EXCEPTION in exec->status. */
+const wr_insn *wr_throw(wr_exec *exec, const wr_tag *tag, const wr_slot *values, const wr_insn *pc, wr_slot **fp);
+const wr_insn *wr_unwind(wr_exec *exec, wr_exn *exception, const wr_insn *pc, wr_slot **fp);
 #endif

@@ -6,15 +6,21 @@
 
 #include "module.h"
 
+struct wr_visitor;
+
 typedef struct wr_object {
     struct wr_object *next;
     size_t size;
     void (*destroy)(struct wr_object *object); /* what the allocation does not cover; may be NULL */
+    void (*visit)(struct wr_object *object, struct wr_visitor *visitor); /* shows references it holds; may be NULL */
 } wr_object;
 
 struct wr_store {
     wr_engine *engine;
     wr_object *objects; /* newest first: users are destroyed before what they use */
+    struct wr_exn *exceptions; /* newest first */
+    uint32_t exception_count;
+    uint32_t exceptions_next; /* count at which unreachable ones are collected */
 };
 
 /* Zeroed, linked into the store; the object head comes first in every run-time struct. */
@@ -59,6 +65,20 @@ struct wr_memory {
     bool guarded;
 };
 
+struct wr_tag {
+    wr_object object;
+    const wr_type *type;
+    wr_engine *engine; /* of a tag the host made: it owns the type */
+};
+
+/* A thrown exception. exnref values point to it; those that nothing points to are collected (exception.c). */
+typedef struct wr_exn {
+    struct wr_exn *next;
+    const wr_tag *tag;
+    bool reached;
+    wr_slot values[];
+} wr_exn;
+
 struct wr_instance {
     wr_object object;
     wr_store *store;
@@ -69,6 +89,8 @@ struct wr_instance {
     wr_memory **memories;
     wr_table **tables;
     wr_global **globals;
+    wr_tag **tags;
+    wr_global *own_globals;
     bool *data_dropped;
     bool *elem_dropped;
     uint64_t **elems;        /* evaluated segments */
@@ -101,6 +123,7 @@ struct wr_exec {
     int64_t chunk;            /* budget between looks at the clock */
     uint32_t depth;           /* nested wr_call */
     int32_t exit_code;
+    wr_exn *exception;        /* thrown and not caught by the call that just ended */
     atomic_bool interrupt;
     wr_insn exit_insns[2];     /* [1] is what the outermost function returns to */
     wr_insn instance_insns[2]; /* [1] is what a function called across instances returns to */
@@ -126,6 +149,12 @@ wr_status wr_table_init(wr_instance *instance, uint32_t table, uint32_t segment,
 /* Budget ran out, or a long operation asks: charges fuel, looks at interrupt and clock, grants the next budget. */
 wr_status wr_exec_check(wr_exec *exec);
 uint64_t wr_monotonic_ns(void);
+struct wr_visitor;
+void wr_visit_slots(struct wr_visitor *visitor, const wr_slot *slots, size_t count);
+void wr_exceptions_free(wr_store *store);
+
+/* Function an instruction belongs to. (trap.c) */
+const wr_code *wr_code_find(const wr_instance *instance, const wr_insn *pc, uint32_t *index);
 void wr_trap_record(wr_exec *exec, wr_status status); /* trap.c: fills exec->trap from exec->pc and fp */
 
 #endif
