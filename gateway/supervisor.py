@@ -157,7 +157,7 @@ class _Plane:
             self.engine = stack.enter_context(Engine())
             self.rings: dict[str, Ring] = {}
             for ring in plan.rings:
-                made = Ring(self.engine, ring.name, ring.bytes, ring.schema, ring.consumers_max)
+                made = Ring(ring.name, ring.bytes, ring.schema, ring.consumers_max)
                 self.rings[ring.name] = stack.enter_context(made)
             self.loop = stack.enter_context(Loop(self.engine))
             self.ports = {
@@ -208,7 +208,7 @@ class _Plane:
 
 
 class Supervisor:
-    """A site that is set up; ``run`` starts it. Raises RuntimeFault or PluginError when a part cannot be set up."""
+    """A site that is set up; ``run`` or ``close`` it. Raises PenstockError when a part cannot be set up."""
 
     def __init__(self, plan: Plan, plugins: Mapping[str, Plugin], connectors: Connectors, clock: Clock) -> None:
         self.plan = plan
@@ -241,7 +241,11 @@ class Supervisor:
             return self._final
         finally:
             loop.remove_reader(events)
-            self._plane.close()
+            self.close()
+
+    def close(self) -> None:
+        """Free everything; ``run`` does it by itself at its end."""
+        self._plane.close()
 
     def snapshot(self) -> State:
         """The state now; after the end the final one."""

@@ -1,8 +1,8 @@
 """The C runtime for Python: the only module that imports the cffi extension.
 
-Handles own what they name and are closed in the order users of a thing before the thing: a loop before the rings of its
-stages, everything before its engine. Closing too early raises HostFault; use after closing raises ClosedError. Nothing
-here works per record: readers get whole batches.
+Handles own what they name. Users of a thing are closed before the thing: a loop before the rings of its stages, modules
+and loops before their engine. Closing too early raises HostFault, use after closing raises ClosedError. Nothing here
+works per record: readers get whole batches.
 """
 
 from __future__ import annotations
@@ -226,12 +226,12 @@ class Module(_Handle):
 class Ring(_Handle):
     """A shared-memory ring of records. ``size`` is in bytes, rounded up to a power of two of whole pages."""
 
-    def __init__(self, engine: Engine, name: str, size: int, schema: int, consumers_max: int) -> None:
+    def __init__(self, name: str, size: int, schema: int, consumers_max: int) -> None:
         out, error = ffi.new("wr_ring **"), ffi.new("wr_error *")
         text = ffi.new("char[]", name.encode())
         config = {"name": text, "bytes": size, "consumers_max": consumers_max, "schema": schema}
         _check(lib.wr_ring_new(ffi.new("wr_ring_config *", config), out, error), error, f"ring {name}")
-        super().__init__(f"ring {name}", out[0], lib.wr_ring_free, [engine])
+        super().__init__(f"ring {name}", out[0], lib.wr_ring_free)
         self.name = name
 
     def attach(self, policy: Policy) -> Consumer:

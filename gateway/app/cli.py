@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import platform
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 from gateway import __version__
-from gateway.errors import ConfigError, PenstockError
+from gateway.errors import ConfigError, PenstockError, PluginError
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 Command = Callable[[argparse.Namespace], int]
@@ -59,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
         step = steps.add_parser(name, help=text)
         step.add_argument("folder", type=Path, metavar="FOLDER", help="folder with plugin.toml")
         step.add_argument("--out", type=Path, default=Path("build/plugins"), metavar="DIR", help="default: %(default)s")
+        if name == "test":
+            step.add_argument("--runner", type=Path, metavar="FILE", help="default: the one built by make -C runtime_c")
         step.set_defaults(command=command)
     commands.add_parser("demo", help="run against a simulated plant (penstock demo --help)")
     return parser
@@ -144,8 +148,18 @@ def _plugin_test(options: argparse.Namespace) -> int:
     from gateway.app.plugin_build import build
     from gateway.app.vectors import run_vectors
 
-    print(run_vectors(options.folder, build(options.folder, options.out), options.runner), end="")
+    runner = options.runner or _vector_runner(options.out.parent)
+    print(run_vectors(options.folder, build(options.folder, options.out), runner), end="")
     return OK
+
+
+def _vector_runner(build_folder: Path) -> Path:
+    """The plainest build of runtime_c/tools/vectors.c for this machine, as runtime_c/Makefile places it."""
+    machine = re.sub("^armv7.*", "armv7", platform.machine())
+    found = sorted(build_folder.glob(f"{machine}-*/tools/vectors"), key=lambda path: len(str(path)))
+    if not found:
+        raise PluginError("the program that runs vectors is not built; run: make -C runtime_c tools")
+    return found[0]
 
 
 if __name__ == "__main__":

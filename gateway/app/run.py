@@ -35,7 +35,7 @@ def run_site(loaded: Loaded, options: RunOptions) -> State:
 
 async def _run(loaded: Loaded, options: RunOptions) -> State:
     clock, notifier, stop = Clock(), Notifier(), asyncio.Event()
-    supervisor = Supervisor(loaded.plan, loaded.plugins, Connectors(_port, _link), clock)
+    supervisor = Supervisor(loaded.plan, loaded.plugins, CONNECTORS, clock)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
@@ -63,6 +63,9 @@ def _link(plan: LinkPlan, sources: Sequence[Consumer], clock: Clock) -> LinkServ
     from gateway.links.mqtt import MqttUplink  # only sites with a broker pay for it
 
     return MqttUplink(plan.link, sources, clock)
+
+
+CONNECTORS = Connectors(_port, _link)
 
 
 async def _report(supervisor: Supervisor, clock: Clock, period_s: float) -> None:

@@ -40,7 +40,7 @@ struct unit {
     uint8_t id;
     enum unit_state state;
     uint32_t backoff_ms; /* for the next failure */
-    uint32_t first;      /* points */
+    uint32_t first; /* points */
     uint32_t points;
     int64_t retry_ns;
     int64_t quiet_ns; /* until then an answer to an earlier, repeated request may still arrive */

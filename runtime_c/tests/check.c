@@ -21,9 +21,9 @@ bool check_true(check_t *check, const char *file, int line, const char *what, bo
 }
 
 bool check_u64(check_t *check, const char *file, int line, const char *what, uint64_t got, uint64_t want) {
-    return got == want || check_fail(check, file, line,
-                                     "%s: got %" PRIu64 " (0x%" PRIx64 "), want %" PRIu64 " (0x%" PRIx64 ")", what,
-                                     got, got, want, want);
+    return got == want ||
+           check_fail(check, file, line, "%s: got %" PRIu64 " (0x%" PRIx64 "), want %" PRIu64 " (0x%" PRIx64 ")", what,
+                      got, got, want, want);
 }
 
 bool check_i64(check_t *check, const char *file, int line, const char *what, int64_t got, int64_t want) {
@@ -61,8 +61,8 @@ bool check_mem(check_t *check, const char *file, int line, const char *what, con
 }
 
 bool check_status(check_t *check, const char *file, int line, const char *what, int got, int want) {
-    return got == want || check_fail(check, file, line, "%s: got %s, want %s", what,
-                                     wr_status_name((wr_status)got), wr_status_name((wr_status)want));
+    return got == want || check_fail(check, file, line, "%s: got %s, want %s", what, wr_status_name((wr_status)got),
+                                     wr_status_name((wr_status)want));
 }
 
 int check_run(const check_test *tests, size_t count, int argc, char **argv) {

@@ -32,7 +32,8 @@ wr_status fixture_call(fixture *fix, const char *name, wr_slot *slots);
 bool fixture_has_guards(void);
 
 /* How often to repeat what reserves guarded memory: emulators keep a record of every reserved page, so each costs them
- * milliseconds and megabytes. WR_TEST_EMULATED is set where one runs the test. */
+ * milliseconds and megabytes. WR_TEST_EMULATED is set where one runs the test. None under the thread sanitizer: it
+ * leaves SIGSEGV blocked when a handler ends by a jump. */
 uint32_t fixture_guard_rounds(uint32_t natively);
 
 #endif

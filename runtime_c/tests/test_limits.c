@@ -56,9 +56,7 @@ static void with_exports(build_t *out, uint32_t n) {
     build_close(out, mark);
 }
 
-static void with_globals(build_t *out, uint32_t n) {
-    put_repeated(out, BUILD_GLOBALS, n, "\x7F\x00\x41\x00\x0B", 5);
-}
+static void with_globals(build_t *out, uint32_t n) { put_repeated(out, BUILD_GLOBALS, n, "\x7F\x00\x41\x00\x0B", 5); }
 
 static void with_tables(build_t *out, uint32_t n) { put_repeated(out, BUILD_TABLES, n, "\x70\x00\x01", 3); }
 static void with_data_segments(build_t *out, uint32_t n) { put_repeated(out, BUILD_DATA, n, "\x01\x01x", 3); }

@@ -10,8 +10,7 @@
 static const build_func KINDS[] = {
     {"", "", "unreachable", NULL, BUILD_BODY(0, 0x00, 0x0B), NULL},
     {"", "", "div_zero", NULL, BUILD_BODY(0, 0x41, 1, 0x41, 0, 0x6D, 0x1A, 0x0B), NULL},
-    {"", "", "overflow", NULL,
-     BUILD_BODY(0, 0x41, 0x80, 0x80, 0x80, 0x80, 0x78, 0x41, 0x7F, 0x6D, 0x1A, 0x0B), NULL},
+    {"", "", "overflow", NULL, BUILD_BODY(0, 0x41, 0x80, 0x80, 0x80, 0x80, 0x78, 0x41, 0x7F, 0x6D, 0x1A, 0x0B), NULL},
     {"", "", "conversion", NULL, BUILD_BODY(0, 0x43, 0, 0, 0xC0, 0x7F, 0xA8, 0x1A, 0x0B), NULL},
     {"", "", "load", NULL, BUILD_BODY(0, 0x41, 0x7F, 0x28, 2, 0, 0x1A, 0x0B), NULL},
     {"", "", "store", NULL, BUILD_BODY(0, 0x41, 0xFD, 0xFF, 0x03, 0x41, 0, 0x36, 2, 0, 0x0B), NULL},
@@ -29,18 +28,12 @@ static const struct {
     const char *export;
     wr_status want;
 } EXPECTED[] = {
-    {"unreachable", WR_TRAP_UNREACHABLE},
-    {"div_zero", WR_TRAP_DIV_ZERO},
-    {"overflow", WR_TRAP_INT_OVERFLOW},
-    {"conversion", WR_TRAP_INT_CONVERSION},
-    {"load", WR_TRAP_MEMORY_BOUNDS},
-    {"store", WR_TRAP_MEMORY_BOUNDS},
-    {"fill", WR_TRAP_MEMORY_BOUNDS},
-    {"table_get", WR_TRAP_TABLE_BOUNDS},
-    {"undefined", WR_TRAP_UNDEFINED_ELEMENT},
-    {"uninitialized", WR_TRAP_UNINITIALIZED_ELEMENT},
-    {"call_type", WR_TRAP_CALL_TYPE},
-    {"stack", WR_TRAP_STACK},
+    {"unreachable", WR_TRAP_UNREACHABLE},     {"div_zero", WR_TRAP_DIV_ZERO},
+    {"overflow", WR_TRAP_INT_OVERFLOW},       {"conversion", WR_TRAP_INT_CONVERSION},
+    {"load", WR_TRAP_MEMORY_BOUNDS},          {"store", WR_TRAP_MEMORY_BOUNDS},
+    {"fill", WR_TRAP_MEMORY_BOUNDS},          {"table_get", WR_TRAP_TABLE_BOUNDS},
+    {"undefined", WR_TRAP_UNDEFINED_ELEMENT}, {"uninitialized", WR_TRAP_UNINITIALIZED_ELEMENT},
+    {"call_type", WR_TRAP_CALL_TYPE},         {"stack", WR_TRAP_STACK},
 };
 
 static void check_kinds(check_t *check, wr_bounds bounds) {
@@ -176,9 +169,11 @@ static const build_func ENDLESS[] = {
 };
 static const char *const ENDLESS_NAMES[] = {"loop",      "br_table", "br_if",           "host_loop",
                                             "fill_loop", "recurse",  "recurse_indirect"};
-static const build_module ENDLESS_MODULE = {
-    .funcs = ENDLESS, .func_count = sizeof ENDLESS / sizeof ENDLESS[0], .memory_min = 1, .memory_max = 1,
-    .table_min = 8};
+static const build_module ENDLESS_MODULE = {.funcs = ENDLESS,
+                                            .func_count = sizeof ENDLESS / sizeof ENDLESS[0],
+                                            .memory_min = 1,
+                                            .memory_max = 1,
+                                            .table_min = 8};
 
 static wr_status nothing(wr_exec *exec, void *env, wr_slot *slots) {
     (void)exec, (void)env, (void)slots;

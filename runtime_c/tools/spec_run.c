@@ -367,13 +367,9 @@ static size_t lane_width(const char *kind, size_t len) {
 static lane_match parse_lane(const char *at, uint64_t *bits) {
     *bits = 0;
     switch (*at) {
-    case 'c':
-        return LANE_CANONICAL;
-    case 'a':
-        return at[1] == 'r' ? LANE_ARITHMETIC : LANE_NOT_NULL;
-    default:
-        *bits = strtoull(at, NULL, 10);
-        return LANE_EQUAL;
+    case 'c': return LANE_CANONICAL;
+    case 'a': return at[1] == 'r' ? LANE_ARITHMETIC : LANE_NOT_NULL;
+    default: *bits = strtoull(at, NULL, 10); return LANE_EQUAL;
     }
 }
 
@@ -401,12 +397,9 @@ static bool is_nan(uint64_t bits, size_t width, lane_match match) {
 
 static bool lane_matches(const pattern *want, size_t lane, uint64_t got) {
     switch (want->match[lane]) {
-    case LANE_EQUAL:
-        return got == want->bits[lane];
-    case LANE_NOT_NULL:
-        return got != 0;
-    default:
-        return is_nan(got, want->width, want->match[lane]);
+    case LANE_EQUAL: return got == want->bits[lane];
+    case LANE_NOT_NULL: return got != 0;
+    default: return is_nan(got, want->width, want->match[lane]);
     }
 }
 
@@ -581,18 +574,10 @@ static const struct verb {
     const char *name;
     bool (*run)(runner *run, tokens *line);
 } VERBS[] = {
-    {"module", do_module},
-    {"definition", do_definition},
-    {"instance", do_instance},
-    {"register", do_register},
-    {"action", do_action},
-    {"return", do_return},
-    {"trap", do_trap},
-    {"exhaustion", do_trap},
-    {"malformed", do_malformed},
-    {"invalid", do_invalid},
-    {"unlinkable", do_unlinkable},
-    {"uninstantiable", do_uninstantiable},
+    {"module", do_module},     {"definition", do_definition}, {"instance", do_instance},
+    {"register", do_register}, {"action", do_action},         {"return", do_return},
+    {"trap", do_trap},         {"exhaustion", do_trap},       {"malformed", do_malformed},
+    {"invalid", do_invalid},   {"unlinkable", do_unlinkable}, {"uninstantiable", do_uninstantiable},
 };
 
 static void run_line(runner *run, tokens *line) {
@@ -628,8 +613,8 @@ static wr_bounds parse_bounds(int argc, char **argv) {
     if (argc == 2) {
         return WR_BOUNDS_AUTO;
     }
-    static const char *const BOUNDS[] = {[WR_BOUNDS_AUTO] = "auto", [WR_BOUNDS_GUARD] = "guard",
-                                         [WR_BOUNDS_CHECKED] = "checked"};
+    static const char *const BOUNDS[] = {
+        [WR_BOUNDS_AUTO] = "auto", [WR_BOUNDS_GUARD] = "guard", [WR_BOUNDS_CHECKED] = "checked"};
     for (size_t i = 0; argc == 4 && strcmp(argv[2], "--bounds") == 0 && i < sizeof BOUNDS / sizeof BOUNDS[0]; i++) {
         if (strcmp(argv[3], BOUNDS[i]) == 0) {
             return (wr_bounds)i;

@@ -1,4 +1,4 @@
-"""The official WebAssembly test suite, natively and in emulators: everything that spec_rules.toml does not leave out."""
+"""The official WebAssembly test suite, natively and in emulators: all that spec_rules.toml does not leave out."""
 
 from __future__ import annotations
 

@@ -54,17 +54,13 @@ int32_t EXPORT(sorted)(int32_t count) {
 typedef int64_t (*operation)(int64_t, int64_t);
 static int64_t add(int64_t a, int64_t b) { return a + b; }
 static int64_t divide(int64_t a, int64_t b) { return a / b; }
-static int64_t rotate(int64_t a, int64_t b) {
-    return (int64_t)((uint64_t)a << (b & 63) | (uint64_t)a >> (-b & 63));
-}
+static int64_t rotate(int64_t a, int64_t b) { return (int64_t)((uint64_t)a << (b & 63) | (uint64_t)a >> (-b & 63)); }
 static int64_t count_bits(int64_t a, int64_t b) {
     return __builtin_popcountll((uint64_t)a) + __builtin_clzll((uint64_t)b | 1) + __builtin_ctzll((uint64_t)a | 1);
 }
 static const operation OPERATIONS[] = {add, divide, rotate, count_bits};
 
-int64_t EXPORT(operate)(uint32_t which, int64_t a, int64_t b) {
-    return OPERATIONS[which % 4](a, b);
-}
+int64_t EXPORT(operate)(uint32_t which, int64_t a, int64_t b) { return OPERATIONS[which % 4](a, b); }
 
 double EXPORT(mean)(int32_t count) {
     double sum = 0;
@@ -81,20 +77,13 @@ double EXPORT(mean)(int32_t count) {
 
 int32_t EXPORT(parse)(int32_t state, int32_t symbol) {
     switch (state) {
-    case 0:
-        return symbol == 'a' ? 3 : 1;
-    case 1:
-        return sample(symbol);
-    case 2:
-        return symbol * 7;
-    case 3:
-        return (int8_t)symbol;
-    case 4:
-        return __builtin_bswap32((uint32_t)symbol) > 77;
-    case 5:
-        return (int16_t)(symbol >> 3);
-    default:
-        return -1;
+    case 0: return symbol == 'a' ? 3 : 1;
+    case 1: return sample(symbol);
+    case 2: return symbol * 7;
+    case 3: return (int8_t)symbol;
+    case 4: return __builtin_bswap32((uint32_t)symbol) > 77;
+    case 5: return (int16_t)(symbol >> 3);
+    default: return -1;
     }
 }
 
@@ -107,6 +96,4 @@ uint32_t EXPORT(copies)(uint32_t from, uint32_t len) {
     return buffer[5] + (uint32_t)__builtin_wasm_memory_grow(0, 0);
 }
 
-uint32_t EXPORT(fib)(uint32_t n) {
-    return n < 2 ? n : fib(n - 1) + fib(n - 2);
-}
+uint32_t EXPORT(fib)(uint32_t n) { return n < 2 ? n : fib(n - 1) + fib(n - 2); }

@@ -16,7 +16,7 @@ from gateway.clock import Clock
 from gateway.config.site import Input, MqttLink, Tls, Will
 from gateway.links.mqtt import MqttUplink
 from gateway.record import Payload, Schema, encode_payload
-from gateway.wasm import Engine, Policy, Ring
+from gateway.wasm import Policy, Ring
 from tests.gateway.peers import Mosquitto, Proxy, Subscriber, free_port, proxy, subscriber, until
 
 RING_BYTES = 16384
@@ -33,8 +33,8 @@ class Impatient(Clock):
 class Bench:
     """An uplink on a ring of its own."""
 
-    def __init__(self, engine: Engine, link: MqttLink) -> None:
-        self.ring = Ring(engine, "text", RING_BYTES, Schema.PAYLOADS, 1)
+    def __init__(self, link: MqttLink) -> None:
+        self.ring = Ring("text", RING_BYTES, Schema.PAYLOADS, 1)
         self.uplink = MqttUplink(link, [self.ring.attach(Policy.DROP_OLDEST)], Impatient())
         self._next = 0
 
@@ -80,15 +80,14 @@ def link_to(port: int, **changes: Any) -> MqttLink:
 
 @contextlib.asynccontextmanager
 async def running(link: MqttLink) -> AsyncIterator[Bench]:
-    with Engine() as engine:
-        bench = Bench(engine, link)
-        with bench.ring:
-            async with asyncio.TaskGroup() as group:
-                task = group.create_task(bench.uplink.run())
-                try:
-                    yield bench
-                finally:
-                    task.cancel()
+    bench = Bench(link)
+    with bench.ring:
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(bench.uplink.run())
+            try:
+                yield bench
+            finally:
+                task.cancel()
 
 
 @pytest.fixture
