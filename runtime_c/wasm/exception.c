@@ -123,9 +123,8 @@ static const wr_insn *deliver(const wr_code *code, const wr_catch *clause, wr_ex
     return code->insns + clause->target;
 }
 
-const wr_insn *wr_unwind(wr_exec *exec, wr_exn *exception, const wr_insn *pc, wr_slot **fp) {
+const wr_insn *wr_unwind(wr_exec *exec, wr_exn *exception, const wr_insn *pc, wr_slot *fp) {
     wr_instance *instance = exec->instance;
-    wr_slot *frame = *fp;
     uint32_t index;
     exec->status = WR_TRAP_EXCEPTION;
     exec->exception = exception;
@@ -134,24 +133,23 @@ const wr_insn *wr_unwind(wr_exec *exec, wr_exn *exception, const wr_insn *pc, wr
         if (clause != NULL) {
             exec->exception = NULL;
             wr_set_instance(exec, instance);
-            *fp = frame;
-            return deliver(code, clause, exception, frame);
+            exec->fp = fp;
+            return deliver(code, clause, exception, fp);
         }
-        const wr_slot *info = frame + code->info_slot;
+        const wr_slot *info = fp + code->info_slot;
         pc = (const wr_insn *)(uintptr_t)info[0].u64;
-        frame = (wr_slot *)(uintptr_t)info[1].u64;
-        if (pc == &exec->exit_insns[0]) return NULL;
-        while (pc == &exec->instance_insns[0]) { /* frame is the record of a call across (call.c) */
-            pc = (const wr_insn *)(uintptr_t)frame[0].u64;
-            instance = (wr_instance *)(uintptr_t)frame[2].u64;
-            frame = (wr_slot *)(uintptr_t)frame[1].u64;
+        fp = (wr_slot *)(uintptr_t)info[1].u64;
+        while (pc == &exec->instance_insns[0]) { /* fp is the record of a call across (call.c) */
+            pc = (const wr_insn *)(uintptr_t)fp[0].u64;
+            instance = (wr_instance *)(uintptr_t)fp[2].u64;
+            fp = (wr_slot *)(uintptr_t)fp[1].u64;
         }
         if (pc == &exec->exit_insns[0]) return NULL;
     }
     return NULL;
 }
 
-const wr_insn *wr_throw(wr_exec *exec, const wr_tag *tag, const wr_slot *values, const wr_insn *pc, wr_slot **fp) {
+const wr_insn *wr_throw(wr_exec *exec, const wr_tag *tag, const wr_slot *values, const wr_insn *pc, wr_slot *fp) {
     wr_exn *exception;
     exec->status = make_exception(exec, tag, values, &exception);
     return exec->status == WR_OK ? wr_unwind(exec, exception, pc, fp) : NULL;

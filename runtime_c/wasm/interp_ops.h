@@ -255,19 +255,24 @@ HANDLER(RETURN_N) {
     LEAVE_FRAME(information);
 }
 HANDLER(CALL) { ENTER(&exec->codes[pc->uimm], fp + pc->a); }
+/* Goes on where an out-of-line helper says; its frame is in exec->fp. A pointer to the local fp would keep the compiler
+ * from ending the handler in a jump. */
+#define CONTINUE_AT(NEXT_INSN)                                     \
+    do {                                                           \
+        const wr_insn *next = (NEXT_INSN);                         \
+        if (__builtin_expect(next == NULL, 0)) TRAP(exec->status); \
+        pc = next;                                                 \
+        fp = exec->fp;                                             \
+        RELOAD();                                                  \
+        GO();                                                      \
+    } while (0)
 /* Same instance: as CALL. Otherwise out of line: host functions, other instances. */
-#define CALL_FUNC(FUNC)                                                              \
-    do {                                                                             \
-        const wr_func *func = (FUNC);                                                \
-        if (func->instance == exec->instance) ENTER(func->code, fp + pc->a);         \
-        CHARGE();                                                                    \
-        exec->fp = fp; /* not &fp: a local whose address is taken ends sibling calls */ \
-        const wr_insn *next = wr_enter_func(exec, func, pc, &exec->fp, fp + pc->a);  \
-        if (__builtin_expect(next == NULL, 0)) TRAP(exec->status);                   \
-        pc = next;                                                                   \
-        fp = exec->fp;                                                               \
-        RELOAD();                                                                    \
-        GO();                                                                        \
+#define CALL_FUNC(FUNC)                                                      \
+    do {                                                                     \
+        const wr_func *func = (FUNC);                                        \
+        if (func->instance == exec->instance) ENTER(func->code, fp + pc->a); \
+        CHARGE();                                                            \
+        CONTINUE_AT(wr_enter_func(exec, func, pc, fp, fp + pc->a));          \
     } while (0)
 HANDLER(CALL_IMPORT) { CALL_FUNC(exec->instance->funcs[pc->uimm]); }
 #define FIND_INDIRECT(CALLEE)                                                                   \
@@ -305,16 +310,12 @@ HANDLER(CALL_REF) {
         pc = callee->insns;                                                                     \
         GO();                                                                                   \
     } while (0)
-#define TAIL_FUNC(FUNC, INFO)                                                            \
-    do {                                                                                 \
-        const wr_func *func = (FUNC);                                                    \
-        if (func->instance == exec->instance) TAIL_ENTER(func->code, INFO);              \
-        CHARGE();                                                                        \
-        const wr_insn *next = wr_tail_func(exec, func, pc, &fp, fp + pc->a, fp + (INFO)); \
-        if (__builtin_expect(next == NULL, 0)) TRAP(exec->status);                       \
-        pc = next;                                                                       \
-        RELOAD();                                                                        \
-        GO();                                                                            \
+#define TAIL_FUNC(FUNC, INFO)                                                          \
+    do {                                                                               \
+        const wr_func *func = (FUNC);                                                  \
+        if (func->instance == exec->instance) TAIL_ENTER(func->code, INFO);            \
+        CHARGE();                                                                      \
+        CONTINUE_AT(wr_tail_func(exec, func, pc, fp, fp + pc->a, fp + (INFO)));        \
     } while (0)
 HANDLER(RETURN_CALL) { TAIL_ENTER(&exec->codes[pc->uimm], pc->b); }
 HANDLER(RETURN_CALL_IMPORT) { TAIL_FUNC(exec->instance->funcs[pc->uimm], pc->b); }
@@ -331,18 +332,10 @@ HANDLER(RETURN_CALL_REF) {
 
 /* ---- exceptions ---- */
 
-#define UNWIND(NEXT_INSN)                                          \
-    do {                                                           \
-        const wr_insn *next = (NEXT_INSN);                         \
-        if (__builtin_expect(next == NULL, 0)) TRAP(exec->status); \
-        pc = next;                                                 \
-        RELOAD();                                                  \
-        GO();                                                      \
-    } while (0)
-HANDLER(THROW) { UNWIND(wr_throw(exec, exec->instance->tags[pc->uimm], fp + pc->a, pc, &fp)); }
+HANDLER(THROW) { CONTINUE_AT(wr_throw(exec, exec->instance->tags[pc->uimm], fp + pc->a, pc, fp)); }
 HANDLER(THROW_REF) {
     if (SLOT(a).u64 == 0) TRAP(WR_TRAP_NULL_REF);
-    UNWIND(wr_unwind(exec, (wr_exn *)(uintptr_t)SLOT(a).u64, pc, &fp));
+    CONTINUE_AT(wr_unwind(exec, (wr_exn *)(uintptr_t)SLOT(a).u64, pc, fp));
 }
 
 HANDLER(BR_NULL) {
@@ -362,13 +355,7 @@ HANDLER(EXIT) {
     exec->status = WR_OK;
     LEAVE();
 }
-HANDLER(RETURN_INSTANCE) {
-    exec->fp = fp;
-    pc = wr_leave_instance(exec, &exec->fp);
-    fp = exec->fp;
-    RELOAD();
-    GO();
-}
+HANDLER(RETURN_INSTANCE) { CONTINUE_AT(wr_leave_instance(exec, fp)); }
 
 /* ---- values ---- */
 
