@@ -125,6 +125,9 @@ wr_status wr_end_try(wr_body *body, const wr_label *label);
 /* translate_call.c */
 wr_status wr_translate_call(wr_body *body, uint8_t opcode);
 
+/* translate_atomic.c */
+wr_status wr_translate_atomic(wr_body *body);
+
 /* control.c */
 wr_status wr_push_label(wr_body *body, wr_label_kind kind, const wr_block_type *type);
 wr_status wr_translate_control(wr_body *body, uint8_t opcode);
@@ -144,6 +147,10 @@ void wr_forget_inits(wr_body *body, const wr_label *label);
 
 /* translate_memory.c */
 wr_status wr_translate_access(wr_body *body, uint8_t opcode);
+/* Alignment, memory and offset of an access; atomics have exactly their natural alignment. */
+wr_status wr_read_memarg(wr_body *body, uint8_t align_max, bool exact, uint32_t *memory, uint64_t *offset);
+wr_vt wr_address_type(const wr_body *body, uint32_t memory);
+uint16_t wr_address_slot(wr_body *body, const wr_operand *address, uint32_t memory, uint64_t *offset);
 wr_status wr_translate_memory_size(wr_body *body, uint8_t opcode);
 wr_status wr_translate_table_access(wr_body *body, uint8_t opcode);
 wr_status wr_translate_bulk(wr_body *body, uint32_t code);

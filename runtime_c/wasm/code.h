@@ -7,6 +7,7 @@
 #ifndef WR_CODE_H
 #define WR_CODE_H
 #include "opcode.h"
+#include "opcode_atomic.h"
 #include "wr.h"
 
 typedef struct wr_insn {
@@ -77,6 +78,7 @@ typedef struct wr_insn {
     X(TABLE_COPY)      /* a: to, b: from, c: length, d: tables to | from << 8 */                  \
     X(TABLE_INIT)      /* a: to, b: from, c: length, d: table; DATA.uimm: segment */              \
     X(ELEM_DROP)       /* uimm: segment */                                                        \
+    X(FENCE)                                                                                      \
     X(REF_FUNC)        /* a <- function uimm */
 
 /* Operand classes: R slot, I 32-bit constant (sign-extended); BR_: compare and branch, BRN_: branch if not.
@@ -92,6 +94,9 @@ typedef struct wr_insn {
 #define WR_OP_UNARY_TRAP_(C, NAME, TEXT, R, A, CHECK, EXPR) OP_##NAME,
 #define WR_OP_LOAD_(C, NAME, TEXT, V, S, M, ALIGN, CAST) OP_##NAME##_G, OP_##NAME##_C,
 #define WR_OP_STORE_(C, NAME, TEXT, V, S, M, ALIGN) OP_##NAME##_G, OP_##NAME##_C,
+/* Atomics: a: result, b: address, c: value or expected, d: replacement; DATA.uimm: offset. */
+#define WR_OP_ATOMIC_(C, NAME, TEXT, T, M, ALIGN) OP_##NAME,
+#define WR_OP_ATOMIC_RMW_(C, NAME, TEXT, T, M, ALIGN, FN) OP_##NAME,
 #define WR_OP_SPECIAL_(NAME) OP_##NAME,
 
 typedef enum wr_op {
@@ -107,6 +112,11 @@ typedef enum wr_op {
     WR_LOAD(WR_OP_LOAD_)
     WR_STORE(WR_OP_STORE_)
     OP_MEMORY_LAST,
+    WR_ATOMIC_LOAD(WR_OP_ATOMIC_)
+    WR_ATOMIC_STORE(WR_OP_ATOMIC_)
+    WR_ATOMIC_RMW(WR_OP_ATOMIC_RMW_)
+    WR_ATOMIC_CMPXCHG(WR_OP_ATOMIC_)
+    WR_ATOMIC_WAIT(WR_OP_ATOMIC_)
     WR_OPS_SPECIAL(WR_OP_SPECIAL_)
     OP_COUNT
 } wr_op;

@@ -81,28 +81,30 @@ wr_status wr_load_count(wr_loader *loader, uint32_t max, wr_status limit, uint32
     return WR_OK;
 }
 
-static wr_status load_limits(wr_loader *loader, uint64_t range, uint64_t range64, wr_status too_large,
+/* Flags: 1 has a maximum, 2 shared, 4 64-bit. */
+static wr_status load_limits(wr_loader *loader, uint64_t range, uint64_t range64, wr_status too_large, bool may_share,
                              wr_limit_pair *out) {
     uint8_t flags;
     WR_TRY(wr_read_byte(&loader->reader, &flags));
-    if ((flags & ~5u) != 0) return wr_load_fail(loader, WR_BAD_LIMITS_FLAGS, "0x%02x", flags);
-    *out = (wr_limit_pair){.max = UINT64_MAX, .is64 = (flags & 4) != 0};
+    if ((flags & ~7u) != 0 || ((flags & 2) != 0 && !may_share)) return wr_load_fail(loader, WR_BAD_LIMITS_FLAGS, "0x%02x", flags);
+    *out = (wr_limit_pair){.max = UINT64_MAX, .is64 = (flags & 4) != 0, .shared = (flags & 2) != 0};
     WR_TRY(wr_read_u64(&loader->reader, &out->min));
     if ((flags & 1) != 0) {
         WR_TRY(wr_read_u64(&loader->reader, &out->max));
         if (out->min > out->max) return WR_LIMITS_ORDER;
     }
+    if (out->shared && (flags & 1) == 0) return WR_SHARED_MAXIMUM;
     if (out->is64) range = range64;
     return out->min > range || ((flags & 1) != 0 && out->max > range) ? too_large : WR_OK;
 }
 
 static wr_status load_table_type(wr_loader *loader, wr_table_type *out) {
     WR_TRY(wr_load_ref_type(loader, &out->elem));
-    return load_limits(loader, UINT32_MAX, UINT64_MAX, WR_TABLE_SIZE, &out->limits);
+    return load_limits(loader, UINT32_MAX, UINT64_MAX, WR_TABLE_SIZE, false, &out->limits);
 }
 
 static wr_status load_memory_type(wr_loader *loader, wr_limit_pair *out) {
-    return load_limits(loader, UINT64_C(1) << 16, UINT64_C(1) << 48, WR_MEMORY_SIZE, out);
+    return load_limits(loader, UINT64_C(1) << 16, UINT64_C(1) << 48, WR_MEMORY_SIZE, true, out);
 }
 
 static wr_status load_global_type(wr_loader *loader, wr_global_type *out) {

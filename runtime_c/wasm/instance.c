@@ -21,7 +21,7 @@ static bool import_fits(const wr_module *module, const wr_import *import, const 
         return given->of.table->type.elem == module->tables[import->index].elem &&
                limits_fit(&module->tables[import->index].limits, given->of.table->size, &given->of.table->type.limits);
     case WR_EXTERN_MEMORY:
-        return limits_fit(&module->memories[import->index], given->of.memory->size >> 16, &given->of.memory->declared);
+        return limits_fit(&module->memories[import->index], wr_memory_size(given->of.memory) >> 16, &given->of.memory->declared);
     default: {
         const wr_global_type *wanted = &module->globals[import->index], *got = &given->of.global->type;
         return wanted->is_mutable == got->is_mutable &&

@@ -66,7 +66,7 @@
     do {                                                                                        \
         if (exec->instance->module->memory_count != 0) {                                        \
             mem = exec->instance->memories[0]->data;                                            \
-            mem_len = exec->instance->memories[0]->size;                                        \
+            mem_len = exec->instance->memories[0]->len;                                         \
         }                                                                                       \
     } while (0)
 
@@ -193,7 +193,7 @@ HANDLER(INDEX64) {
 
 HANDLER(USE_MEMORY) {
     mem = exec->instance->memories[pc->uimm]->data;
-    mem_len = exec->instance->memories[pc->uimm]->size;
+    mem_len = exec->instance->memories[pc->uimm]->len;
     NEXT();
 }
 
@@ -421,7 +421,7 @@ HANDLER(REF_FUNC) {
 #define GET_ADDRESS(LIMITS, FIELD) ((LIMITS).is64 ? SLOT(FIELD).u64 : SLOT(FIELD).u32)
 
 HANDLER(MEMORY_SIZE) {
-    SET_I32(exec->instance->memories[pc->uimm]->size >> 16);
+    SET_I32(wr_memory_size(exec->instance->memories[pc->uimm]) >> 16);
     NEXT();
 }
 HANDLER(MEMORY_GROW) {
@@ -495,5 +495,73 @@ HANDLER(TABLE_INIT) {
 }
 HANDLER(ELEM_DROP) {
     exec->instance->elem_dropped[pc->uimm] = true;
+    NEXT();
+}
+
+/* ---- atomics ---- */
+
+/* Alignment is checked on the effective address; bounds are always checked here, so there are no two variants. */
+#define ATOMIC_AT(M)                                                    \
+    const uint64_t at = (uint64_t)SLOT(b).u32 + pc[1].uimm;             \
+    if (at % sizeof(M) != 0) TRAP(WR_TRAP_UNALIGNED);                   \
+    CHECK_BOUNDS(at, sizeof(M));                                        \
+    M *const cell = (M *)(void *)(mem + at);                            \
+    MAY_FAULT()
+#define BODY_ATOMIC_LOAD(C, NAME, TEXT, T, M, ALIGN)                    \
+    HANDLER(NAME) {                                                     \
+        ATOMIC_AT(M);                                                   \
+        SET_##T(__atomic_load_n(cell, __ATOMIC_SEQ_CST));               \
+        SKIP(1);                                                        \
+    }
+#define BODY_ATOMIC_STORE(C, NAME, TEXT, T, M, ALIGN)                   \
+    HANDLER(NAME) {                                                     \
+        ATOMIC_AT(M);                                                   \
+        __atomic_store_n(cell, (M)GET_##T(c), __ATOMIC_SEQ_CST);        \
+        SKIP(1);                                                        \
+    }
+#define BODY_ATOMIC_RMW(C, NAME, TEXT, T, M, ALIGN, FN)                 \
+    HANDLER(NAME) {                                                     \
+        ATOMIC_AT(M);                                                   \
+        SET_##T(FN(cell, (M)GET_##T(c), __ATOMIC_SEQ_CST));             \
+        SKIP(1);                                                        \
+    }
+/* The expected value is wrapped for the access but compared whole: a value that does not fit is never found. */
+#define BODY_ATOMIC_CMPXCHG(C, NAME, TEXT, T, M, ALIGN)                                                               \
+    HANDLER(NAME) {                                                                                                   \
+        ATOMIC_AT(M);                                                                                                 \
+        const C_##T wanted = GET_##T(c);                                                                              \
+        M found = (M)wanted;                                                                                          \
+        if (found == wanted) {                                                                                        \
+            (void)__atomic_compare_exchange_n(cell, &found, (M)GET_##T(d), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
+        } else {                                                                                                      \
+            found = __atomic_load_n(cell, __ATOMIC_SEQ_CST);                                                          \
+        }                                                                                                             \
+        SET_##T(found);                                                                                               \
+        SKIP(1);                                                                                                      \
+    }
+
+WR_ATOMIC_LOAD(BODY_ATOMIC_LOAD)
+WR_ATOMIC_STORE(BODY_ATOMIC_STORE)
+WR_ATOMIC_RMW(BODY_ATOMIC_RMW)
+WR_ATOMIC_CMPXCHG(BODY_ATOMIC_CMPXCHG)
+
+/* The memory of wait and notify is that of the access before it could be changed by USE_MEMORY: DATA.a. */
+HANDLER(MEMORY_ATOMIC_NOTIFY) {
+    ATOMIC_AT(uint32_t);
+    TRY(wr_memory_notify(exec->instance->memories[pc[1].a], cell, GET_I32(c), &SLOT(a)));
+    SKIP(1);
+}
+HANDLER(MEMORY_ATOMIC_WAIT32) {
+    ATOMIC_AT(uint32_t);
+    TRY(wr_memory_wait(exec, exec->instance->memories[pc[1].a], cell, GET_I32(c), 4, (int64_t)GET_I64(d), &SLOT(a)));
+    SKIP(1);
+}
+HANDLER(MEMORY_ATOMIC_WAIT64) {
+    ATOMIC_AT(uint64_t);
+    TRY(wr_memory_wait(exec, exec->instance->memories[pc[1].a], cell, GET_I64(c), 8, (int64_t)GET_I64(d), &SLOT(a)));
+    SKIP(1);
+}
+HANDLER(FENCE) {
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
     NEXT();
 }

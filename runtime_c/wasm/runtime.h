@@ -51,11 +51,21 @@ struct wr_table {
     uint32_t max;
 };
 
+/* What all stores that know a shared memory have in common. */
+typedef struct wr_shared {
+    atomic_uint refs;
+    pthread_mutex_t lock; /* growth and the waiting */
+    _Atomic uint64_t size;
+    struct wr_waiter *waiters;
+} wr_shared;
+
 struct wr_memory {
     wr_object object;
     wr_store *store;
     uint8_t *data;
-    uint64_t size;      /* bytes in use */
+    uint64_t size;      /* bytes in use; shared memories: see wr_memory_size */
+    uint64_t len;       /* accesses below this need no other check: size, or the maximum of a shared memory */
+    struct wr_shared *shared; /* NULL: of one store only */
     uint64_t reserved;  /* bytes of address space behind data */
     uint64_t pages;     /* of the plugin's own, without mapped regions */
     uint64_t pages_max; /* ditto */
@@ -145,6 +155,14 @@ wr_status wr_table_fill(wr_table *table, uint64_t at, uint64_t value, uint64_t l
 wr_status wr_table_copy(wr_table *to, uint64_t at, wr_table *from, uint64_t source, uint64_t len);
 wr_status wr_table_init(wr_instance *instance, uint32_t table, uint32_t segment, uint64_t at, uint64_t from,
                         uint64_t len);
+
+wr_shared *wr_shared_new(const wr_engine *engine, uint64_t size);
+/* True: that was the last one, the memory is to be freed. */
+bool wr_shared_release(const wr_engine *engine, wr_shared *shared);
+/* Wait and notify (wait.c). *result: 0 woken, 1 another value, 2 timed out. */
+wr_status wr_memory_notify(const wr_memory *memory, const void *cell, uint32_t count, wr_slot *result);
+wr_status wr_memory_wait(wr_exec *exec, const wr_memory *memory, const void *cell, uint64_t expected, uint32_t bytes,
+                         int64_t timeout_ns, wr_slot *result);
 
 /* Budget ran out, or a long operation asks: charges fuel, looks at interrupt and clock, grants the next budget. */
 wr_status wr_exec_check(wr_exec *exec);

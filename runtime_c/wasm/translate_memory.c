@@ -31,7 +31,7 @@ static wr_status read_table(wr_body *body, uint32_t *index) {
 }
 
 /* Alignment exponent, with bit 6: an explicit memory follows; then the offset (5.4.7). */
-static wr_status read_memarg(wr_body *body, uint8_t align_max, uint32_t *memory, uint64_t *offset) {
+wr_status wr_read_memarg(wr_body *body, uint8_t align_max, bool exact, uint32_t *memory, uint64_t *offset) {
     uint32_t align;
     WR_TRY(wr_read_u32(body->reader, &align));
     if (align >= 0x80) return wr_load_fail(body->loader, WR_BAD_MEMOP_FLAGS, "0x%x", align);
@@ -40,7 +40,7 @@ static wr_status read_memarg(wr_body *body, uint8_t align_max, uint32_t *memory,
     align &= 0x3F;
     WR_TRY(wr_read_u64(body->reader, offset));
     WR_TRY(check_memory(body, *memory));
-    if (align > align_max) return wr_load_fail(body->loader, WR_ALIGNMENT, "2^%u", align);
+    if (align > align_max || (exact && align != align_max)) return wr_load_fail(body->loader, WR_ALIGNMENT, "2^%u", align);
     return *offset > UINT32_MAX && !body->module->memories[*memory].is64 ? WR_OFFSET_RANGE : WR_OK;
 }
 
@@ -48,7 +48,7 @@ static void use_memory(wr_body *body, uint32_t memory) {
     wr_emit(body, OP_USE_MEMORY)->uimm = memory;
 }
 
-static wr_vt address_type(const wr_body *body, uint32_t memory) {
+wr_vt wr_address_type(const wr_body *body, uint32_t memory) {
     return body->module->memories[memory].is64 ? WR_VT_I64 : WR_VT_I32;
 }
 
@@ -58,7 +58,7 @@ static wr_vt index_type(const wr_body *body, uint32_t table) {
 
 /* Slot of the address. No memory is larger than 4 GiB, so a 64-bit address and its offset become a 32-bit address in
  * the operand's temporary, or trap; then every access is the same. */
-static uint16_t address_slot(wr_body *body, const wr_operand *address, uint32_t memory, uint64_t *offset) {
+uint16_t wr_address_slot(wr_body *body, const wr_operand *address, uint32_t memory, uint64_t *offset) {
     uint16_t slot = wr_operand_slot(body, address);
     if (!body->module->memories[memory].is64) return slot;
     wr_insn *insn = wr_emit(body, OP_ADDRESS64);
@@ -76,11 +76,11 @@ wr_status wr_translate_access(wr_body *body, uint8_t opcode) {
     uint64_t offset = 0;
     wr_operand address, value = {0};
     bool store = opcode >= FIRST_STORE;
-    WR_TRY(read_memarg(body, row->align_max, &memory, &offset));
+    WR_TRY(wr_read_memarg(body, row->align_max, false, &memory, &offset));
     if (store) WR_TRY(wr_pop(body, row->type, &value));
-    WR_TRY(wr_pop(body, address_type(body, memory), &address));
+    WR_TRY(wr_pop(body, wr_address_type(body, memory), &address));
     uint16_t from = store ? wr_operand_slot(body, &value) : 0;
-    uint16_t at = address_slot(body, &address, memory, &offset);
+    uint16_t at = wr_address_slot(body, &address, memory, &offset);
     if (memory != 0) use_memory(body, memory);
     wr_insn *insn = store ? wr_emit(body, row->op) : wr_emit_def(body, row->op, address.slot);
     if (store) insn->a = at;
@@ -98,13 +98,13 @@ wr_status wr_translate_memory_size(wr_body *body, uint8_t opcode) {
         wr_emit_def(body, OP_MEMORY_SIZE, wr_next_slot(body))->uimm = memory;
     } else {
         wr_operand delta;
-        WR_TRY(wr_pop(body, address_type(body, memory), &delta));
+        WR_TRY(wr_pop(body, wr_address_type(body, memory), &delta));
         uint16_t slot = wr_operand_slot(body, &delta);
         wr_insn *insn = wr_emit_def(body, OP_MEMORY_GROW, delta.slot);
         insn->b = slot;
         insn->uimm = memory;
     }
-    wr_push_temp(body, address_type(body, memory));
+    wr_push_temp(body, wr_address_type(body, memory));
     return body->status;
 }
 
@@ -174,7 +174,7 @@ static wr_status translate_memory_init(wr_body *body) {
     if (!body->loader->has_data_count) return WR_DATA_COUNT_REQUIRED;
     WR_TRY(check_memory(body, memory));
     if (segment >= body->loader->data_declared) return wr_load_fail(body->loader, WR_UNKNOWN_DATA, "%u", segment);
-    wr_three types = {address_type(body, memory), WR_VT_I32, WR_VT_I32, false};
+    wr_three types = {wr_address_type(body, memory), WR_VT_I32, WR_VT_I32, false};
     return emit_three(body, OP_MEMORY_INIT, &types, memory, &segment);
 }
 
@@ -196,8 +196,8 @@ static wr_status translate_copy(wr_body *body, bool memory) {
     if (!memory && !wr_vt_matches(body->module->tables[from].elem, body->module->tables[to].elem)) {
         return wr_mismatch(body, body->module->tables[to].elem, body->module->tables[from].elem);
     }
-    wr_vt to_type = memory ? address_type(body, to) : index_type(body, to);
-    wr_vt from_type = memory ? address_type(body, from) : index_type(body, from);
+    wr_vt to_type = memory ? wr_address_type(body, to) : index_type(body, to);
+    wr_vt from_type = memory ? wr_address_type(body, from) : index_type(body, from);
     wr_vt len_type = to_type == WR_VT_I64 && from_type == WR_VT_I64 ? WR_VT_I64 : WR_VT_I32;
     wr_three types = {to_type, from_type, len_type, !memory};
     return emit_three(body, memory ? OP_MEMORY_COPY : OP_TABLE_COPY, &types, to | from << 8, NULL);
@@ -227,7 +227,7 @@ static wr_status translate_table_grow(wr_body *body, uint32_t table) {
 static wr_status translate_memory_fill(wr_body *body) {
     uint32_t memory = 0;
     WR_TRY(read_memory(body, &memory));
-    wr_vt address = address_type(body, memory);
+    wr_vt address = wr_address_type(body, memory);
     return emit_three(body, OP_MEMORY_FILL, &(wr_three){address, WR_VT_I32, address, false}, memory, NULL);
 }
 
