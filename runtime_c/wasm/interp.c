@@ -110,9 +110,9 @@ static const uintptr_t *run(wr_exec *exec, const wr_insn *pc, wr_slot *fp) {
 #define ADDRESS(NAME) (uintptr_t)&&op_##NAME,
     static const uintptr_t handlers[OP_COUNT] = {0, ALL_HANDLERS(AT)};
     if (exec == NULL) return handlers;
-    const wr_memory *memory = exec->instance->module->memory_count != 0 ? exec->instance->memories[0] : NULL;
-    uint8_t *mem = memory != NULL ? memory->data : NULL;
-    uint64_t mem_len = memory != NULL ? memory->len : 0;
+    const wr_memory *first = exec->instance->module->memory_count != 0 ? exec->instance->memories[0] : NULL;
+    uint8_t *mem = first != NULL ? first->data : NULL;
+    uint64_t mem_len = first != NULL ? first->len : 0;
     GO();
 #define HANDLER(NAME) op_##NAME:
 #include "interp_ops.h"
