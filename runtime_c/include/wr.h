@@ -90,6 +90,7 @@ typedef enum wr_status_class {
     X(INVALID_LANE, INVALID, "invalid lane index")                                             \
     X(UNINIT_LOCAL, INVALID, "uninitialized local")                                            \
     X(NON_EMPTY_TAG, INVALID, "non-empty tag result type")                                     \
+    X(SHARED_MAXIMUM, INVALID, "shared memory must have maximum")                              \
     X(UNKNOWN_IMPORT, UNLINKABLE, "unknown import")                                            \
     X(IMPORT_TYPE, UNLINKABLE, "incompatible import type")                                     \
     X(LIMIT_MODULE_BYTES, LIMIT, "module larger than the limit")                               \
@@ -122,6 +123,8 @@ typedef enum wr_status_class {
     X(TRAP_CALL_TYPE, TRAP, "indirect call type mismatch")                                     \
     X(TRAP_NULL_FUNC, TRAP, "null function reference")                                         \
     X(TRAP_NULL_REF, TRAP, "null reference")                                                   \
+    X(TRAP_UNALIGNED, TRAP, "unaligned atomic")                                                \
+    X(TRAP_NOT_SHARED, TRAP, "expected shared memory")                                         \
     X(TRAP_STACK, TRAP, "call stack exhausted")                                                \
     X(TRAP_DEADLINE, TRAP, "deadline exceeded")                                                \
     X(TRAP_FUEL, TRAP, "fuel exhausted")                                                       \
@@ -129,6 +132,7 @@ typedef enum wr_status_class {
     X(TRAP_RING, TRAP, "ring cursor or record out of range")                                   \
     X(TRAP_CAPABILITY, TRAP, "capability not granted")                                         \
     X(TRAP_HOST, TRAP, "host function failed")                                                 \
+    X(TRAP_EXCEPTION, TRAP, "uncaught exception")                                              \
     X(TRAP_EXIT, TRAP, "exited")                                                               \
     X(NO_MEMORY, HOST, "out of memory")                                                        \
     X(BAD_ARGUMENT, HOST, "wrong argument")                                                    \
@@ -299,6 +303,10 @@ wr_status wr_func_new(wr_store *store, const wr_func_type *type, wr_host_fn fn, 
 wr_status wr_global_new(wr_store *store, uint8_t type, bool is_mutable, wr_slot value, wr_global **out);
 wr_status wr_table_new(wr_store *store, uint8_t type, uint32_t min, uint32_t max, wr_table **out);
 wr_status wr_memory_new(wr_store *store, uint32_t pages_min, uint32_t pages_max, wr_memory **out);
+/* A shared memory, for instances of several stores and threads. wr_memory_share makes it known to another store. */
+wr_status wr_memory_new_shared(wr_store *store, uint32_t pages_min, uint32_t pages_max, wr_memory **out);
+wr_status wr_memory_share(const wr_memory *memory, wr_store *store, wr_memory **out);
+wr_status wr_tag_new(wr_store *store, const wr_func_type *type, wr_tag **out);
 
 typedef struct wr_instance_limits {
     uint64_t memory_bytes_max; /* 0: the engine's limit */

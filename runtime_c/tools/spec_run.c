@@ -8,6 +8,7 @@
  *
  *     module NAME FILE          definition NAME FILE      instance NAME DEFINITION      register INSTANCE NAME
  *     action ACTION             return ACTION VALUE…      trap TEXT ACTION              exhaustion TEXT ACTION
+ *     exception ACTION
  *     malformed TEXT FILE       invalid TEXT FILE         unlinkable TEXT FILE          uninstantiable TEXT FILE
  *
  * A TEXT is a list of accepted texts joined by |; one of them must start with the text of the status. A VALUE is a list of
@@ -220,13 +221,15 @@ static void offer_globals(runner *run) {
 
 static void offer_spectest(runner *run) {
     wr_table *table = NULL;
-    wr_memory *memory = NULL;
+    wr_memory *memory = NULL, *shared = NULL;
     offer_functions(run);
     offer_globals(run);
     must(wr_table_new(run->store, WR_TYPE_FUNCREF, 10, 20, &table), "table");
     must(wr_memory_new(run->store, 1, 2, &memory), "memory");
+    must(wr_memory_new_shared(run->store, 1, 2, &shared), "shared memory");
     offer(run, "table", WR_EXTERN_TABLE, table);
     offer(run, "memory", WR_EXTERN_MEMORY, memory);
+    offer(run, "shared_memory", WR_EXTERN_MEMORY, shared);
 }
 
 /* ---- modules ----------------------------------------------------------------------------------------------- */
@@ -537,6 +540,12 @@ static bool do_trap(runner *run, tokens *line) {
     return act(run, line, &got) && judge(run, got.status, WR_CLASS_TRAP, texts, "");
 }
 
+static bool do_exception(runner *run, tokens *line) {
+    static const char want[] = "uncaught exception";
+    result got;
+    return act(run, line, &got) && judge(run, got.status, WR_CLASS_TRAP, (text){want, sizeof want - 1}, "");
+}
+
 static bool refuse(runner *run, tokens *line, wr_status_class want) {
     text texts = next_text(line);
     wr_error error = {0};
@@ -577,7 +586,7 @@ static const struct verb {
     {"module", do_module},     {"definition", do_definition}, {"instance", do_instance},
     {"register", do_register}, {"action", do_action},         {"return", do_return},
     {"trap", do_trap},         {"exhaustion", do_trap},       {"malformed", do_malformed},
-    {"invalid", do_invalid},   {"unlinkable", do_unlinkable}, {"uninstantiable", do_uninstantiable},
+    {"exception", do_exception}, {"invalid", do_invalid}, {"unlinkable", do_unlinkable}, {"uninstantiable", do_uninstantiable},
 };
 
 static void run_line(runner *run, tokens *line) {

@@ -17,7 +17,14 @@ typedef struct wr_operand {
     uint64_t value;
 } wr_operand;
 
-typedef enum wr_label_kind { WR_LABEL_BLOCK, WR_LABEL_LOOP, WR_LABEL_IF, WR_LABEL_ELSE, WR_LABEL_FUNC } wr_label_kind;
+typedef enum wr_label_kind {
+    WR_LABEL_BLOCK,
+    WR_LABEL_LOOP,
+    WR_LABEL_IF,
+    WR_LABEL_ELSE,
+    WR_LABEL_TRY,
+    WR_LABEL_FUNC
+} wr_label_kind;
 
 typedef struct wr_block_type {
     const wr_vt *params;
@@ -37,6 +44,8 @@ typedef struct wr_label {
     uint32_t else_fixup;
     uint32_t stub;       /* br_table being translated: instruction that moves the values for this label */
     uint32_t stub_table; /* which table that was: index + 1 of its first word */
+    uint32_t inits;     /* locals that were initialised before the block */
+    uint32_t catches;   /* try: first entry of its clauses in body->catches */
     bool unreachable;   /* typing: the operand stack is polymorphic */
     bool dead_entry;    /* no code is emitted for this block at all */
 } wr_label;
@@ -44,6 +53,7 @@ typedef struct wr_label {
 typedef struct wr_local {
     wr_vt type;
     uint32_t slot;
+    bool unset; /* not nullable and not assigned on the way here */
 } wr_local;
 
 struct wr_body {
@@ -53,6 +63,9 @@ struct wr_body {
     wr_vec operands; /* wr_operand */
     wr_vec labels;   /* wr_label */
     wr_vec locals;   /* wr_local */
+    wr_vec inits;    /* uint32_t: locals in the order they were initialised */
+    wr_vec pending;  /* wr_catch of open try_tables */
+    wr_vec catches;  /* wr_catch of closed ones, inner first */
     wr_vec code;     /* wr_insn */
     wr_vec marks;    /* uint32_t per instruction: module offset */
     wr_status status;  /* first failure of emitting or pushing; checked once per instruction */
@@ -66,12 +79,18 @@ struct wr_body {
 
 /* operand.c */
 wr_status wr_pop(wr_body *body, wr_vt type, wr_operand *out);
+/* Any reference; WR_VT_BOTTOM in unreachable code. */
+wr_status wr_pop_ref(wr_body *body, wr_operand *out);
+/* Pushes a popped operand again, where it is. */
+void wr_push_back(wr_body *body, const wr_operand *operand);
 void wr_push_temp(wr_body *body, wr_vt type);
 void wr_push_local(wr_body *body, wr_vt type, uint32_t slot);
 void wr_push_const(wr_body *body, wr_vt type, uint64_t value);
 uint32_t wr_next_slot(const wr_body *body);
 /* Slot that holds the operand; loads a constant into its temporary first. */
 uint16_t wr_operand_slot(wr_body *body, const wr_operand *operand);
+/* Index of a 64-bit table: clamps it into 32 bits, in its own slot. */
+uint16_t wr_index_slot(wr_body *body, const wr_operand *index, bool is64);
 /* Copies a value to a slot, unless it is there. */
 void wr_operand_move(wr_body *body, const wr_operand *operand, uint32_t slot);
 /* Puts the last `count` operands into their temporaries. */
@@ -98,14 +117,40 @@ uint32_t wr_emit_condition(wr_body *body, const wr_operand *condition, bool sens
 void wr_emit_not(wr_body *body, const wr_operand *operand, wr_op equals_zero);
 wr_status wr_finish_code(wr_body *body, wr_code *code);
 
+/* translate_try.c */
+wr_status wr_translate_try_table(wr_body *body);
+wr_status wr_translate_throw(wr_body *body, uint8_t opcode);
+wr_status wr_end_try(wr_body *body, const wr_label *label);
+
+/* translate_call.c */
+wr_status wr_translate_call(wr_body *body, uint8_t opcode);
+
+/* translate_atomic.c */
+wr_status wr_translate_atomic(wr_body *body);
+
 /* control.c */
 wr_status wr_push_label(wr_body *body, wr_label_kind kind, const wr_block_type *type);
 wr_status wr_translate_control(wr_body *body, uint8_t opcode);
 wr_label *wr_label_at(const wr_body *body, uint32_t depth);
 void wr_set_unreachable(wr_body *body);
+void wr_drop_to(wr_body *body, uint32_t height);
+void wr_push_temps(wr_body *body, const wr_vt *types, uint32_t count);
+wr_operand *wr_top_operands(const wr_body *body, uint32_t count);
+wr_status wr_read_block_type(wr_body *body, wr_block_type *out);
+wr_status wr_read_label(wr_body *body, wr_label **out);
+/* Types a branch to the label carries. */
+const wr_vt *wr_branch_types(const wr_label *label, uint32_t *count);
+/* A branch with the values on top of the stack to where they are awaited; the operands stay. */
+void wr_emit_branch(wr_body *body, wr_label *label, uint32_t count);
+/* Locals initialised inside of a block count as such only there. */
+void wr_forget_inits(wr_body *body, const wr_label *label);
 
 /* translate_memory.c */
 wr_status wr_translate_access(wr_body *body, uint8_t opcode);
+/* Alignment, memory and offset of an access; atomics have exactly their natural alignment. */
+wr_status wr_read_memarg(wr_body *body, uint8_t align_max, bool exact, uint32_t *memory, uint64_t *offset);
+wr_vt wr_address_type(const wr_body *body, uint32_t memory);
+uint16_t wr_address_slot(wr_body *body, const wr_operand *address, uint32_t memory, uint64_t *offset);
 wr_status wr_translate_memory_size(wr_body *body, uint8_t opcode);
 wr_status wr_translate_table_access(wr_body *body, uint8_t opcode);
 wr_status wr_translate_bulk(wr_body *body, uint32_t code);

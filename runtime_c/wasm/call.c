@@ -151,34 +151,71 @@ static void begin_frame(const wr_code *code, wr_slot *frame, const wr_insn *retu
 }
 
 /* The arguments move up to make room for a record of where to return. */
-static const wr_insn *call_across(wr_exec *exec, const wr_func *func, const wr_insn *pc, wr_slot **fp, wr_slot *args) {
+static const wr_insn *call_across(wr_exec *exec, const wr_func *func, const wr_insn *pc, wr_slot *fp, wr_slot *args) {
     const wr_code *code = func->code;
     exec->status = WR_TRAP_STACK;
     if ((size_t)(exec->stack_end - args) < RECORD_SLOTS + (size_t)code->frame_slots) return NULL;
     wr_slot *frame = args + RECORD_SLOTS;
     memmove(frame, args, code->param_slots * sizeof *args);
     args[0].u64 = (uintptr_t)pc;
-    args[1].u64 = (uintptr_t)*fp;
+    args[1].u64 = (uintptr_t)fp;
     args[2].u64 = (uintptr_t)exec->instance;
     args[3].u64 = (uintptr_t)func;
     begin_frame(code, frame, &exec->instance_insns[0], args);
     wr_set_instance(exec, func->instance);
-    *fp = frame;
+    exec->fp = frame;
     return code->insns;
 }
 
-const wr_insn *wr_enter_func(wr_exec *exec, const wr_func *func, const wr_insn *pc, wr_slot **fp, wr_slot *args) {
-    return func->instance == NULL ? call_host(exec, func, pc, *fp, args) : call_across(exec, func, pc, fp, args);
+const wr_insn *wr_enter_func(wr_exec *exec, const wr_func *func, const wr_insn *pc, wr_slot *fp, wr_slot *args) {
+    if (func->instance != NULL) return call_across(exec, func, pc, fp, args);
+    const wr_insn *next = call_host(exec, func, pc, fp, args);
+    if (next == NULL && exec->status == WR_TRAP_EXCEPTION && exec->exception != NULL) {
+        return wr_unwind(exec, exec->exception, pc, fp); /* it passed through the host function */
+    }
+    return next;
 }
 
-const wr_insn *wr_leave_instance(wr_exec *exec, wr_slot **fp) {
-    wr_slot *record = *fp;
+const wr_insn *wr_leave_instance(wr_exec *exec, wr_slot *record) {
     const wr_insn *pc = (const wr_insn *)(uintptr_t)record[0].u64;
     const wr_func *func = (const wr_func *)(uintptr_t)record[3].u64;
-    *fp = (wr_slot *)(uintptr_t)record[1].u64;
+    exec->fp = (wr_slot *)(uintptr_t)record[1].u64;
     wr_set_instance(exec, (wr_instance *)(uintptr_t)record[2].u64);
     memmove(record, record + RECORD_SLOTS, func->type->result_slots * sizeof *record);
     return pc + 1;
+}
+
+/* A frame that was entered from another instance already has a record to return by; else one is put in between. */
+static const wr_insn *tail_across(wr_exec *exec, const wr_func *func, wr_slot *fp, wr_slot *args,
+                                  const wr_slot information[2]) {
+    const wr_code *code = func->code;
+    bool recorded = information[0].u64 == (uintptr_t)&exec->instance_insns[0];
+    wr_slot *record = recorded ? (wr_slot *)(uintptr_t)information[1].u64 : fp;
+    wr_slot *frame = fp + (recorded ? 0 : RECORD_SLOTS);
+    exec->status = WR_TRAP_STACK;
+    if ((size_t)(exec->stack_end - fp) < RECORD_SLOTS + (size_t)code->frame_slots) return NULL;
+    memmove(frame, args, code->param_slots * sizeof *args);
+    if (!recorded) {
+        record[0] = information[0];
+        record[1] = information[1];
+        record[2].u64 = (uintptr_t)exec->instance;
+        record[3].u64 = (uintptr_t)func;
+    }
+    begin_frame(code, frame, &exec->instance_insns[0], record);
+    wr_set_instance(exec, func->instance);
+    exec->fp = frame;
+    return code->insns;
+}
+
+const wr_insn *wr_tail_func(wr_exec *exec, const wr_func *func, const wr_insn *pc, wr_slot *fp, wr_slot *args,
+                            const wr_slot *information) {
+    const wr_slot saved[2] = {information[0], information[1]};
+    if (func->instance != NULL) return tail_across(exec, func, fp, args, saved);
+    const wr_insn *next = wr_enter_func(exec, func, pc, fp, args);
+    if (next != pc + 1) return next; /* trapped, or caught further up */
+    memmove(fp, args, func->type->result_slots * sizeof *args);
+    exec->fp = (wr_slot *)(uintptr_t)saved[1].u64;
+    return (const wr_insn *)(uintptr_t)saved[0].u64 + 1;
 }
 
 /* ---- calls from the host ---- */

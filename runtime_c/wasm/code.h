@@ -7,6 +7,7 @@
 #ifndef WR_CODE_H
 #define WR_CODE_H
 #include "opcode.h"
+#include "opcode_atomic.h"
 #include "wr.h"
 
 typedef struct wr_insn {
@@ -35,6 +36,18 @@ typedef struct wr_insn {
     X(CALL)            /* a: first argument slot, uimm: defined function */                       \
     X(CALL_IMPORT)     /* a: first argument slot, uimm: imported function */                      \
     X(CALL_INDIRECT)   /* a: first argument slot, b: index, c: table, d: type */                  \
+    X(RETURN_CALL)     /* a: first argument slot, b: slot of the return information, uimm: defined function */ \
+    X(RETURN_CALL_IMPORT)   /* ditto, uimm: imported function */                                  \
+    X(RETURN_CALL_INDIRECT) /* a: first argument slot, b: index, c: table, d: type; DATA.uimm: return information */ \
+    X(CALL_REF)        /* a: first argument slot, b: reference */                                 \
+    X(RETURN_CALL_REF) /* a: first argument slot, b: reference, uimm: return information */       \
+    X(THROW)           /* a: first value slot, uimm: tag */                                       \
+    X(THROW_REF)       /* a: reference */                                                         \
+    X(BR_NULL)         /* a: reference, imm: distance */                                          \
+    X(BR_NON_NULL)     /* a: reference, imm: distance */                                          \
+    X(CHECK_NULL)      /* a: reference, traps if null */                                          \
+    X(ADDRESS64)       /* a <- b + (uimm | DATA.uimm << 32) as a 32-bit address; traps above */     \
+    X(INDEX64)         /* a <- b, at most UINT32_MAX */                                           \
     X(EXIT)            /* back to wr_call */                                                      \
     X(RETURN_INSTANCE) /* back into the instance that called across */                            \
     X(MOVE)            /* a <- b */                                                               \
@@ -65,6 +78,7 @@ typedef struct wr_insn {
     X(TABLE_COPY)      /* a: to, b: from, c: length, d: tables to | from << 8 */                  \
     X(TABLE_INIT)      /* a: to, b: from, c: length, d: table; DATA.uimm: segment */              \
     X(ELEM_DROP)       /* uimm: segment */                                                        \
+    X(FENCE)                                                                                      \
     X(REF_FUNC)        /* a <- function uimm */
 
 /* Operand classes: R slot, I 32-bit constant (sign-extended); BR_: compare and branch, BRN_: branch if not.
@@ -80,6 +94,9 @@ typedef struct wr_insn {
 #define WR_OP_UNARY_TRAP_(C, NAME, TEXT, R, A, CHECK, EXPR) OP_##NAME,
 #define WR_OP_LOAD_(C, NAME, TEXT, V, S, M, ALIGN, CAST) OP_##NAME##_G, OP_##NAME##_C,
 #define WR_OP_STORE_(C, NAME, TEXT, V, S, M, ALIGN) OP_##NAME##_G, OP_##NAME##_C,
+/* Atomics: a: result, b: address, c: value or expected, d: replacement; DATA.uimm: offset. */
+#define WR_OP_ATOMIC_(C, NAME, TEXT, T, M, ALIGN) OP_##NAME,
+#define WR_OP_ATOMIC_RMW_(C, NAME, TEXT, T, M, ALIGN, FN) OP_##NAME,
 #define WR_OP_SPECIAL_(NAME) OP_##NAME,
 
 typedef enum wr_op {
@@ -95,14 +112,31 @@ typedef enum wr_op {
     WR_LOAD(WR_OP_LOAD_)
     WR_STORE(WR_OP_STORE_)
     OP_MEMORY_LAST,
+    WR_ATOMIC_LOAD(WR_OP_ATOMIC_)
+    WR_ATOMIC_STORE(WR_OP_ATOMIC_)
+    WR_ATOMIC_RMW(WR_OP_ATOMIC_RMW_)
+    WR_ATOMIC_CMPXCHG(WR_OP_ATOMIC_)
+    WR_ATOMIC_WAIT(WR_OP_ATOMIC_)
     WR_OPS_SPECIAL(WR_OP_SPECIAL_)
     OP_COUNT
 } wr_op;
+
+/* What a try_table catches. Entries of inner blocks come first. */
+enum { WR_CATCH_ALL = UINT32_MAX };
+typedef struct wr_catch {
+    uint32_t first, end; /* instructions it covers */
+    uint32_t tag;        /* or WR_CATCH_ALL */
+    uint32_t target;     /* instruction that goes on */
+    uint16_t slot;       /* where the values go */
+    bool with_ref;       /* the exception itself comes last */
+} wr_catch;
 
 /* Translated function. Immutable. */
 typedef struct wr_code {
     const wr_insn *insns;
     const uint8_t *offsets;  /* per instruction: distance in the module's bytes (code_offset) */
+    const wr_catch *catches;
+    uint32_t catch_count;
     uint32_t insn_count;
     uint32_t offsets_size;
     uint32_t frame_slots;    /* whole frame */

@@ -51,7 +51,7 @@ static wr_status const_func(wr_loader *loader, const_typing *typing) {
     if (index >= loader->module->func_count) return wr_load_fail(loader, WR_UNKNOWN_FUNC, "%u", index);
     loader->func_declared[index] = 1;
     WR_TRY(const_emit(loader, WR_CONST_FUNC, index));
-    return const_push(typing, WR_VT_FUNCREF);
+    return const_push(typing, WR_VT_REF | loader->module->funcs[index]->id);
 }
 
 static wr_status const_number(wr_loader *loader, const_typing *typing, uint8_t opcode) {
@@ -77,11 +77,9 @@ static wr_status const_number(wr_loader *loader, const_typing *typing, uint8_t o
 }
 
 static wr_status const_null(wr_loader *loader, const_typing *typing) {
-    uint8_t heap;
-    WR_TRY(wr_read_byte(&loader->reader, &heap));
-    wr_vt type = wr_vt_from_byte(heap);
-    if (!wr_vt_is_ref(type)) return wr_load_fail(loader, WR_UNSUPPORTED, "heap type 0x%02x", heap);
-    return const_value(loader, typing, type, 0);
+    uint32_t heap;
+    WR_TRY(wr_load_heap_type(loader, &heap));
+    return const_value(loader, typing, WR_VT_REF | WR_VT_NULLABLE | heap, 0);
 }
 
 static wr_status const_step(wr_loader *loader, const_typing *typing, uint8_t opcode) {

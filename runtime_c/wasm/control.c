@@ -11,36 +11,35 @@ static const wr_vt *block_results(const wr_block_type *type) {
     return type->results == NULL ? &type->single : type->results;
 }
 
-/* Types a branch to the label carries. */
-static const wr_vt *branch_types(const wr_label *label, uint32_t *count) {
+const wr_vt *wr_branch_types(const wr_label *label, uint32_t *count) {
     bool loop = label->kind == WR_LABEL_LOOP;
     *count = loop ? label->type.param_count : label->type.result_count;
     return loop ? label->type.params : block_results(&label->type);
 }
 
-static void drop_to(wr_body *body, uint32_t height) {
+void wr_drop_to(wr_body *body, uint32_t height) {
     body->operands.count = height;
     if (body->flushed > height) body->flushed = height;
 }
 
 void wr_set_unreachable(wr_body *body) {
     wr_label *label = wr_label_at(body, 0);
-    drop_to(body, label->height);
+    wr_drop_to(body, label->height);
     label->unreachable = true;
 }
 
-static void push_temps(wr_body *body, const wr_vt *types, uint32_t count) {
+void wr_push_temps(wr_body *body, const wr_vt *types, uint32_t count) {
     for (uint32_t i = 0; i < count; i++) wr_push_temp(body, types[i]);
 }
 
 /* ---- moving branch values ---- */
 
-static wr_operand *top_operands(const wr_body *body, uint32_t count) {
+wr_operand *wr_top_operands(const wr_body *body, uint32_t count) {
     return (wr_operand *)body->operands.items + (body->operands.count - count);
 }
 
 static bool moves_needed(const wr_body *body, const wr_label *label, uint32_t count) {
-    const wr_operand *operands = top_operands(body, count);
+    const wr_operand *operands = wr_top_operands(body, count);
     for (uint32_t i = 0; i < count; i++) {
         if (operands[i].place != WR_PLACE_TEMP) return true;
     }
@@ -49,7 +48,7 @@ static bool moves_needed(const wr_body *body, const wr_label *label, uint32_t co
 
 /* Destinations lie at or below every temporary that is still to be moved, so going upwards nothing is overwritten. */
 static void emit_moves(wr_body *body, const wr_label *label, uint32_t count) {
-    const wr_operand *operands = top_operands(body, count);
+    const wr_operand *operands = wr_top_operands(body, count);
     uint32_t slot = label->slot;
     if (count > MOVES_MAX) {
         if (operands[0].slot == slot) return;
@@ -73,8 +72,8 @@ static void emit_return(wr_body *body) {
         wr_emit(body, OP_RETURN)->uimm = info;
         return;
     }
-    if (count == 1 && top_operands(body, 1)->type != WR_VT_V128) {
-        uint16_t slot = wr_operand_slot(body, top_operands(body, 1));
+    if (count == 1 && wr_top_operands(body, 1)->type != WR_VT_V128) {
+        uint16_t slot = wr_operand_slot(body, wr_top_operands(body, 1));
         wr_insn *insn = wr_emit(body, OP_RETURN1);
         insn->a = slot;
         insn->uimm = info;
@@ -82,12 +81,12 @@ static void emit_return(wr_body *body) {
     }
     wr_settle_top(body, count);
     wr_insn *insn = wr_emit(body, OP_RETURN_N);
-    insn->a = (uint16_t)top_operands(body, count)->slot;
+    insn->a = (uint16_t)wr_top_operands(body, count)->slot;
     insn->b = (uint16_t)(wr_next_slot(body) - insn->a);
     insn->uimm = info;
 }
 
-static void emit_branch(wr_body *body, wr_label *label, uint32_t count) {
+void wr_emit_branch(wr_body *body, wr_label *label, uint32_t count) {
     if (wr_is_dead(body)) return;
     if (label->kind == WR_LABEL_FUNC) {
         emit_return(body);
@@ -105,7 +104,7 @@ wr_status wr_push_label(wr_body *body, wr_label_kind kind, const wr_block_type *
     wr_loader *loader = body->loader;
     if (body->labels.count >= loader->engine->config.limits.nesting_max) return WR_LIMIT_NESTING;
     WR_TRY(wr_vec_reserve(loader->engine, &body->labels, 1, sizeof(wr_label)));
-    wr_label label = {.kind = kind, .type = *type};
+    wr_label label = {.kind = kind, .type = *type, .inits = (uint32_t)body->inits.count};
     if (kind == WR_LABEL_FUNC) {
         label.slot = body->temp_base;
     } else {
@@ -114,7 +113,7 @@ wr_status wr_push_label(wr_body *body, wr_label_kind kind, const wr_block_type *
         wr_settle_top(body, type->param_count);
         label.dead_entry = wr_is_dead(body);
         label.height = (uint32_t)body->operands.count - type->param_count;
-        label.slot = type->param_count != 0 ? top_operands(body, type->param_count)->slot : wr_next_slot(body);
+        label.slot = type->param_count != 0 ? wr_top_operands(body, type->param_count)->slot : wr_next_slot(body);
     }
     wr_bind_here(body);
     label.start = wr_here(body);
@@ -122,7 +121,7 @@ wr_status wr_push_label(wr_body *body, wr_label_kind kind, const wr_block_type *
     return body->status;
 }
 
-static wr_status read_block_type(wr_body *body, wr_block_type *out) {
+wr_status wr_read_block_type(wr_body *body, wr_block_type *out) {
     *out = (wr_block_type){0};
     wr_reader *reader = body->reader;
     if (reader->at == reader->end) return WR_UNEXPECTED_END;
@@ -145,14 +144,14 @@ static wr_status read_block_type(wr_body *body, wr_block_type *out) {
 
 static wr_status translate_block(wr_body *body, wr_label_kind kind) {
     wr_block_type type;
-    WR_TRY(read_block_type(body, &type));
+    WR_TRY(wr_read_block_type(body, &type));
     return wr_push_label(body, kind, &type);
 }
 
 static wr_status translate_if(wr_body *body) {
     wr_block_type type;
     wr_operand condition;
-    WR_TRY(read_block_type(body, &type));
+    WR_TRY(wr_read_block_type(body, &type));
     WR_TRY(wr_pop(body, WR_VT_I32, &condition));
     WR_TRY(wr_check_top(body, type.params, type.param_count, true));
     bool dead = wr_is_dead(body);
@@ -185,9 +184,10 @@ static wr_status translate_else(wr_body *body) {
     }
     label->kind = WR_LABEL_ELSE;
     label->unreachable = false;
+    wr_forget_inits(body, label);
     wr_patch_here(body, label->else_fixup);
-    drop_to(body, label->height);
-    push_temps(body, label->type.params, label->type.param_count);
+    wr_drop_to(body, label->height);
+    wr_push_temps(body, label->type.params, label->type.param_count);
     return body->status;
 }
 
@@ -202,8 +202,8 @@ static wr_status end_function(wr_body *body) {
     if (label->fixups != 0) {
         if (!wr_is_dead(body)) wr_settle_top(body, count);
         label->unreachable = false;
-        drop_to(body, 0);
-        push_temps(body, results, count);
+        wr_drop_to(body, 0);
+        wr_push_temps(body, results, count);
         wr_patch_here(body, label->fixups);
     }
     emit_return(body);
@@ -225,16 +225,25 @@ static wr_status translate_end(wr_body *body) {
         }
         wr_patch_here(body, label.else_fixup);
     }
+    if (label.kind == WR_LABEL_TRY) WR_TRY(wr_end_try(body, &label));
+    wr_forget_inits(body, &label);
     wr_patch_here(body, wr_label_at(body, 0)->fixups);
     body->labels.count--;
-    drop_to(body, label.height);
-    push_temps(body, block_results(&label.type), label.type.result_count);
+    wr_drop_to(body, label.height);
+    wr_push_temps(body, block_results(&label.type), label.type.result_count);
     return body->status;
+}
+
+void wr_forget_inits(wr_body *body, const wr_label *label) {
+    while (body->inits.count > label->inits) {
+        uint32_t local = ((const uint32_t *)body->inits.items)[--body->inits.count];
+        ((wr_local *)body->locals.items)[local].unset = true;
+    }
 }
 
 /* ---- branches ---- */
 
-static wr_status read_label(wr_body *body, wr_label **out) {
+wr_status wr_read_label(wr_body *body, wr_label **out) {
     uint32_t depth;
     WR_TRY(wr_read_u32(body->reader, &depth));
     if (depth >= body->labels.count) return wr_load_fail(body->loader, WR_UNKNOWN_LABEL, "%u", depth);
@@ -245,10 +254,10 @@ static wr_status read_label(wr_body *body, wr_label **out) {
 static wr_status translate_br(wr_body *body) {
     wr_label *label;
     uint32_t count;
-    WR_TRY(read_label(body, &label));
-    const wr_vt *types = branch_types(label, &count);
+    WR_TRY(wr_read_label(body, &label));
+    const wr_vt *types = wr_branch_types(label, &count);
     WR_TRY(wr_check_top(body, types, count, false));
-    emit_branch(body, label, count);
+    wr_emit_branch(body, label, count);
     wr_set_unreachable(body);
     return body->status;
 }
@@ -257,9 +266,9 @@ static wr_status translate_br_if(wr_body *body) {
     wr_label *label;
     uint32_t count;
     wr_operand condition;
-    WR_TRY(read_label(body, &label));
+    WR_TRY(wr_read_label(body, &label));
     WR_TRY(wr_pop(body, WR_VT_I32, &condition));
-    const wr_vt *types = branch_types(label, &count);
+    const wr_vt *types = wr_branch_types(label, &count);
     WR_TRY(wr_check_top(body, types, count, true));
     if (wr_is_dead(body)) return WR_OK;
     if (count > MOVES_MAX) wr_settle_top(body, count);
@@ -282,8 +291,8 @@ static wr_status emit_table_stubs(wr_body *body, const uint8_t *targets, uint32_
     for (uint32_t i = 0; i <= count && body->status == WR_OK; i++) {
         wr_label *label;
         uint32_t arity;
-        WR_TRY(read_label(body, &label));
-        (void)branch_types(label, &arity);
+        WR_TRY(wr_read_label(body, &label));
+        (void)wr_branch_types(label, &arity);
         if (!moves_needed(body, label, arity)) continue;
         if (label->stub_table != entry + 1) {
             label->stub_table = entry + 1;
@@ -308,8 +317,8 @@ static wr_status translate_br_table(wr_body *body) {
     uint32_t entry = 0;
     for (uint32_t i = 0; i <= count; i++) {
         wr_label *label;
-        WR_TRY(read_label(body, &label));
-        const wr_vt *types = branch_types(label, &arity);
+        WR_TRY(wr_read_label(body, &label));
+        const wr_vt *types = wr_branch_types(label, &arity);
         if (i != 0 && arity != first_arity) return wr_load_fail(body->loader, WR_TYPE_MISMATCH, "label arities differ");
         WR_TRY(wr_check_top(body, types, arity, false));
         if (dead) {
@@ -333,63 +342,45 @@ static wr_status translate_br_table(wr_body *body) {
     return body->status;
 }
 
+/* br_on_null drops a null and keeps the rest as non-null; br_on_non_null carries a non-null as the last value. */
+static wr_status translate_br_null(wr_body *body, bool on_null) {
+    wr_label *label;
+    uint32_t count;
+    wr_operand value;
+    WR_TRY(wr_read_label(body, &label));
+    WR_TRY(wr_pop_ref(body, &value));
+    const wr_vt *types = wr_branch_types(label, &count);
+    wr_vt found = value.type == WR_VT_BOTTOM ? WR_VT_REF | WR_HEAP_BOTTOM : value.type & ~WR_VT_NULLABLE;
+    if (!on_null) {
+        if (count == 0) return wr_load_fail(body->loader, WR_TYPE_MISMATCH, "the label takes no value");
+        if (!wr_vt_matches(found, types[count - 1])) return wr_mismatch(body, types[count - 1], found);
+    }
+    uint32_t rest = on_null ? count : count - 1;
+    WR_TRY(wr_check_top(body, types, rest, true));
+    if (count > 1) wr_settle_top(body, rest); /* before the paths part */
+    uint16_t slot = wr_operand_slot(body, &value);
+    wr_emit(body, on_null ? OP_BR_NON_NULL : OP_BR_NULL)->a = slot;
+    uint32_t skip = wr_here(body);
+    bool dead = wr_is_dead(body);
+    if (value.place != WR_PLACE_LOCAL) value.place = WR_PLACE_TEMP; /* a null constant is in its slot now */
+    value.type = found;
+    if (!on_null) wr_push_back(body, &value);
+    wr_emit_branch(body, label, count);
+    if (!dead) wr_patch_here(body, skip);
+    if (on_null) {
+        wr_push_back(body, &value);
+    } else {
+        WR_TRY(wr_pop(body, WR_VT_BOTTOM, &value));
+    }
+    return body->status;
+}
+
 static wr_status translate_return(wr_body *body) {
     const wr_label *label = body->labels.items;
     WR_TRY(wr_check_top(body, block_results(&label->type), label->type.result_count, false));
     emit_return(body);
     wr_set_unreachable(body);
     return body->status;
-}
-
-/* ---- calls ---- */
-
-/* Arguments settle in their temporaries, which become the callee's first slots; results appear in their place. */
-static wr_status settle_call(wr_body *body, const wr_type *type, uint32_t *base) {
-    WR_TRY(wr_check_top(body, type->values, type->param_count, true));
-    wr_settle_top(body, type->param_count);
-    *base = type->param_count != 0 ? top_operands(body, type->param_count)->slot : wr_next_slot(body);
-    return body->status;
-}
-
-static wr_status finish_call(wr_body *body, const wr_type *type) {
-    drop_to(body, (uint32_t)body->operands.count - type->param_count);
-    push_temps(body, type->values + type->param_count, type->result_count);
-    return body->status;
-}
-
-static wr_status translate_call(wr_body *body) {
-    uint32_t index, base;
-    WR_TRY(wr_read_u32(body->reader, &index));
-    if (index >= body->module->func_count) return wr_load_fail(body->loader, WR_UNKNOWN_FUNC, "%u", index);
-    const wr_type *type = body->module->funcs[index];
-    WR_TRY(settle_call(body, type, &base));
-    bool imported = index < body->module->func_imports;
-    wr_insn *insn = wr_emit(body, imported ? OP_CALL_IMPORT : OP_CALL);
-    insn->a = (uint16_t)base;
-    insn->uimm = imported ? index : index - body->module->func_imports;
-    return finish_call(body, type);
-}
-
-static wr_status translate_call_indirect(wr_body *body) {
-    uint32_t type_index, table, base;
-    wr_operand index;
-    WR_TRY(wr_read_u32(body->reader, &type_index));
-    WR_TRY(wr_read_u32(body->reader, &table));
-    if (table >= body->module->table_count) return wr_load_fail(body->loader, WR_UNKNOWN_TABLE, "%u", table);
-    if (type_index >= body->module->type_count) return wr_load_fail(body->loader, WR_UNKNOWN_TYPE, "%u", type_index);
-    if (!wr_vt_matches(body->module->tables[table].elem, WR_VT_FUNCREF)) {
-        return wr_mismatch(body, WR_VT_FUNCREF, body->module->tables[table].elem);
-    }
-    WR_TRY(wr_pop(body, WR_VT_I32, &index));
-    const wr_type *type = body->module->types[type_index];
-    WR_TRY(settle_call(body, type, &base));
-    uint16_t slot = wr_operand_slot(body, &index);
-    wr_insn *insn = wr_emit(body, OP_CALL_INDIRECT);
-    insn->a = (uint16_t)base;
-    insn->b = slot;
-    insn->c = (uint16_t)table;
-    insn->d = (uint16_t)type_index;
-    return finish_call(body, type);
 }
 
 static wr_status translate_unreachable(wr_body *body) {
@@ -411,8 +402,10 @@ wr_status wr_translate_control(wr_body *body, uint8_t opcode) {
     case 0x0D: return translate_br_if(body);
     case 0x0E: return translate_br_table(body);
     case 0x0F: return translate_return(body);
-    case 0x10: return translate_call(body);
-    case 0x11: return translate_call_indirect(body);
+    case 0x08: case 0x0A: return wr_translate_throw(body, opcode);
+    case 0x1F: return wr_translate_try_table(body);
+    case 0xD5: return translate_br_null(body, true);
+    case 0xD6: return translate_br_null(body, false);
     default: return wr_load_fail(body->loader, WR_ILLEGAL_OPCODE, "0x%02x", opcode);
     }
 }

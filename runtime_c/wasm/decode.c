@@ -16,15 +16,22 @@ wr_status wr_load_fail(wr_loader *loader, wr_status status, const char *format, 
 
 /* ---- pieces ---- */
 
-static wr_status load_heap_type(wr_loader *loader, uint32_t *out) {
+wr_status wr_load_heap_type(wr_loader *loader, uint32_t *out) {
     int64_t heap;
     WR_TRY(wr_read_s33(&loader->reader, &heap));
-    if (heap == -0x10) *out = WR_HEAP_FUNC;
-    else if (heap == -0x11) *out = WR_HEAP_EXTERN;
-    else if (heap >= loader->module->type_count) return wr_load_fail(loader, WR_UNKNOWN_TYPE, "%u", (uint32_t)heap);
-    else if (heap >= 0 || (heap <= -0x0C && heap >= -0x17)) return wr_load_fail(loader, WR_UNSUPPORTED, "heap type");
-    else return WR_BAD_REF_TYPE;
-    return WR_OK;
+    if (heap >= 0) {
+        if (heap >= loader->module->type_count) return wr_load_fail(loader, WR_UNKNOWN_TYPE, "%u", (uint32_t)heap);
+        *out = loader->module->types[heap]->id;
+        return WR_OK;
+    }
+    *out = WR_HEAP_ABSTRACT | (uint32_t)(heap + 0x80);
+    switch (*out) {
+    case WR_HEAP_EXN: case WR_HEAP_EXTERN: case WR_HEAP_FUNC:
+    case WR_HEAP_NOEXN: case WR_HEAP_NOEXTERN: case WR_HEAP_NOFUNC: return WR_OK;
+    default: break;
+    }
+    if (heap <= -0x0C && heap >= -0x18) return wr_load_fail(loader, WR_UNSUPPORTED, "heap type %d", (int)heap);
+    return WR_BAD_REF_TYPE;
 }
 
 static wr_status load_type_byte(wr_loader *loader, uint8_t byte, wr_vt *out) {
@@ -32,9 +39,9 @@ static wr_status load_type_byte(wr_loader *loader, uint8_t byte, wr_vt *out) {
     if (*out != WR_VT_BOTTOM) return WR_OK;
     if (byte == 0x63 || byte == 0x64) {
         uint32_t heap = 0;
-        WR_TRY(load_heap_type(loader, &heap));
-        *out = WR_VT_REF | WR_VT_NULLABLE | heap;
-        return byte == 0x63 ? WR_OK : wr_load_fail(loader, WR_UNSUPPORTED, "non-null reference type");
+        WR_TRY(wr_load_heap_type(loader, &heap));
+        *out = WR_VT_REF | (byte == 0x63 ? WR_VT_NULLABLE : 0) | heap;
+        return WR_OK;
     }
     if (byte >= 0x68 && byte <= 0x74) return wr_load_fail(loader, WR_UNSUPPORTED, "value type 0x%02x", byte);
     return wr_load_fail(loader, WR_BAD_VALUE_TYPE, "0x%02x", byte);
@@ -74,27 +81,30 @@ wr_status wr_load_count(wr_loader *loader, uint32_t max, wr_status limit, uint32
     return WR_OK;
 }
 
-static wr_status load_limits(wr_loader *loader, uint64_t range, wr_status too_large, wr_limit_pair *out) {
+/* Flags: 1 has a maximum, 2 shared, 4 64-bit. */
+static wr_status load_limits(wr_loader *loader, uint64_t range, uint64_t range64, wr_status too_large, bool may_share,
+                             wr_limit_pair *out) {
     uint8_t flags;
     WR_TRY(wr_read_byte(&loader->reader, &flags));
-    if ((flags & ~5u) != 0) return wr_load_fail(loader, WR_BAD_LIMITS_FLAGS, "0x%02x", flags);
-    *out = (wr_limit_pair){.max = UINT64_MAX, .is64 = (flags & 4) != 0};
+    if ((flags & ~7u) != 0 || ((flags & 2) != 0 && !may_share)) return wr_load_fail(loader, WR_BAD_LIMITS_FLAGS, "0x%02x", flags);
+    *out = (wr_limit_pair){.max = UINT64_MAX, .is64 = (flags & 4) != 0, .shared = (flags & 2) != 0};
     WR_TRY(wr_read_u64(&loader->reader, &out->min));
     if ((flags & 1) != 0) {
         WR_TRY(wr_read_u64(&loader->reader, &out->max));
         if (out->min > out->max) return WR_LIMITS_ORDER;
     }
-    if (out->is64) return wr_load_fail(loader, WR_UNSUPPORTED, "64-bit address type");
+    if (out->shared && (flags & 1) == 0) return WR_SHARED_MAXIMUM;
+    if (out->is64) range = range64;
     return out->min > range || ((flags & 1) != 0 && out->max > range) ? too_large : WR_OK;
 }
 
 static wr_status load_table_type(wr_loader *loader, wr_table_type *out) {
     WR_TRY(wr_load_ref_type(loader, &out->elem));
-    return load_limits(loader, UINT32_MAX, WR_TABLE_SIZE, &out->limits);
+    return load_limits(loader, UINT32_MAX, UINT64_MAX, WR_TABLE_SIZE, false, &out->limits);
 }
 
 static wr_status load_memory_type(wr_loader *loader, wr_limit_pair *out) {
-    return load_limits(loader, 65536, WR_MEMORY_SIZE, out);
+    return load_limits(loader, UINT64_C(1) << 16, UINT64_C(1) << 48, WR_MEMORY_SIZE, true, out);
 }
 
 static wr_status load_global_type(wr_loader *loader, wr_global_type *out) {
@@ -110,6 +120,16 @@ static wr_status load_type_index(wr_loader *loader, uint32_t *out) {
     WR_TRY(wr_read_u32(&loader->reader, out));
     if (*out >= loader->module->type_count) return wr_load_fail(loader, WR_UNKNOWN_TYPE, "%u", *out);
     return WR_OK;
+}
+
+static wr_status load_tag(wr_loader *loader, const wr_type **out) {
+    uint8_t attribute;
+    uint32_t index = 0;
+    WR_TRY(wr_read_byte(&loader->reader, &attribute));
+    if (attribute != 0) return WR_ZERO_EXPECTED;
+    WR_TRY(load_type_index(loader, &index));
+    *out = loader->module->types[index];
+    return (*out)->result_count != 0 ? WR_NON_EMPTY_TAG : WR_OK;
 }
 
 /* Makes room in an index space for `more` entries behind `count`; arenas cannot resize, so it moves. */
@@ -171,7 +191,6 @@ static wr_status load_import_desc(wr_loader *loader, wr_import *import) {
     wr_module *module = loader->module;
     uint8_t kind;
     WR_TRY(wr_read_byte(&loader->reader, &kind));
-    if (kind == WR_EXTERN_TAG) return wr_load_fail(loader, WR_UNSUPPORTED, "tag import");
     if (kind > WR_EXTERN_TAG) return wr_load_fail(loader, WR_BAD_IMPORT_KIND, "0x%02x", kind);
     import->kind = (wr_extern_kind)kind;
     switch (import->kind) {
@@ -186,9 +205,12 @@ static wr_status load_import_desc(wr_loader *loader, wr_import *import) {
     case WR_EXTERN_MEMORY:
         import->index = module->memory_imports++;
         return load_memory_type(loader, &module->memories[import->index]);
-    default:
+    case WR_EXTERN_GLOBAL:
         import->index = module->global_imports++;
         return load_global_type(loader, &module->globals[import->index]);
+    default:
+        import->index = module->tag_imports++;
+        return load_tag(loader, &module->tags[import->index]);
     }
 }
 
@@ -202,6 +224,7 @@ static wr_status load_import_section(wr_loader *loader) {
     WR_TRY(EXTEND(loader, module->tables, 0, count));
     WR_TRY(EXTEND(loader, module->memories, 0, count));
     WR_TRY(EXTEND(loader, module->globals, 0, count));
+    WR_TRY(EXTEND(loader, module->tags, 0, count));
     for (uint32_t i = 0; i < count; i++) {
         WR_TRY(wr_load_name(loader, &module->imports[i].module));
         WR_TRY(wr_load_name(loader, &module->imports[i].name));
@@ -212,6 +235,7 @@ static wr_status load_import_section(wr_loader *loader) {
     module->table_count = module->table_imports;
     module->memory_count = module->memory_imports;
     module->global_count = module->global_imports;
+    module->tag_count = module->tag_imports;
     if (module->table_count > loader->engine->config.limits.tables_max) return WR_LIMIT_TABLES;
     return module->memory_count > loader->engine->config.limits.memories_max ? WR_LIMIT_MEMORIES : WR_OK;
 }
@@ -244,7 +268,8 @@ static wr_status load_table(wr_loader *loader, wr_table_type *type, wr_const_exp
         if (zero != 0) return WR_ZERO_EXPECTED;
     }
     WR_TRY(load_table_type(loader, type));
-    return has_init ? wr_load_const_expr(loader, type->elem, init) : WR_OK;
+    if (!has_init) return wr_vt_has_default(type->elem) ? WR_OK : WR_TYPE_MISMATCH;
+    return wr_load_const_expr(loader, type->elem, init);
 }
 
 static wr_status load_table_section(wr_loader *loader) {
@@ -298,7 +323,8 @@ static wr_status load_export(wr_loader *loader, wr_export *export) {
     WR_TRY(wr_read_u32(&loader->reader, &export->index));
     static const wr_status unknown[] = {WR_UNKNOWN_FUNC, WR_UNKNOWN_TABLE, WR_UNKNOWN_MEMORY, WR_UNKNOWN_GLOBAL,
                                         WR_UNKNOWN_TAG};
-    const uint32_t counts[] = {module->func_count, module->table_count, module->memory_count, module->global_count, 0};
+    const uint32_t counts[] = {module->func_count, module->table_count, module->memory_count, module->global_count,
+                               module->tag_count};
     export->kind = (wr_extern_kind)kind;
     if (export->index >= counts[kind]) return wr_load_fail(loader, unknown[kind], "%u", export->index);
     if (export->kind == WR_EXTERN_FUNC) loader->func_declared[export->index] = 1;
@@ -390,7 +416,14 @@ typedef struct section {
     wr_status (*load)(wr_loader *loader);
 } section;
 
-static wr_status load_tag_section(wr_loader *loader) { return wr_load_fail(loader, WR_UNSUPPORTED, "tag section"); }
+static wr_status load_tag_section(wr_loader *loader) {
+    wr_module *module = loader->module;
+    uint32_t count;
+    WR_TRY(wr_load_count(loader, loader->engine->config.limits.types_max, WR_LIMIT_TYPES, &count));
+    WR_TRY(EXTEND(loader, module->tags, module->tag_count, count));
+    for (uint32_t i = 0; i < count; i++) WR_TRY(load_tag(loader, &module->tags[module->tag_count++]));
+    return WR_OK;
+}
 
 static const section sections[] = {
     {0, wr_load_custom},

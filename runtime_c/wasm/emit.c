@@ -190,6 +190,11 @@ wr_status wr_finish_code(wr_body *body, wr_code *code) {
     }
     code->insns = insns;
     code->insn_count = (uint32_t)count;
+    wr_catch *catches = WR_LOAD_ALLOC(body->loader, body->catches.count, wr_catch);
+    if (catches == NULL) return WR_NO_MEMORY;
+    if (body->catches.count != 0) memcpy(catches, body->catches.items, body->catches.count * sizeof *catches);
+    code->catches = catches;
+    code->catch_count = (uint32_t)body->catches.count;
     return finish_marks(body, code);
 }
 

@@ -91,24 +91,43 @@ wr_status wr_engine_new(const wr_engine_config *config, wr_engine **out) {
 void wr_engine_free(wr_engine *engine) {
     if (engine == NULL) return;
     pthread_mutex_destroy(&engine->lock);
+    wr_vec_free(engine, &engine->types, sizeof(wr_type *));
     wr_mem_free(engine, engine, sizeof *engine);
 }
 
 /* ---- value types ---- */
 
+static bool heap_matches(uint32_t sub, uint32_t super) {
+    if (sub == super || sub == WR_HEAP_BOTTOM) return true;
+    switch (super) {
+    case WR_HEAP_FUNC: return sub < WR_HEAP_ABSTRACT || sub == WR_HEAP_NOFUNC;
+    case WR_HEAP_EXTERN: return sub == WR_HEAP_NOEXTERN;
+    case WR_HEAP_EXN: return sub == WR_HEAP_NOEXN;
+    default: return super < WR_HEAP_ABSTRACT && sub == WR_HEAP_NOFUNC;
+    }
+}
+
 bool wr_vt_matches(wr_vt sub, wr_vt super) {
     if (sub == super || sub == WR_VT_BOTTOM || super == WR_VT_BOTTOM) return true;
-    return wr_vt_is_ref(sub) && wr_vt_is_ref(super) && (sub & WR_VT_HEAP) == (super & WR_VT_HEAP) &&
-           (super & WR_VT_NULLABLE) != 0;
+    if (!wr_vt_is_ref(sub) || !wr_vt_is_ref(super)) return false;
+    if ((sub & WR_VT_NULLABLE) != 0 && (super & WR_VT_NULLABLE) == 0) return false;
+    return heap_matches(sub & WR_VT_HEAP, super & WR_VT_HEAP);
 }
 
 wr_vt wr_vt_from_byte(uint8_t byte) {
     if (byte >= WR_TYPE_V128 && byte <= WR_TYPE_I32) return byte;
-    if (byte == WR_TYPE_FUNCREF) return WR_VT_FUNCREF;
-    return byte == WR_TYPE_EXTERNREF ? WR_VT_EXTERNREF : WR_VT_BOTTOM;
+    switch (byte) {
+    case WR_TYPE_FUNCREF: return WR_VT_FUNCREF;
+    case WR_TYPE_EXTERNREF: return WR_VT_EXTERNREF;
+    case 0x69: case 0x72: case 0x73: case 0x74: return WR_VT_REF | WR_VT_NULLABLE | WR_HEAP_ABSTRACT | byte;
+    default: return WR_VT_BOTTOM;
+    }
 }
 
-uint8_t wr_vt_to_byte(wr_vt type) { return (uint8_t)type; }
+uint8_t wr_vt_to_byte(wr_vt type) {
+    if (wr_vt_is_ref(type) && (type & WR_VT_HEAP) < WR_HEAP_ABSTRACT) return WR_TYPE_FUNCREF;
+    return (uint8_t)type;
+}
 
 /* ---- interned function types ---- */
 
@@ -142,41 +161,92 @@ static wr_type *type_new(wr_engine *engine, uint32_t hash, const wr_vt *values, 
     return type;
 }
 
-wr_status wr_type_intern(wr_engine *engine, const wr_vt *values, uint32_t params, uint32_t results,
-                         const wr_type **out) {
+static wr_type *type_at(const wr_engine *engine, uint32_t id) { return ((wr_type **)engine->types.items)[id]; }
+
+/* A number for a new type, and references to the types it mentions. */
+static wr_status type_register(wr_engine *engine, wr_type *type) {
+    wr_type **types = engine->types.items;
+    while (engine->free_id < engine->types.count && types[engine->free_id] != NULL) engine->free_id++;
+    if (engine->free_id == engine->types.count) {
+        if (engine->types.count >= WR_HEAP_ABSTRACT) return WR_LIMIT_TYPES;
+        wr_status status = wr_vec_reserve(engine, &engine->types, 1, sizeof(wr_type *));
+        if (status != WR_OK) return status;
+        engine->types.count++;
+    }
+    type->id = engine->free_id;
+    ((wr_type **)engine->types.items)[type->id] = type;
+    for (uint32_t i = 0; i < type->param_count + type->result_count; i++) {
+        uint32_t heap = type->values[i] & WR_VT_HEAP;
+        if (wr_vt_is_ref(type->values[i]) && heap < WR_HEAP_ABSTRACT) type_at(engine, heap)->refs++;
+    }
+    return WR_OK;
+}
+
+static wr_status intern(wr_engine *engine, const wr_vt *values, uint32_t params, uint32_t results, wr_type **out) {
     uint32_t hash = type_hash(values, params, results);
-    wr_status status = WR_OK;
-    pthread_mutex_lock(&engine->lock);
     wr_type **bucket = &engine->buckets[hash % WR_TYPE_BUCKETS];
     wr_type *type = *bucket;
     while (type != NULL && !type_equals(type, hash, values, params, results)) type = type->next;
     if (type == NULL) {
         type = type_new(engine, hash, values, params, results);
-        if (type != NULL) {
-            type->next = *bucket;
-            *bucket = type;
+        if (type == NULL) return WR_NO_MEMORY;
+        wr_status status = type_register(engine, type);
+        if (status != WR_OK) {
+            wr_mem_free(engine, type, type_size(params + results));
+            return status;
         }
+        type->next = *bucket;
+        *bucket = type;
     }
-    if (type == NULL) {
-        status = WR_NO_MEMORY;
-    } else {
-        type->refs++;
-        *out = type;
-    }
+    type->refs++;
+    *out = type;
+    return WR_OK;
+}
+
+wr_status wr_type_intern(wr_engine *engine, const wr_vt *values, uint32_t params, uint32_t results,
+                         const wr_type **out) {
+    wr_type *type = NULL;
+    pthread_mutex_lock(&engine->lock);
+    wr_status status = intern(engine, values, params, results, &type);
     pthread_mutex_unlock(&engine->lock);
+    *out = type;
     return status;
+}
+
+static void type_unlink(wr_engine *engine, wr_type *type) {
+    wr_type **link = &engine->buckets[type->hash % WR_TYPE_BUCKETS];
+    while (*link != type) link = &(*link)->next;
+    *link = type->next;
+    ((wr_type **)engine->types.items)[type->id] = NULL;
+    if (type->id < engine->free_id) engine->free_id = type->id;
+}
+
+/* Types mention only earlier ones, so chains are freed with a list instead of recursion. */
+static void type_drop(wr_engine *engine, wr_type *type) {
+    if (--type->refs != 0) return;
+    type_unlink(engine, type);
+    type->next = NULL;
+    wr_type *dead = type;
+    while (dead != NULL) {
+        wr_type *last = dead;
+        dead = dead->next;
+        for (uint32_t i = 0; i < last->param_count + last->result_count; i++) {
+            uint32_t heap = last->values[i] & WR_VT_HEAP;
+            if (!wr_vt_is_ref(last->values[i]) || heap >= WR_HEAP_ABSTRACT) continue;
+            wr_type *mentioned = type_at(engine, heap);
+            if (--mentioned->refs != 0) continue;
+            type_unlink(engine, mentioned);
+            mentioned->next = dead;
+            dead = mentioned;
+        }
+        wr_mem_free(engine, last, type_size(last->param_count + last->result_count));
+    }
 }
 
 void wr_type_release(wr_engine *engine, const wr_type *type) {
     if (type == NULL) return;
     pthread_mutex_lock(&engine->lock);
-    wr_type **link = &engine->buckets[type->hash % WR_TYPE_BUCKETS];
-    while (*link != type) link = &(*link)->next;
-    if (--(*link)->refs == 0) {
-        wr_type *dead = *link;
-        *link = dead->next;
-        wr_mem_free(engine, dead, type_size(dead->param_count + dead->result_count));
-    }
+    type_drop(engine, type_at(engine, type->id));
     pthread_mutex_unlock(&engine->lock);
 }
 

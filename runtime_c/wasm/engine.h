@@ -19,12 +19,21 @@ enum {
 #define WR_VT_REF 0x80000000u
 #define WR_VT_NULLABLE 0x40000000u
 #define WR_VT_HEAP 0x3FFFFFFFu
-#define WR_HEAP_FUNC 0x3FFFFF70u
+/* Heap types: an interned function type's number, or one of these (0x3FFFFF00 + byte code). */
+#define WR_HEAP_ABSTRACT 0x3FFFFF00u
+#define WR_HEAP_BOTTOM WR_HEAP_ABSTRACT /* references of unreachable code */
+#define WR_HEAP_EXN 0x3FFFFF69u
 #define WR_HEAP_EXTERN 0x3FFFFF6Fu
+#define WR_HEAP_FUNC 0x3FFFFF70u
+#define WR_HEAP_NOEXTERN 0x3FFFFF72u
+#define WR_HEAP_NOFUNC 0x3FFFFF73u
+#define WR_HEAP_NOEXN 0x3FFFFF74u
 #define WR_VT_FUNCREF (WR_VT_REF | WR_VT_NULLABLE | WR_HEAP_FUNC)
 #define WR_VT_EXTERNREF (WR_VT_REF | WR_VT_NULLABLE | WR_HEAP_EXTERN)
+#define WR_VT_EXNREF (WR_VT_REF | WR_VT_NULLABLE | WR_HEAP_EXN)
 
 static inline bool wr_vt_is_ref(wr_vt type) { return (type & WR_VT_REF) != 0; }
+static inline bool wr_vt_has_default(wr_vt type) { return !wr_vt_is_ref(type) || (type & WR_VT_NULLABLE) != 0; }
 static inline uint32_t wr_vt_slots(wr_vt type) { return type == WR_VT_V128 ? 2 : 1; }
 bool wr_vt_matches(wr_vt sub, wr_vt super);
 wr_vt wr_vt_from_byte(uint8_t byte); /* WR_VT_BOTTOM: no value type of the public API */
@@ -34,6 +43,7 @@ uint8_t wr_vt_to_byte(wr_vt type);
 typedef struct wr_type {
     struct wr_type *next; /* in its hash bucket */
     uint32_t hash;
+    uint32_t id; /* as a heap type */
     uint32_t refs;
     uint32_t param_count;
     uint32_t result_count;
@@ -49,6 +59,8 @@ struct wr_engine {
     wr_engine_config config;
     pthread_mutex_t lock; /* guards what follows and module code variants */
     wr_type *buckets[WR_TYPE_BUCKETS];
+    wr_vec types; /* wr_type * by id; NULL: free */
+    uint32_t free_id; /* no free id below this */
 };
 
 wr_alloc_fn wr_mem_default(void);

@@ -51,7 +51,7 @@ static void on_fault(int signal, siginfo_t *info, void *context) {
         const uint8_t *address = info->si_addr;
         const wr_memory *memory = find_memory(exec, address);
         if (memory != NULL) {
-            bool inside = (uint64_t)(address - memory->data) < memory->size;
+            bool inside = (uint64_t)(address - memory->data) < wr_memory_size(memory);
             exec->status = inside ? WR_TRAP_MEMORY_PROTECTED : WR_TRAP_MEMORY_BOUNDS;
             siglongjmp(*exec->fault, 1);
         }

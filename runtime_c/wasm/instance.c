@@ -16,11 +16,12 @@ static bool import_fits(const wr_module *module, const wr_import *import, const 
     if (given->kind != import->kind || given->of.any == NULL) return false;
     switch (import->kind) {
     case WR_EXTERN_FUNC: return given->of.func->type == module->funcs[import->index];
+    case WR_EXTERN_TAG: return given->of.tag->type == module->tags[import->index];
     case WR_EXTERN_TABLE:
         return given->of.table->type.elem == module->tables[import->index].elem &&
                limits_fit(&module->tables[import->index].limits, given->of.table->size, &given->of.table->type.limits);
     case WR_EXTERN_MEMORY:
-        return limits_fit(&module->memories[import->index], given->of.memory->size >> 16, &given->of.memory->declared);
+        return limits_fit(&module->memories[import->index], wr_memory_size(given->of.memory) >> 16, &given->of.memory->declared);
     default: {
         const wr_global_type *wanted = &module->globals[import->index], *got = &given->of.global->type;
         return wanted->is_mutable == got->is_mutable &&
@@ -34,6 +35,7 @@ static void bind_import(wr_instance *instance, const wr_import *import, const wr
     case WR_EXTERN_FUNC: instance->funcs[import->index] = given->of.func; break;
     case WR_EXTERN_TABLE: instance->tables[import->index] = given->of.table; break;
     case WR_EXTERN_MEMORY: instance->memories[import->index] = given->of.memory; break;
+    case WR_EXTERN_TAG: instance->tags[import->index] = given->of.tag; break;
     default: instance->globals[import->index] = given->of.global; break;
     }
 }
@@ -67,6 +69,11 @@ static uint64_t const_arith(wr_const_kind kind, uint64_t a, uint64_t b) {
     }
 }
 
+/* The upper half of a 32-bit value that the host set may hold anything. */
+static uint64_t global_value(const wr_global *global) {
+    return global->type.type == WR_VT_I32 ? global->value[0].u32 : global->value[0].u64;
+}
+
 static uint64_t evaluate(const wr_instance *instance, const wr_const_expr *expr) {
     uint64_t stack[64]; /* const_expr.c bounds the depth */
     uint32_t depth = 0;
@@ -74,7 +81,7 @@ static uint64_t evaluate(const wr_instance *instance, const wr_const_expr *expr)
         const wr_const_op *op = &expr->ops[i];
         switch (op->kind) {
         case WR_CONST_VALUE: stack[depth++] = op->value; break;
-        case WR_CONST_GLOBAL: stack[depth++] = instance->globals[op->value]->value[0].u64; break;
+        case WR_CONST_GLOBAL: stack[depth++] = global_value(instance->globals[op->value]); break;
         case WR_CONST_FUNC: stack[depth++] = (uintptr_t)instance->funcs[op->value]; break;
         default:
             depth--;
@@ -118,6 +125,14 @@ static wr_status make_memories(wr_instance *instance, const wr_instance_limits *
     return WR_OK;
 }
 
+static void make_tags(wr_instance *instance, wr_tag *tags) {
+    const wr_module *module = instance->module;
+    for (uint32_t i = module->tag_imports; i < module->tag_count; i++) {
+        tags[i - module->tag_imports].type = module->tags[i];
+        instance->tags[i] = &tags[i - module->tag_imports];
+    }
+}
+
 static void make_globals(wr_instance *instance, wr_global *cells) {
     const wr_module *module = instance->module;
     for (uint32_t i = module->global_imports; i < module->global_count; i++) {
@@ -156,7 +171,7 @@ static wr_status copy_segments(wr_instance *instance) {
     for (uint32_t i = 0; i < module->elem_count; i++) {
         const wr_elem *elem = &module->elems[i];
         if (elem->mode == WR_SEGMENT_ACTIVE) {
-            uint32_t at = (uint32_t)evaluate(instance, &elem->offset);
+            uint64_t at = evaluate(instance, &elem->offset);
             WR_TRY(wr_table_init(instance, elem->table, i, at, 0, elem->count));
         }
         if (elem->mode != WR_SEGMENT_PASSIVE) instance->elem_dropped[i] = true;
@@ -164,7 +179,7 @@ static wr_status copy_segments(wr_instance *instance) {
     for (uint32_t i = 0; i < module->data_count; i++) {
         const wr_data *data = &module->datas[i];
         if (data->mode != WR_SEGMENT_ACTIVE) continue;
-        WR_TRY(wr_memory_init(instance, data->memory, i, (uint32_t)evaluate(instance, &data->offset), 0, data->size));
+        WR_TRY(wr_memory_init(instance, data->memory, i, evaluate(instance, &data->offset), 0, data->size));
         instance->data_dropped[i] = true;
     }
     return WR_OK;
@@ -174,6 +189,17 @@ static wr_status copy_segments(wr_instance *instance) {
 
 static void instance_destroy(wr_object *object) {
     wr_module_release((wr_module *)(uintptr_t)((wr_instance *)object)->module);
+}
+
+static void instance_visit(wr_object *object, struct wr_visitor *visitor) {
+    const wr_instance *instance = (const wr_instance *)object;
+    for (uint32_t i = 0; i < instance->module->global_count - instance->module->global_imports; i++) {
+        wr_visit_slots(visitor, instance->own_globals[i].value, 1);
+    }
+    for (uint32_t i = 0; i < instance->module->elem_count; i++) {
+        if (instance->elems[i] == NULL) return; /* instantiation failed before */
+        wr_visit_slots(visitor, (const wr_slot *)instance->elems[i], instance->module->elems[i].count);
+    }
 }
 
 /* Everything an instance owns but memories and tables is one block, carved up here. */
@@ -190,6 +216,7 @@ static void *carve(wr_carver *carver, size_t count, size_t size) {
 
 typedef struct wr_parts {
     wr_global *globals;
+    wr_tag *tags;
     uint64_t *elems;
 } wr_parts;
 
@@ -201,11 +228,13 @@ static wr_parts carve_instance(wr_instance *instance, wr_carver *carver, const w
     layout.funcs = carve(carver, module->func_count, sizeof(wr_func *));
     layout.memories = carve(carver, module->memory_count, sizeof(wr_memory *));
     layout.tables = carve(carver, module->table_count, sizeof(wr_table *));
+    layout.tags = carve(carver, module->tag_count, sizeof(wr_tag *));
     layout.globals = carve(carver, module->global_count, sizeof(wr_global *));
     layout.data_dropped = carve(carver, module->data_count, sizeof(bool));
     layout.elem_dropped = carve(carver, module->elem_count, sizeof(bool));
     layout.elems = carve(carver, module->elem_count, sizeof(uint64_t *));
     result.globals = carve(carver, module->global_count - module->global_imports, sizeof(wr_global));
+    result.tags = carve(carver, module->tag_count - module->tag_imports, sizeof(wr_tag));
     result.elems = carve(carver, elem_items, sizeof(uint64_t));
     if (instance != NULL) {
         instance->own_funcs = layout.own_funcs;
@@ -213,6 +242,8 @@ static wr_parts carve_instance(wr_instance *instance, wr_carver *carver, const w
         instance->memories = layout.memories;
         instance->tables = layout.tables;
         instance->globals = layout.globals;
+        instance->tags = layout.tags;
+        instance->own_globals = result.globals;
         instance->data_dropped = layout.data_dropped;
         instance->elem_dropped = layout.elem_dropped;
         instance->elems = layout.elems;
@@ -230,6 +261,7 @@ static wr_instance *instance_alloc(wr_store *store, wr_module *module, wr_parts 
     if (instance == NULL) return NULL;
     wr_carver carver = {(uint8_t *)instance, head};
     *out = carve_instance(instance, &carver, module, elem_items);
+    instance->object.visit = instance_visit;
     instance->store = store;
     instance->module = wr_module_retain(module);
     return instance;
@@ -249,6 +281,7 @@ wr_status wr_instance_new(wr_store *store, const wr_module *module, const wr_ext
     WR_TRY(link_imports(instance, imports, import_count, error));
     make_funcs(instance);
     WR_TRY(make_memories(instance, limits, error));
+    make_tags(instance, parts.tags);
     make_globals(instance, parts.globals);
     WR_TRY(make_tables(instance, error));
     make_elems(instance, parts.elems);
@@ -275,6 +308,7 @@ wr_status wr_instance_export(wr_instance *instance, const char *name, size_t nam
         case WR_EXTERN_FUNC: out->of.func = instance->funcs[export->index]; break;
         case WR_EXTERN_TABLE: out->of.table = instance->tables[export->index]; break;
         case WR_EXTERN_MEMORY: out->of.memory = instance->memories[export->index]; break;
+        case WR_EXTERN_TAG: out->of.tag = instance->tags[export->index]; break;
         default: out->of.global = instance->globals[export->index]; break;
         }
         return WR_OK;

@@ -71,7 +71,12 @@ typedef WR_HANDLER_ABI void (*wr_handler)(const wr_insn *pc, wr_slot *fp, uint8_
     WR_UNARY_TRAP(X##_UNARY_TRAP)                   \
     X##_NONE WR_LOAD(X##_LOAD)                      \
     WR_STORE(X##_STORE)                             \
-    X##_NONE WR_OPS_SPECIAL(X##_SPECIAL)
+    X##_NONE WR_ATOMIC_LOAD(X##_ATOMIC)             \
+    WR_ATOMIC_STORE(X##_ATOMIC)                     \
+    WR_ATOMIC_RMW(X##_ATOMIC_RMW)                   \
+    WR_ATOMIC_CMPXCHG(X##_ATOMIC)                   \
+    WR_ATOMIC_WAIT(X##_ATOMIC)                      \
+    WR_OPS_SPECIAL(X##_SPECIAL)
 #define AT_INT_BINARY(C, NAME, TEXT, T, COMM, EXPR) ADDRESS(NAME##_RR) ADDRESS(NAME##_RI)
 #define AT_INT_DIVIDE(C, NAME, TEXT, T, CHECK, EXPR) ADDRESS(NAME##_RR) ADDRESS(NAME##_RI)
 #define AT_FLOAT_BINARY(C, NAME, TEXT, T, EXPR) ADDRESS(NAME##_RR)
@@ -82,6 +87,8 @@ typedef WR_HANDLER_ABI void (*wr_handler)(const wr_insn *pc, wr_slot *fp, uint8_
 #define AT_UNARY_TRAP(C, NAME, TEXT, R, A, CHECK, EXPR) ADDRESS(NAME)
 #define AT_LOAD(C, NAME, TEXT, V, S, M, ALIGN, CAST) ADDRESS(NAME##_G) ADDRESS(NAME##_C)
 #define AT_STORE(C, NAME, TEXT, V, S, M, ALIGN) ADDRESS(NAME##_G) ADDRESS(NAME##_C)
+#define AT_ATOMIC(C, NAME, TEXT, T, M, ALIGN) ADDRESS(NAME)
+#define AT_ATOMIC_RMW(C, NAME, TEXT, T, M, ALIGN, FN) ADDRESS(NAME)
 #define AT_SPECIAL(NAME) ADDRESS(NAME)
 #define AT_NONE 0,
 
@@ -93,7 +100,7 @@ const uintptr_t *wr_interp_handlers(void) { return handlers; }
 
 void wr_interp_run(wr_exec *exec, const wr_insn *insn, wr_slot *fp) {
     const wr_memory *memory = exec->instance->module->memory_count != 0 ? exec->instance->memories[0] : NULL;
-    ((wr_handler)insn->op)(insn, fp, memory != NULL ? memory->data : NULL, memory != NULL ? memory->size : 0, exec);
+    ((wr_handler)insn->op)(insn, fp, memory != NULL ? memory->data : NULL, memory != NULL ? memory->len : 0, exec);
 }
 
 #else
@@ -103,9 +110,9 @@ static const uintptr_t *run(wr_exec *exec, const wr_insn *pc, wr_slot *fp) {
 #define ADDRESS(NAME) (uintptr_t)&&op_##NAME,
     static const uintptr_t handlers[OP_COUNT] = {0, ALL_HANDLERS(AT)};
     if (exec == NULL) return handlers;
-    const wr_memory *memory = exec->instance->module->memory_count != 0 ? exec->instance->memories[0] : NULL;
-    uint8_t *mem = memory != NULL ? memory->data : NULL;
-    uint64_t mem_len = memory != NULL ? memory->size : 0;
+    const wr_memory *first = exec->instance->module->memory_count != 0 ? exec->instance->memories[0] : NULL;
+    uint8_t *mem = first != NULL ? first->data : NULL;
+    uint64_t mem_len = first != NULL ? first->len : 0;
     GO();
 #define HANDLER(NAME) op_##NAME:
 #include "interp_ops.h"

@@ -66,7 +66,7 @@
     do {                                                                                        \
         if (exec->instance->module->memory_count != 0) {                                        \
             mem = exec->instance->memories[0]->data;                                            \
-            mem_len = exec->instance->memories[0]->size;                                        \
+            mem_len = exec->instance->memories[0]->len;                                         \
         }                                                                                       \
     } while (0)
 
@@ -179,9 +179,21 @@ WR_UNARY_TRAP(BODY_UNARY_TRAP)
 WR_LOAD(BODY_LOAD)
 WR_STORE(BODY_STORE)
 
+HANDLER(ADDRESS64) {
+    const uint64_t offset = pc->uimm | (uint64_t)pc[1].uimm << 32, at = SLOT(b).u64 + offset;
+    if (at < offset || at > UINT32_MAX) TRAP(WR_TRAP_MEMORY_BOUNDS);
+    SLOT(a).u64 = at;
+    SKIP(1);
+}
+HANDLER(INDEX64) {
+    const uint64_t index = SLOT(b).u64;
+    SLOT(a).u64 = index < UINT32_MAX ? index : UINT32_MAX;
+    NEXT();
+}
+
 HANDLER(USE_MEMORY) {
     mem = exec->instance->memories[pc->uimm]->data;
-    mem_len = exec->instance->memories[pc->uimm]->size;
+    mem_len = exec->instance->memories[pc->uimm]->len;
     NEXT();
 }
 
@@ -243,41 +255,107 @@ HANDLER(RETURN_N) {
     LEAVE_FRAME(information);
 }
 HANDLER(CALL) { ENTER(&exec->codes[pc->uimm], fp + pc->a); }
+/* Goes on where an out-of-line helper says; its frame is in exec->fp. A pointer to the local fp would keep the compiler
+ * from ending the handler in a jump. */
+#define CONTINUE_AT(NEXT_INSN)                                     \
+    do {                                                           \
+        const wr_insn *next = (NEXT_INSN);                         \
+        if (__builtin_expect(next == NULL, 0)) TRAP(exec->status); \
+        pc = next;                                                 \
+        fp = exec->fp;                                             \
+        RELOAD();                                                  \
+        GO();                                                      \
+    } while (0)
 /* Same instance: as CALL. Otherwise out of line: host functions, other instances. */
-#define CALL_FUNC(FUNC)                                                              \
-    do {                                                                             \
-        const wr_func *func = (FUNC);                                                \
-        if (func->instance == exec->instance) ENTER(func->code, fp + pc->a);         \
-        CHARGE();                                                                    \
-        exec->fp = fp; /* not &fp: a local whose address is taken ends sibling calls */ \
-        const wr_insn *next = wr_enter_func(exec, func, pc, &exec->fp, fp + pc->a);  \
-        if (__builtin_expect(next == NULL, 0)) TRAP(exec->status);                   \
-        pc = next;                                                                   \
-        fp = exec->fp;                                                               \
-        RELOAD();                                                                    \
-        GO();                                                                        \
+#define CALL_FUNC(FUNC)                                                      \
+    do {                                                                     \
+        const wr_func *func = (FUNC);                                        \
+        if (func->instance == exec->instance) ENTER(func->code, fp + pc->a); \
+        CHARGE();                                                            \
+        CONTINUE_AT(wr_enter_func(exec, func, pc, fp, fp + pc->a));          \
     } while (0)
 HANDLER(CALL_IMPORT) { CALL_FUNC(exec->instance->funcs[pc->uimm]); }
+#define FIND_INDIRECT(CALLEE)                                                                   \
+    do {                                                                                        \
+        const wr_table *table = exec->instance->tables[pc->c];                                  \
+        const uint32_t index = GET_I32(b);                                                      \
+        if (__builtin_expect(index >= table->size, 0)) TRAP(WR_TRAP_UNDEFINED_ELEMENT);         \
+        CALLEE = (const wr_func *)(uintptr_t)table->elems[index];                               \
+        if (__builtin_expect(CALLEE == NULL, 0)) TRAP(WR_TRAP_UNINITIALIZED_ELEMENT);           \
+        if (__builtin_expect(CALLEE->type != exec->instance->module->types[pc->d], 0)) TRAP(WR_TRAP_CALL_TYPE); \
+    } while (0)
 HANDLER(CALL_INDIRECT) {
-    const wr_table *table = exec->instance->tables[pc->c];
-    const uint32_t index = GET_I32(b);
-    if (__builtin_expect(index >= table->size, 0)) TRAP(WR_TRAP_UNDEFINED_ELEMENT);
-    const wr_func *callee_func = (const wr_func *)(uintptr_t)table->elems[index];
-    if (__builtin_expect(callee_func == NULL, 0)) TRAP(WR_TRAP_UNINITIALIZED_ELEMENT);
-    if (__builtin_expect(callee_func->type != exec->instance->module->types[pc->d], 0)) TRAP(WR_TRAP_CALL_TYPE);
+    const wr_func *callee_func = NULL;
+    FIND_INDIRECT(callee_func);
     CALL_FUNC(callee_func);
 }
+HANDLER(CALL_REF) {
+    const wr_func *callee_func = (const wr_func *)(uintptr_t)SLOT(b).u64;
+    if (__builtin_expect(callee_func == NULL, 0)) TRAP(WR_TRAP_NULL_FUNC);
+    CALL_FUNC(callee_func);
+}
+
+/* The callee takes over this frame and where it returns to. */
+#define TAIL_ENTER(CODE, INFO)                                                                  \
+    do {                                                                                        \
+        const wr_code *callee = (CODE);                                                         \
+        const wr_slot *at = fp + (INFO);                                                        \
+        const wr_slot information[2] = {at[0], at[1]};                                          \
+        if (__builtin_expect((size_t)(exec->stack_end - fp) < callee->frame_slots, 0)) TRAP(WR_TRAP_STACK); \
+        CHARGE();                                                                               \
+        memmove(fp, fp + pc->a, callee->param_slots * sizeof *fp);                              \
+        for (uint32_t i = 0; i < callee->local_slots; i++) fp[callee->param_slots + i].u64 = 0; \
+        fp[callee->info_slot] = information[0];                                                 \
+        fp[callee->info_slot + 1] = information[1];                                             \
+        pc = callee->insns;                                                                     \
+        GO();                                                                                   \
+    } while (0)
+#define TAIL_FUNC(FUNC, INFO)                                                          \
+    do {                                                                               \
+        const wr_func *func = (FUNC);                                                  \
+        if (func->instance == exec->instance) TAIL_ENTER(func->code, INFO);            \
+        CHARGE();                                                                      \
+        CONTINUE_AT(wr_tail_func(exec, func, pc, fp, fp + pc->a, fp + (INFO)));        \
+    } while (0)
+HANDLER(RETURN_CALL) { TAIL_ENTER(&exec->codes[pc->uimm], pc->b); }
+HANDLER(RETURN_CALL_IMPORT) { TAIL_FUNC(exec->instance->funcs[pc->uimm], pc->b); }
+HANDLER(RETURN_CALL_INDIRECT) {
+    const wr_func *callee_func = NULL;
+    FIND_INDIRECT(callee_func);
+    TAIL_FUNC(callee_func, pc[1].uimm);
+}
+HANDLER(RETURN_CALL_REF) {
+    const wr_func *callee_func = (const wr_func *)(uintptr_t)SLOT(b).u64;
+    if (__builtin_expect(callee_func == NULL, 0)) TRAP(WR_TRAP_NULL_FUNC);
+    TAIL_FUNC(callee_func, pc->uimm);
+}
+
+/* ---- exceptions ---- */
+
+HANDLER(THROW) { CONTINUE_AT(wr_throw(exec, exec->instance->tags[pc->uimm], fp + pc->a, pc, fp)); }
+HANDLER(THROW_REF) {
+    if (SLOT(a).u64 == 0) TRAP(WR_TRAP_NULL_REF);
+    CONTINUE_AT(wr_unwind(exec, (wr_exn *)(uintptr_t)SLOT(a).u64, pc, fp));
+}
+
+HANDLER(BR_NULL) {
+    if (SLOT(a).u64 == 0) JUMP_CHECKED();
+    NEXT();
+}
+HANDLER(BR_NON_NULL) {
+    if (SLOT(a).u64 != 0) JUMP_CHECKED();
+    NEXT();
+}
+HANDLER(CHECK_NULL) {
+    if (SLOT(a).u64 == 0) TRAP(WR_TRAP_NULL_REF);
+    NEXT();
+}
+
 HANDLER(EXIT) {
     exec->status = WR_OK;
     LEAVE();
 }
-HANDLER(RETURN_INSTANCE) {
-    exec->fp = fp;
-    pc = wr_leave_instance(exec, &exec->fp);
-    fp = exec->fp;
-    RELOAD();
-    GO();
-}
+HANDLER(RETURN_INSTANCE) { CONTINUE_AT(wr_leave_instance(exec, fp)); }
 
 /* ---- values ---- */
 
@@ -340,29 +418,38 @@ HANDLER(REF_FUNC) {
 
 /* ---- memories and tables: the work is out of line ---- */
 
+#define GET_ADDRESS(LIMITS, FIELD) ((LIMITS).is64 ? SLOT(FIELD).u64 : SLOT(FIELD).u32)
+
 HANDLER(MEMORY_SIZE) {
-    SET_I32(exec->instance->memories[pc->uimm]->size >> 16);
+    SET_I32(wr_memory_size(exec->instance->memories[pc->uimm]) >> 16);
     NEXT();
 }
 HANDLER(MEMORY_GROW) {
-    SET_I32(wr_memory_grow(exec->instance->memories[pc->uimm], GET_I32(b)));
+    wr_memory *memory = exec->instance->memories[pc->uimm];
+    const uint64_t before = wr_memory_grow(memory, GET_ADDRESS(memory->declared, b));
+    SLOT(a).u64 = memory->declared.is64 ? before : (uint32_t)before;
     RELOAD();
     NEXT();
 }
 HANDLER(MEMORY_FILL) {
+    wr_memory *memory = exec->instance->memories[pc->d];
+    const uint64_t at = GET_ADDRESS(memory->declared, a), len = GET_ADDRESS(memory->declared, c);
     MAY_FAULT();
-    TRY(wr_memory_fill(exec, exec->instance->memories[pc->d], GET_I32(a), (uint8_t)GET_I32(b), GET_I32(c)));
+    TRY(wr_memory_fill(exec, memory, at, (uint8_t)GET_I32(b), len));
     NEXT();
 }
 HANDLER(MEMORY_COPY) {
-    wr_memory **memories = exec->instance->memories;
+    wr_memory *to = exec->instance->memories[pc->d & 0xFF], *from = exec->instance->memories[pc->d >> 8];
+    const bool wide = to->declared.is64 && from->declared.is64;
     MAY_FAULT();
-    TRY(wr_memory_copy(exec, memories[pc->d & 0xFF], GET_I32(a), memories[pc->d >> 8], GET_I32(b), GET_I32(c)));
+    TRY(wr_memory_copy(exec, to, GET_ADDRESS(to->declared, a), from, GET_ADDRESS(from->declared, b),
+                       wide ? SLOT(c).u64 : SLOT(c).u32));
     NEXT();
 }
 HANDLER(MEMORY_INIT) {
+    const wr_memory *memory = exec->instance->memories[pc->d];
     MAY_FAULT();
-    TRY(wr_memory_init(exec->instance, pc->d, pc[1].uimm, GET_I32(a), GET_I32(b), GET_I32(c)));
+    TRY(wr_memory_init(exec->instance, pc->d, pc[1].uimm, GET_ADDRESS(memory->declared, a), GET_I32(b), GET_I32(c)));
     SKIP(1);
 }
 HANDLER(DATA_DROP) {
@@ -388,7 +475,9 @@ HANDLER(TABLE_SIZE) {
     NEXT();
 }
 HANDLER(TABLE_GROW) {
-    SET_I32(wr_table_grow(exec->instance->tables[pc->d], GET_I32(c), SLOT(b).u64));
+    wr_table *table = exec->instance->tables[pc->d];
+    const uint64_t before = wr_table_grow(table, GET_I32(c), SLOT(b).u64);
+    SLOT(a).u64 = table->type.limits.is64 ? before : (uint32_t)before;
     NEXT();
 }
 HANDLER(TABLE_FILL) {
@@ -406,5 +495,73 @@ HANDLER(TABLE_INIT) {
 }
 HANDLER(ELEM_DROP) {
     exec->instance->elem_dropped[pc->uimm] = true;
+    NEXT();
+}
+
+/* ---- atomics ---- */
+
+/* Alignment is checked on the effective address; bounds are always checked here, so there are no two variants. */
+#define ATOMIC_AT(M)                                                    \
+    const uint64_t at = (uint64_t)SLOT(b).u32 + pc[1].uimm;             \
+    if (at % sizeof(M) != 0) TRAP(WR_TRAP_UNALIGNED);                   \
+    CHECK_BOUNDS(at, sizeof(M));                                        \
+    M *const cell = (M *)(void *)(mem + at);                            \
+    MAY_FAULT()
+#define BODY_ATOMIC_LOAD(C, NAME, TEXT, T, M, ALIGN)                    \
+    HANDLER(NAME) {                                                     \
+        ATOMIC_AT(M);                                                   \
+        SET_##T(__atomic_load_n(cell, __ATOMIC_SEQ_CST));               \
+        SKIP(1);                                                        \
+    }
+#define BODY_ATOMIC_STORE(C, NAME, TEXT, T, M, ALIGN)                   \
+    HANDLER(NAME) {                                                     \
+        ATOMIC_AT(M);                                                   \
+        __atomic_store_n(cell, (M)GET_##T(c), __ATOMIC_SEQ_CST);        \
+        SKIP(1);                                                        \
+    }
+#define BODY_ATOMIC_RMW(C, NAME, TEXT, T, M, ALIGN, FN)                 \
+    HANDLER(NAME) {                                                     \
+        ATOMIC_AT(M);                                                   \
+        SET_##T(FN(cell, (M)GET_##T(c), __ATOMIC_SEQ_CST));             \
+        SKIP(1);                                                        \
+    }
+/* The expected value is wrapped for the access but compared whole: a value that does not fit is never found. */
+#define BODY_ATOMIC_CMPXCHG(C, NAME, TEXT, T, M, ALIGN)                                                               \
+    HANDLER(NAME) {                                                                                                   \
+        ATOMIC_AT(M);                                                                                                 \
+        const C_##T wanted = GET_##T(c);                                                                              \
+        M found = (M)wanted;                                                                                          \
+        if (found == wanted) {                                                                                        \
+            (void)__atomic_compare_exchange_n(cell, &found, (M)GET_##T(d), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
+        } else {                                                                                                      \
+            found = __atomic_load_n(cell, __ATOMIC_SEQ_CST);                                                          \
+        }                                                                                                             \
+        SET_##T(found);                                                                                               \
+        SKIP(1);                                                                                                      \
+    }
+
+WR_ATOMIC_LOAD(BODY_ATOMIC_LOAD)
+WR_ATOMIC_STORE(BODY_ATOMIC_STORE)
+WR_ATOMIC_RMW(BODY_ATOMIC_RMW)
+WR_ATOMIC_CMPXCHG(BODY_ATOMIC_CMPXCHG)
+
+/* The memory of wait and notify is that of the access before it could be changed by USE_MEMORY: DATA.a. */
+HANDLER(MEMORY_ATOMIC_NOTIFY) {
+    ATOMIC_AT(uint32_t);
+    TRY(wr_memory_notify(exec->instance->memories[pc[1].a], cell, GET_I32(c), &SLOT(a)));
+    SKIP(1);
+}
+HANDLER(MEMORY_ATOMIC_WAIT32) {
+    ATOMIC_AT(uint32_t);
+    TRY(wr_memory_wait(exec, exec->instance->memories[pc[1].a], cell, GET_I32(c), 4, (int64_t)GET_I64(d), &SLOT(a)));
+    SKIP(1);
+}
+HANDLER(MEMORY_ATOMIC_WAIT64) {
+    ATOMIC_AT(uint64_t);
+    TRY(wr_memory_wait(exec, exec->instance->memories[pc[1].a], cell, GET_I64(c), 8, (int64_t)GET_I64(d), &SLOT(a)));
+    SKIP(1);
+}
+HANDLER(FENCE) {
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
     NEXT();
 }

@@ -28,6 +28,7 @@ wr_status wr_load_fail(wr_loader *loader, wr_status status, const char *format, 
     __attribute__((format(printf, 3, 4)));
 
 wr_status wr_load_value_type(wr_loader *loader, wr_vt *out);
+wr_status wr_load_heap_type(wr_loader *loader, uint32_t *out);
 wr_status wr_load_ref_type(wr_loader *loader, wr_vt *out);
 wr_status wr_load_name(wr_loader *loader, wr_name *out);
 /* Number of items of a section, at most max (status limit if above). */

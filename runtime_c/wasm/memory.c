@@ -17,6 +17,7 @@ static uint64_t min_u64(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
 static void memory_destroy(wr_object *object) {
     wr_memory *memory = (wr_memory *)object;
+    if (memory->shared != NULL && !wr_shared_release(memory->store->engine, memory->shared)) return;
     if (memory->data != NULL) munmap(memory->data, (size_t)memory->reserved);
 }
 
@@ -26,8 +27,8 @@ static uint8_t *reserve(uint64_t bytes) {
     return space == MAP_FAILED ? NULL : space;
 }
 
-static bool commit(wr_memory *memory, uint64_t bytes) {
-    return bytes == 0 || mprotect(memory->data + memory->size, (size_t)bytes, PROT_READ | PROT_WRITE) == 0;
+static bool commit(const wr_memory *memory, uint64_t size, uint64_t bytes) {
+    return bytes == 0 || mprotect(memory->data + size, (size_t)bytes, PROT_READ | PROT_WRITE) == 0;
 }
 
 static wr_status reserve_space(wr_memory *memory, wr_bounds bounds, uint64_t map_bytes) {
@@ -72,8 +73,14 @@ wr_status wr_memory_make(wr_store *store, const wr_limit_pair *limits, const wr_
     }
     wr_status status = reserve_space(memory, store->engine->config.bounds, map_bytes);
     if (status != WR_OK) return status;
-    if (!commit(memory, memory->pages * PAGE_BYTES)) return WR_NO_MEMORY;
-    memory->size = memory->pages * PAGE_BYTES;
+    if (!commit(memory, 0, memory->pages * PAGE_BYTES)) return WR_NO_MEMORY;
+    memory->size = memory->len = memory->pages * PAGE_BYTES;
+    if (limits->shared) {
+        /* Growth by another thread must count at once, so only the MMU knows the end. */
+        memory->len = memory->pages_max * PAGE_BYTES;
+        memory->shared = wr_shared_new(store->engine, memory->size);
+        if (memory->shared == NULL) return WR_NO_MEMORY;
+    }
     *out = memory;
     return WR_OK;
 }
@@ -84,13 +91,45 @@ wr_status wr_memory_new(wr_store *store, uint32_t pages_min, uint32_t pages_max,
     return wr_memory_make(store, &limits, NULL, out);
 }
 
+wr_status wr_memory_new_shared(wr_store *store, uint32_t pages_min, uint32_t pages_max, wr_memory **out) {
+    if (pages_min > pages_max || pages_max > 65536) return WR_BAD_ARGUMENT;
+    wr_limit_pair limits = {.min = pages_min, .max = pages_max, .shared = true};
+    return wr_memory_make(store, &limits, NULL, out);
+}
+
+wr_status wr_memory_share(const wr_memory *memory, wr_store *store, wr_memory **out) {
+    if (memory->shared == NULL || store->engine != memory->store->engine) return WR_BAD_ARGUMENT;
+    wr_memory *known = wr_store_object(store, sizeof *known, memory_destroy);
+    if (known == NULL) return WR_NO_MEMORY;
+    wr_object object = known->object;
+    *known = *memory;
+    known->object = object;
+    known->store = store;
+    atomic_fetch_add_explicit(&known->shared->refs, 1, memory_order_relaxed);
+    *out = known;
+    return WR_OK;
+}
+
+static uint64_t grow_shared(wr_memory *memory, uint64_t pages) {
+    wr_shared *shared = memory->shared;
+    pthread_mutex_lock(&shared->lock);
+    uint64_t size = atomic_load_explicit(&shared->size, memory_order_relaxed);
+    uint64_t before = size / PAGE_BYTES;
+    bool grown = pages <= memory->pages_max - before && commit(memory, size, pages * PAGE_BYTES);
+    if (grown) atomic_store_explicit(&shared->size, size + pages * PAGE_BYTES, memory_order_release);
+    pthread_mutex_unlock(&shared->lock);
+    return grown ? before : UINT64_MAX;
+}
+
 uint64_t wr_memory_grow(wr_memory *memory, uint64_t pages) {
+    if (memory->shared != NULL) return grow_shared(memory, pages);
     uint64_t before = memory->size / PAGE_BYTES;
     if (pages > memory->pages_max - memory->pages) return UINT64_MAX;
     if (before + pages > 65536 || memory->size + pages * PAGE_BYTES > memory->reserved) return UINT64_MAX;
-    if (!commit(memory, pages * PAGE_BYTES)) return UINT64_MAX;
+    if (!commit(memory, memory->size, pages * PAGE_BYTES)) return UINT64_MAX;
     memory->pages += pages;
     memory->size += pages * PAGE_BYTES;
+    memory->len = memory->size;
     return before;
 }
 
@@ -118,10 +157,10 @@ static bool map_parts(uint8_t *at, const wr_map_part *parts, uint32_t count) {
 
 wr_status wr_memory_map(wr_memory *memory, const wr_map_part *parts, uint32_t count, uint64_t *address) {
     uint64_t whole = map_size(parts, count);
-    if (whole == 0) return WR_BAD_ARGUMENT;
+    if (whole == 0 || memory->shared != NULL) return WR_BAD_ARGUMENT;
     /* What is kept for mapping does not take from what the plugin itself may grow by. */
     if (memory->mapped + whole > memory->map_max || memory->size + whole > (UINT64_C(1) << 32)) return WR_FULL;
-    if (!commit(memory, whole)) return WR_NO_MEMORY;
+    if (!commit(memory, memory->size, whole)) return WR_NO_MEMORY;
     uint8_t *at = memory->data + memory->size;
     if (!map_parts(at, parts, count)) {
         (void)mmap(at, (size_t)whole, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
@@ -129,16 +168,21 @@ wr_status wr_memory_map(wr_memory *memory, const wr_map_part *parts, uint32_t co
     }
     *address = memory->size;
     memory->size += whole;
+    memory->len = memory->size;
     memory->mapped += whole;
     return WR_OK;
 }
 
 uint8_t *wr_memory_data(const wr_memory *memory) { return memory->data; }
-uint64_t wr_memory_size(const wr_memory *memory) { return memory->size; }
+uint64_t wr_memory_size(const wr_memory *memory) {
+    if (memory->shared == NULL) return memory->size;
+    return atomic_load_explicit(&memory->shared->size, memory_order_acquire);
+}
 bool wr_memory_is_guarded(const wr_memory *memory) { return memory->guarded; }
 
 void *wr_memory_at(const wr_memory *memory, uint64_t address, uint64_t len) {
-    if (address > memory->size || len > memory->size - address) return NULL;
+    uint64_t size = wr_memory_size(memory);
+    if (address > size || len > size - address) return NULL;
     return memory->data + address;
 }
 
@@ -149,7 +193,7 @@ enum { BULK_CHUNK = 128 * 1024 }; /* a few microseconds of work between two look
 static bool inside(uint64_t size, uint64_t at, uint64_t len) { return at <= size && len <= size - at; }
 
 wr_status wr_memory_fill(wr_exec *exec, wr_memory *memory, uint64_t at, uint8_t value, uint64_t len) {
-    if (!inside(memory->size, at, len)) return WR_TRAP_MEMORY_BOUNDS;
+    if (!inside(wr_memory_size(memory), at, len)) return WR_TRAP_MEMORY_BOUNDS;
     while (len > BULK_CHUNK) {
         memset(memory->data + at, value, BULK_CHUNK);
         at += BULK_CHUNK;
@@ -162,7 +206,7 @@ wr_status wr_memory_fill(wr_exec *exec, wr_memory *memory, uint64_t at, uint8_t 
 }
 
 wr_status wr_memory_copy(wr_exec *exec, wr_memory *to, uint64_t at, wr_memory *from, uint64_t source, uint64_t len) {
-    if (!inside(to->size, at, len) || !inside(from->size, source, len)) return WR_TRAP_MEMORY_BOUNDS;
+    if (!inside(wr_memory_size(to), at, len) || !inside(wr_memory_size(from), source, len)) return WR_TRAP_MEMORY_BOUNDS;
     uint8_t *target = to->data + at;
     const uint8_t *bytes = from->data + source;
     bool backward = target > bytes; /* as memmove: overlapping parts are read before they are written */
@@ -186,7 +230,7 @@ wr_status wr_memory_init(wr_instance *instance, uint32_t memory, uint32_t segmen
     const wr_data *data = &instance->module->datas[segment];
     const wr_memory *target = instance->memories[memory];
     uint64_t size = instance->data_dropped[segment] ? 0 : data->size;
-    if (!inside(target->size, at, len) || !inside(size, from, len)) return WR_TRAP_MEMORY_BOUNDS;
+    if (!inside(wr_memory_size(target), at, len) || !inside(size, from, len)) return WR_TRAP_MEMORY_BOUNDS;
     if (len != 0) memcpy(target->data + at, data->bytes + from, (size_t)len);
     return WR_OK;
 }

@@ -113,6 +113,9 @@ struct wr_module {
     wr_const_expr *global_inits; /* of defined globals */
     uint32_t global_count;
     uint32_t global_imports;
+    const wr_type **tags;
+    uint32_t tag_count;
+    uint32_t tag_imports;
     wr_export *exports;
     uint32_t export_count;
     uint32_t start; /* UINT32_MAX: none */

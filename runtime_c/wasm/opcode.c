@@ -1,10 +1,11 @@
 /* Names of opcodes, and so which exist, from the opcode table. */
 #include "opcode.h"
+#include "opcode_atomic.h"
 
 #include "module.h"
 
-enum { NAMES_FC = 256, NAMES_COUNT = NAMES_FC + 32 };
-#define NAME_AT(CODE) ((CODE) < 0x100 ? (CODE) : NAMES_FC + ((CODE)&0xFF))
+enum { NAMES_FC = 256, NAMES_FE = NAMES_FC + 32, NAMES_COUNT = NAMES_FE + 80 };
+#define NAME_AT(CODE) ((CODE) < 0x100 ? (CODE) : ((CODE) < 0xFE00 ? NAMES_FC : NAMES_FE) + ((CODE)&0xFF))
 #define NAME_BINARY(C, NAME, TEXT, T, X1, EXPR) [NAME_AT(C)] = TEXT,
 #define NAME_FLOAT(C, NAME, TEXT, T, EXPR) [NAME_AT(C)] = TEXT,
 #define NAME_COMPARE(C, NAME, TEXT, T, INV, SWAP, EXPR) [NAME_AT(C)] = TEXT,
@@ -12,6 +13,8 @@ enum { NAMES_FC = 256, NAMES_COUNT = NAMES_FC + 32 };
 #define NAME_UNARY_TRAP(C, NAME, TEXT, R, A, CHECK, EXPR) [NAME_AT(C)] = TEXT,
 #define NAME_LOAD(C, NAME, TEXT, V, S, M, ALIGN, CAST) [NAME_AT(C)] = TEXT,
 #define NAME_STORE(C, NAME, TEXT, V, S, M, ALIGN) [NAME_AT(C)] = TEXT,
+#define NAME_ATOMIC(C, NAME, TEXT, T, M, ALIGN) [NAME_AT(C)] = TEXT,
+#define NAME_ATOMIC_RMW(C, NAME, TEXT, T, M, ALIGN, FN) [NAME_AT(C)] = TEXT,
 #define NAME_STRUCTURED(C, NAME, TEXT) [NAME_AT(C)] = TEXT,
 
 static const char *const names[NAMES_COUNT] = {
@@ -25,6 +28,11 @@ static const char *const names[NAMES_COUNT] = {
     WR_LOAD(NAME_LOAD)
     WR_STORE(NAME_STORE)
     WR_STRUCTURED(NAME_STRUCTURED)
+    WR_ATOMIC_LOAD(NAME_ATOMIC)
+    WR_ATOMIC_STORE(NAME_ATOMIC)
+    WR_ATOMIC_RMW(NAME_ATOMIC_RMW)
+    WR_ATOMIC_CMPXCHG(NAME_ATOMIC)
+    WR_ATOMIC_WAIT(NAME_ATOMIC)
 };
 
 const char *wr_opcode_name(uint32_t code) {

@@ -215,6 +215,13 @@
     X(0x0F, RETURN, "return")                         \
     X(0x10, CALL, "call")                             \
     X(0x11, CALL_INDIRECT, "call_indirect")           \
+    X(0x08, THROW, "throw")                           \
+    X(0x0A, THROW_REF, "throw_ref")                   \
+    X(0x12, RETURN_CALL, "return_call")               \
+    X(0x13, RETURN_CALL_INDIRECT, "return_call_indirect") \
+    X(0x14, CALL_REF, "call_ref")                     \
+    X(0x15, RETURN_CALL_REF, "return_call_ref")       \
+    X(0x1F, TRY_TABLE, "try_table")                   \
     X(0x1A, DROP, "drop")                             \
     X(0x1B, SELECT, "select")                         \
     X(0x1C, SELECT_T, "select t")                     \
@@ -236,6 +243,9 @@
     X(0xD0, REF_NULL, "ref.null")                     \
     X(0xD1, REF_IS_NULL, "ref.is_null")               \
     X(0xD2, REF_FUNC, "ref.func")                     \
+    X(0xD4, REF_AS_NON_NULL, "ref.as_non_null")       \
+    X(0xD5, BR_ON_NULL, "br_on_null")                 \
+    X(0xD6, BR_ON_NON_NULL, "br_on_non_null")         \
     X(0xFC08, MEMORY_INIT, "memory.init")             \
     X(0xFC09, DATA_DROP, "data.drop")                 \
     X(0xFC0A, MEMORY_COPY, "memory.copy")             \

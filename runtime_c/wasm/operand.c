@@ -7,6 +7,7 @@ enum { PRESERVE_SCAN_MAX = 64 };
 
 static wr_operand *operand_at(const wr_body *body, size_t index) { return (wr_operand *)body->operands.items + index; }
 
+/* Reference types are told apart by heap kind only: enough to find the mistake with a disassembler. */
 static const char *type_name(wr_vt type) {
     switch (type) {
     case WR_VT_BOTTOM: return "any";
@@ -15,7 +16,14 @@ static const char *type_name(wr_vt type) {
     case WR_VT_F32: return "f32";
     case WR_VT_F64: return "f64";
     case WR_VT_V128: return "v128";
-    default: return (type & WR_VT_HEAP) == WR_HEAP_EXTERN ? "externref" : "funcref";
+    default: break;
+    }
+    bool nullable = (type & WR_VT_NULLABLE) != 0;
+    switch (type & WR_VT_HEAP) {
+    case WR_HEAP_FUNC: return nullable ? "funcref" : "(ref func)";
+    case WR_HEAP_EXTERN: return nullable ? "externref" : "(ref extern)";
+    case WR_HEAP_EXN: return nullable ? "exnref" : "(ref exn)";
+    default: return nullable ? "(ref null type)" : "(ref type)";
     }
 }
 
@@ -58,6 +66,13 @@ static void push(wr_body *body, wr_operand operand) {
     else *operand_at(body, body->operands.count++) = operand;
 }
 
+wr_status wr_pop_ref(wr_body *body, wr_operand *out) {
+    WR_TRY(wr_pop(body, WR_VT_BOTTOM, out));
+    return out->type == WR_VT_BOTTOM || wr_vt_is_ref(out->type) ? WR_OK : wr_mismatch(body, WR_VT_FUNCREF, out->type);
+}
+
+void wr_push_back(wr_body *body, const wr_operand *operand) { push(body, *operand); }
+
 void wr_push_temp(wr_body *body, wr_vt type) { push(body, (wr_operand){.type = type, .place = WR_PLACE_TEMP}); }
 
 void wr_push_local(wr_body *body, wr_vt type, uint32_t slot) {
@@ -97,6 +112,13 @@ void wr_operand_move(wr_body *body, const wr_operand *operand, uint32_t slot) {
     }
     uint32_t from = operand->place == WR_PLACE_LOCAL ? operand->local_slot : operand->slot;
     if (from != slot) emit_move(body, operand->type, slot, from);
+}
+
+uint16_t wr_index_slot(wr_body *body, const wr_operand *index, bool is64) {
+    uint16_t slot = wr_operand_slot(body, index);
+    if (!is64) return slot;
+    wr_emit_def(body, OP_INDEX64, index->slot)->b = slot;
+    return (uint16_t)index->slot;
 }
 
 static void settle(wr_body *body, wr_operand *operand) {

@@ -6,15 +6,21 @@
 
 #include "module.h"
 
+struct wr_visitor;
+
 typedef struct wr_object {
     struct wr_object *next;
     size_t size;
     void (*destroy)(struct wr_object *object); /* what the allocation does not cover; may be NULL */
+    void (*visit)(struct wr_object *object, struct wr_visitor *visitor); /* shows references it holds; may be NULL */
 } wr_object;
 
 struct wr_store {
     wr_engine *engine;
     wr_object *objects; /* newest first: users are destroyed before what they use */
+    struct wr_exn *exceptions; /* newest first */
+    uint32_t exception_count;
+    uint32_t exceptions_next; /* count at which unreachable ones are collected */
 };
 
 /* Zeroed, linked into the store; the object head comes first in every run-time struct. */
@@ -45,11 +51,21 @@ struct wr_table {
     uint32_t max;
 };
 
+/* What all stores that know a shared memory have in common. */
+typedef struct wr_shared {
+    atomic_uint refs;
+    pthread_mutex_t lock; /* growth and the waiting */
+    _Atomic uint64_t size;
+    struct wr_waiter *waiters;
+} wr_shared;
+
 struct wr_memory {
     wr_object object;
     wr_store *store;
     uint8_t *data;
-    uint64_t size;      /* bytes in use */
+    uint64_t size;      /* bytes in use; shared memories: see wr_memory_size */
+    uint64_t len;       /* accesses below this need no other check: size, or the maximum of a shared memory */
+    struct wr_shared *shared; /* NULL: of one store only */
     uint64_t reserved;  /* bytes of address space behind data */
     uint64_t pages;     /* of the plugin's own, without mapped regions */
     uint64_t pages_max; /* ditto */
@@ -58,6 +74,20 @@ struct wr_memory {
     wr_limit_pair declared;
     bool guarded;
 };
+
+struct wr_tag {
+    wr_object object;
+    const wr_type *type;
+    wr_engine *engine; /* of a tag the host made: it owns the type */
+};
+
+/* A thrown exception. exnref values point to it; those that nothing points to are collected (exception.c). */
+typedef struct wr_exn {
+    struct wr_exn *next;
+    const wr_tag *tag;
+    bool reached;
+    wr_slot values[];
+} wr_exn;
 
 struct wr_instance {
     wr_object object;
@@ -69,6 +99,8 @@ struct wr_instance {
     wr_memory **memories;
     wr_table **tables;
     wr_global **globals;
+    wr_tag **tags;
+    wr_global *own_globals;
     bool *data_dropped;
     bool *elem_dropped;
     uint64_t **elems;        /* evaluated segments */
@@ -101,6 +133,7 @@ struct wr_exec {
     int64_t chunk;            /* budget between looks at the clock */
     uint32_t depth;           /* nested wr_call */
     int32_t exit_code;
+    wr_exn *exception;        /* thrown and not caught by the call that just ended */
     atomic_bool interrupt;
     wr_insn exit_insns[2];     /* [1] is what the outermost function returns to */
     wr_insn instance_insns[2]; /* [1] is what a function called across instances returns to */
@@ -123,9 +156,23 @@ wr_status wr_table_copy(wr_table *to, uint64_t at, wr_table *from, uint64_t sour
 wr_status wr_table_init(wr_instance *instance, uint32_t table, uint32_t segment, uint64_t at, uint64_t from,
                         uint64_t len);
 
+wr_shared *wr_shared_new(const wr_engine *engine, uint64_t size);
+/* True: that was the last one, the memory is to be freed. */
+bool wr_shared_release(const wr_engine *engine, wr_shared *shared);
+/* Wait and notify (wait.c). *result: 0 woken, 1 another value, 2 timed out. */
+wr_status wr_memory_notify(const wr_memory *memory, const void *cell, uint32_t count, wr_slot *result);
+wr_status wr_memory_wait(wr_exec *exec, const wr_memory *memory, const void *cell, uint64_t expected, uint32_t bytes,
+                         int64_t timeout_ns, wr_slot *result);
+
 /* Budget ran out, or a long operation asks: charges fuel, looks at interrupt and clock, grants the next budget. */
 wr_status wr_exec_check(wr_exec *exec);
 uint64_t wr_monotonic_ns(void);
+struct wr_visitor;
+void wr_visit_slots(struct wr_visitor *visitor, const wr_slot *slots, size_t count);
+void wr_exceptions_free(wr_store *store);
+
+/* Function an instruction belongs to. (trap.c) */
+const wr_code *wr_code_find(const wr_instance *instance, const wr_insn *pc, uint32_t *index);
 void wr_trap_record(wr_exec *exec, wr_status status); /* trap.c: fills exec->trap from exec->pc and fp */
 
 #endif

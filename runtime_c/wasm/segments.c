@@ -28,7 +28,7 @@ static wr_status load_elem_offset(wr_loader *loader, wr_elem *elem, bool has_tab
     const wr_module *module = loader->module;
     if (has_table) WR_TRY(wr_read_u32(&loader->reader, &elem->table));
     if (elem->table >= module->table_count) return wr_load_fail(loader, WR_UNKNOWN_TABLE, "%u", elem->table);
-    return wr_load_const_expr(loader, WR_VT_I32, &elem->offset);
+    return wr_load_const_expr(loader, module->tables[elem->table].limits.is64 ? WR_VT_I64 : WR_VT_I32, &elem->offset);
 }
 
 /* Flags: 1 not active, 2 explicit table or declarative, 4 expressions instead of function indices. */
@@ -37,7 +37,7 @@ static wr_status load_elem(wr_loader *loader, wr_elem *elem) {
     WR_TRY(wr_read_u32(&loader->reader, &flags));
     if (flags > 7) return wr_load_fail(loader, WR_BAD_SEGMENT_KIND, "%u", flags);
     bool has_table = (flags & 3) == 2;
-    elem->type = WR_VT_FUNCREF;
+    elem->type = (flags & 4) != 0 ? WR_VT_FUNCREF : (WR_VT_REF | WR_HEAP_FUNC);
     elem->mode = (flags & 1) == 0 ? WR_SEGMENT_ACTIVE : (flags & 2) == 0 ? WR_SEGMENT_PASSIVE : WR_SEGMENT_DECLARATIVE;
     if (elem->mode == WR_SEGMENT_ACTIVE) WR_TRY(load_elem_offset(loader, elem, has_table));
     if ((flags & 3) != 0) {
@@ -81,7 +81,8 @@ static wr_status load_data(wr_loader *loader, wr_data *data) {
         if (data->memory >= loader->module->memory_count) {
             return wr_load_fail(loader, WR_UNKNOWN_MEMORY, "%u", data->memory);
         }
-        WR_TRY(wr_load_const_expr(loader, WR_VT_I32, &data->offset));
+        bool is64 = loader->module->memories[data->memory].is64;
+        WR_TRY(wr_load_const_expr(loader, is64 ? WR_VT_I64 : WR_VT_I32, &data->offset));
     }
     const uint8_t *bytes;
     WR_TRY(wr_read_u32(&loader->reader, &data->size));

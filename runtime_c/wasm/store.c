@@ -21,6 +21,7 @@ void *wr_store_object(wr_store *store, size_t size, void (*destroy)(wr_object *o
 
 void wr_store_free(wr_store *store) {
     if (store == NULL) return;
+    wr_exceptions_free(store);
     wr_object *object = store->objects;
     while (object != NULL) {
         wr_object *next = object->next;
@@ -71,14 +72,40 @@ wr_status wr_func_new(wr_store *store, const wr_func_type *type, wr_host_fn fn, 
     return WR_OK;
 }
 
+static void global_visit(wr_object *object, struct wr_visitor *visitor) {
+    wr_visit_slots(visitor, ((const wr_global *)object)->value, 1);
+}
+
 wr_status wr_global_new(wr_store *store, uint8_t type, bool is_mutable, wr_slot value, wr_global **out) {
     wr_vt full = wr_vt_from_byte(type);
     if (full == WR_VT_BOTTOM || full == WR_VT_V128) return WR_BAD_ARGUMENT;
     wr_global *global = wr_store_object(store, sizeof *global, NULL);
     if (global == NULL) return WR_NO_MEMORY;
+    global->object.visit = global_visit;
     global->type = (wr_global_type){full, is_mutable};
     global->value[0] = value;
     *out = global;
+    return WR_OK;
+}
+
+static void tag_destroy(wr_object *object) {
+    wr_tag *tag = (wr_tag *)object;
+    wr_type_release(tag->engine, tag->type);
+}
+
+wr_status wr_tag_new(wr_store *store, const wr_func_type *type, wr_tag **out) {
+    const wr_type *interned;
+    if (type->result_count != 0) return WR_BAD_ARGUMENT;
+    wr_status status = intern_public(store->engine, type, &interned);
+    if (status != WR_OK) return status;
+    wr_tag *tag = wr_store_object(store, sizeof *tag, tag_destroy);
+    if (tag == NULL) {
+        wr_type_release(store->engine, interned);
+        return WR_NO_MEMORY;
+    }
+    tag->type = interned;
+    tag->engine = store->engine;
+    *out = tag;
     return WR_OK;
 }
 

@@ -8,11 +8,17 @@ static void table_destroy(wr_object *object) {
     wr_mem_free(table->store->engine, table->elems, table->capacity * sizeof *table->elems);
 }
 
+static void table_visit(wr_object *object, struct wr_visitor *visitor) {
+    const wr_table *table = (const wr_table *)object;
+    wr_visit_slots(visitor, (const wr_slot *)table->elems, table->size);
+}
+
 wr_status wr_table_make(wr_store *store, const wr_table_type *type, uint64_t init, wr_table **out) {
     uint32_t limit = store->engine->config.limits.table_elements_max;
     if (type->limits.min > limit) return WR_LIMIT_TABLE_ELEMENTS;
     wr_table *table = wr_store_object(store, sizeof *table, table_destroy);
     if (table == NULL) return WR_NO_MEMORY;
+    table->object.visit = table_visit;
     table->store = store;
     table->type = *type;
     table->max = type->limits.max < limit ? (uint32_t)type->limits.max : limit;

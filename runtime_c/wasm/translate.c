@@ -173,18 +173,24 @@ static wr_status translate_drop(wr_body *body) {
 
 /* ---- variables ---- */
 
-static wr_status read_local(wr_body *body, wr_local *out) {
+static wr_status read_local(wr_body *body, uint8_t opcode, wr_local *out) {
     uint32_t index;
     WR_TRY(wr_read_u32(body->reader, &index));
     if (index >= body->locals.count) return wr_load_fail(body->loader, WR_UNKNOWN_LOCAL, "%u", index);
-    *out = ((const wr_local *)body->locals.items)[index];
+    wr_local *local = (wr_local *)body->locals.items + index;
+    *out = *local;
+    if (!local->unset) return WR_OK;
+    if (opcode == 0x20) return wr_load_fail(body->loader, WR_UNINIT_LOCAL, "%u", index);
+    WR_TRY(wr_vec_reserve(body->loader->engine, &body->inits, 1, sizeof index));
+    ((uint32_t *)body->inits.items)[body->inits.count++] = index;
+    local->unset = false;
     return WR_OK;
 }
 
 static wr_status translate_local(wr_body *body, uint8_t opcode) {
     wr_local local = {0};
     wr_operand value;
-    WR_TRY(read_local(body, &local));
+    WR_TRY(read_local(body, opcode, &local));
     if (opcode == 0x20) {
         wr_push_local(body, local.type, local.slot);
         return body->status;
@@ -228,18 +234,23 @@ static wr_status translate_global(wr_body *body, uint8_t opcode) {
 static wr_status translate_ref(wr_body *body, uint8_t opcode) {
     uint32_t index;
     wr_operand value;
-    uint8_t heap;
+    uint32_t heap;
     switch (opcode) {
     case 0xD0:
-        WR_TRY(wr_read_byte(body->reader, &heap));
-        if (!wr_vt_is_ref(wr_vt_from_byte(heap))) return wr_load_fail(body->loader, WR_UNSUPPORTED, "heap type");
-        wr_push_const(body, wr_vt_from_byte(heap), 0);
+        WR_TRY(wr_load_heap_type(body->loader, &heap));
+        wr_push_const(body, WR_VT_REF | WR_VT_NULLABLE | heap, 0);
         return body->status;
+    case 0xD4: {
+        WR_TRY(wr_pop_ref(body, &value));
+        uint16_t slot = wr_operand_slot(body, &value);
+        wr_emit(body, OP_CHECK_NULL)->a = slot;
+        if (value.place == WR_PLACE_CONST) value.place = WR_PLACE_TEMP;
+        value.type = value.type == WR_VT_BOTTOM ? WR_VT_REF | WR_HEAP_BOTTOM : value.type & ~WR_VT_NULLABLE;
+        wr_push_back(body, &value);
+        return body->status;
+    }
     case 0xD1:
-        WR_TRY(wr_pop(body, WR_VT_BOTTOM, &value));
-        if (value.type != WR_VT_BOTTOM && !wr_vt_is_ref(value.type)) {
-            return wr_mismatch(body, WR_VT_FUNCREF, value.type);
-        }
+        WR_TRY(wr_pop_ref(body, &value));
         emit_with_const(body, OP_I64_EQ_RI, value.slot, &value, 0);
         wr_push_temp(body, WR_VT_I32);
         return body->status;
@@ -248,7 +259,7 @@ static wr_status translate_ref(wr_body *body, uint8_t opcode) {
         if (index >= body->module->func_count) return wr_load_fail(body->loader, WR_UNKNOWN_FUNC, "%u", index);
         if (!body->loader->func_declared[index]) return wr_load_fail(body->loader, WR_UNDECLARED_FUNC_REF, "%u", index);
         wr_emit_def(body, OP_REF_FUNC, wr_next_slot(body))->uimm = index;
-        wr_push_temp(body, WR_VT_FUNCREF);
+        wr_push_temp(body, WR_VT_REF | body->module->funcs[index]->id);
         return body->status;
     }
 }
@@ -266,7 +277,8 @@ static wr_status translate_prefixed(wr_body *body) {
 static wr_status translate_opcode(wr_body *body, uint8_t opcode) {
     const wr_simple *row = &simple_ops[opcode];
     if (row->shape != SHAPE_NONE) return translate_simple(body, row);
-    if (opcode <= 0x11) return wr_translate_control(body, opcode);
+    if (opcode >= 0x10 && opcode <= 0x15) return wr_translate_call(body, opcode);
+    if (opcode < 0x10 || opcode == 0x1F) return wr_translate_control(body, opcode);
     if (opcode >= 0x28 && opcode <= 0x3E) return wr_translate_access(body, opcode);
     switch (opcode) {
     case 0x1A: return translate_drop(body);
@@ -279,10 +291,11 @@ static wr_status translate_opcode(wr_body *body, uint8_t opcode) {
     case 0x41: case 0x42: case 0x43: case 0x44: return translate_const(body, opcode);
     case 0x45: return translate_eqz(body, WR_VT_I32, OP_I32_EQ_RI);
     case 0x50: return translate_eqz(body, WR_VT_I64, OP_I64_EQ_RI);
-    case 0xD0: case 0xD1: case 0xD2: return translate_ref(body, opcode);
+    case 0xD0: case 0xD1: case 0xD2: case 0xD4: return translate_ref(body, opcode);
+    case 0xD5: case 0xD6: return wr_translate_control(body, opcode);
     case 0xFC: return translate_prefixed(body);
-    case 0x12: case 0x13: case 0x14: case 0x15: case 0x1F: case 0x08: case 0x0A: case 0xD3: case 0xD4: case 0xD5:
-    case 0xD6: case 0xFB: case 0xFD: case 0xFE:
+    case 0xFE: return wr_translate_atomic(body);
+    case 0xD3: case 0xFB: case 0xFD:
         return wr_load_fail(body->loader, WR_UNSUPPORTED, "opcode 0x%02x", opcode);
     default: return wr_load_fail(body->loader, WR_ILLEGAL_OPCODE, "0x%02x", opcode);
     }
@@ -290,10 +303,10 @@ static wr_status translate_opcode(wr_body *body, uint8_t opcode) {
 
 /* ---- functions ---- */
 
-static wr_status add_locals(wr_body *body, wr_vt type, uint32_t count, uint32_t *slot) {
+static wr_status add_locals(wr_body *body, wr_vt type, bool unset, uint32_t count, uint32_t *slot) {
     WR_TRY(wr_vec_reserve(body->loader->engine, &body->locals, count, sizeof(wr_local)));
     for (uint32_t i = 0; i < count; i++) {
-        ((wr_local *)body->locals.items)[body->locals.count++] = (wr_local){type, *slot};
+        ((wr_local *)body->locals.items)[body->locals.count++] = (wr_local){type, *slot, unset};
         *slot += wr_vt_slots(type);
     }
     return WR_OK;
@@ -311,7 +324,7 @@ static wr_status read_locals(wr_body *body, uint32_t *slot) {
         total += count;
         if (total > UINT32_MAX) return WR_TOO_MANY_LOCALS;
         if (total > max) continue; /* the rest may still be malformed */
-        WR_TRY(add_locals(body, type, count, slot));
+        WR_TRY(add_locals(body, type, !wr_vt_has_default(type), count, slot));
     }
     if (total > max) return wr_load_fail(body->loader, WR_LIMIT_LOCALS, "%u, at most %u", (uint32_t)total, max);
     return WR_OK;
@@ -320,9 +333,10 @@ static wr_status read_locals(wr_body *body, uint32_t *slot) {
 static wr_status begin_function(wr_body *body, const wr_type *type, wr_code *code) {
     uint32_t slot = 0;
     body->operands.count = body->labels.count = body->locals.count = body->code.count = body->marks.count = 0;
+    body->inits.count = body->pending.count = body->catches.count = 0;
     body->last = body->flushed = 0;
     body->status = WR_OK;
-    for (uint32_t i = 0; i < type->param_count; i++) WR_TRY(add_locals(body, type->values[i], 1, &slot));
+    for (uint32_t i = 0; i < type->param_count; i++) WR_TRY(add_locals(body, type->values[i], false, 1, &slot));
     code->param_slots = (uint16_t)slot;
     WR_TRY(read_locals(body, &slot));
     code->local_slots = slot - code->param_slots;
@@ -372,6 +386,9 @@ void wr_body_free(wr_body *body) {
     wr_vec_free(engine, &body->operands, sizeof(wr_operand));
     wr_vec_free(engine, &body->labels, sizeof(wr_label));
     wr_vec_free(engine, &body->locals, sizeof(wr_local));
+    wr_vec_free(engine, &body->inits, sizeof(uint32_t));
+    wr_vec_free(engine, &body->pending, sizeof(wr_catch));
+    wr_vec_free(engine, &body->catches, sizeof(wr_catch));
     wr_vec_free(engine, &body->code, sizeof(wr_insn));
     wr_vec_free(engine, &body->marks, sizeof(uint32_t));
     wr_mem_free(engine, body, sizeof *body);

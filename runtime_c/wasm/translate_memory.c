@@ -31,41 +31,61 @@ static wr_status read_table(wr_body *body, uint32_t *index) {
 }
 
 /* Alignment exponent, with bit 6: an explicit memory follows; then the offset (5.4.7). */
-static wr_status read_memarg(wr_body *body, uint8_t align_max, uint32_t *memory, uint32_t *offset) {
+wr_status wr_read_memarg(wr_body *body, uint8_t align_max, bool exact, uint32_t *memory, uint64_t *offset) {
     uint32_t align;
-    uint64_t wide;
     WR_TRY(wr_read_u32(body->reader, &align));
     if (align >= 0x80) return wr_load_fail(body->loader, WR_BAD_MEMOP_FLAGS, "0x%x", align);
     *memory = 0;
     if ((align & 0x40) != 0) WR_TRY(wr_read_u32(body->reader, memory));
     align &= 0x3F;
-    WR_TRY(wr_read_u64(body->reader, &wide));
+    WR_TRY(wr_read_u64(body->reader, offset));
     WR_TRY(check_memory(body, *memory));
-    if (align > align_max) return wr_load_fail(body->loader, WR_ALIGNMENT, "2^%u", align);
-    if (wide > UINT32_MAX) return WR_OFFSET_RANGE;
-    *offset = (uint32_t)wide;
-    return WR_OK;
+    if (align > align_max || (exact && align != align_max)) return wr_load_fail(body->loader, WR_ALIGNMENT, "2^%u", align);
+    return *offset > UINT32_MAX && !body->module->memories[*memory].is64 ? WR_OFFSET_RANGE : WR_OK;
 }
 
 static void use_memory(wr_body *body, uint32_t memory) {
     wr_emit(body, OP_USE_MEMORY)->uimm = memory;
 }
 
+wr_vt wr_address_type(const wr_body *body, uint32_t memory) {
+    return body->module->memories[memory].is64 ? WR_VT_I64 : WR_VT_I32;
+}
+
+static wr_vt index_type(const wr_body *body, uint32_t table) {
+    return body->module->tables[table].limits.is64 ? WR_VT_I64 : WR_VT_I32;
+}
+
+/* Slot of the address. No memory is larger than 4 GiB, so a 64-bit address and its offset become a 32-bit address in
+ * the operand's temporary, or trap; then every access is the same. */
+uint16_t wr_address_slot(wr_body *body, const wr_operand *address, uint32_t memory, uint64_t *offset) {
+    uint16_t slot = wr_operand_slot(body, address);
+    if (!body->module->memories[memory].is64) return slot;
+    wr_insn *insn = wr_emit(body, OP_ADDRESS64);
+    insn->a = (uint16_t)address->slot;
+    insn->b = slot;
+    insn->uimm = (uint32_t)*offset;
+    wr_emit(body, OP_DATA)->uimm = (uint32_t)(*offset >> 32);
+    *offset = 0;
+    return (uint16_t)address->slot;
+}
+
 wr_status wr_translate_access(wr_body *body, uint8_t opcode) {
     const wr_access *row = &accesses[opcode - FIRST_ACCESS];
-    uint32_t memory = 0, offset = 0;
+    uint32_t memory = 0;
+    uint64_t offset = 0;
     wr_operand address, value = {0};
     bool store = opcode >= FIRST_STORE;
-    WR_TRY(read_memarg(body, row->align_max, &memory, &offset));
+    WR_TRY(wr_read_memarg(body, row->align_max, false, &memory, &offset));
     if (store) WR_TRY(wr_pop(body, row->type, &value));
-    WR_TRY(wr_pop(body, WR_VT_I32, &address));
-    uint16_t at = wr_operand_slot(body, &address);
+    WR_TRY(wr_pop(body, wr_address_type(body, memory), &address));
     uint16_t from = store ? wr_operand_slot(body, &value) : 0;
+    uint16_t at = wr_address_slot(body, &address, memory, &offset);
     if (memory != 0) use_memory(body, memory);
     wr_insn *insn = store ? wr_emit(body, row->op) : wr_emit_def(body, row->op, address.slot);
     if (store) insn->a = at;
     insn->b = store ? from : at;
-    insn->uimm = offset;
+    insn->uimm = (uint32_t)offset;
     if (memory != 0) use_memory(body, 0);
     if (!store) wr_push_temp(body, row->type);
     return body->status;
@@ -78,13 +98,13 @@ wr_status wr_translate_memory_size(wr_body *body, uint8_t opcode) {
         wr_emit_def(body, OP_MEMORY_SIZE, wr_next_slot(body))->uimm = memory;
     } else {
         wr_operand delta;
-        WR_TRY(wr_pop(body, WR_VT_I32, &delta));
+        WR_TRY(wr_pop(body, wr_address_type(body, memory), &delta));
         uint16_t slot = wr_operand_slot(body, &delta);
         wr_insn *insn = wr_emit_def(body, OP_MEMORY_GROW, delta.slot);
         insn->b = slot;
         insn->uimm = memory;
     }
-    wr_push_temp(body, WR_VT_I32);
+    wr_push_temp(body, wr_address_type(body, memory));
     return body->status;
 }
 
@@ -95,8 +115,8 @@ wr_status wr_translate_table_access(wr_body *body, uint8_t opcode) {
     wr_vt type = body->module->tables[table].elem;
     bool set = opcode == 0x26;
     if (set) WR_TRY(wr_pop(body, type, &value));
-    WR_TRY(wr_pop(body, WR_VT_I32, &index));
-    uint16_t at = wr_operand_slot(body, &index);
+    WR_TRY(wr_pop(body, index_type(body, table), &index));
+    uint16_t at = wr_index_slot(body, &index, body->module->tables[table].limits.is64);
     uint16_t from = set ? wr_operand_slot(body, &value) : 0;
     wr_insn *insn = set ? wr_emit(body, OP_TABLE_SET) : wr_emit_def(body, OP_TABLE_GET, index.slot);
     if (set) insn->a = at;
@@ -108,20 +128,29 @@ wr_status wr_translate_table_access(wr_body *body, uint8_t opcode) {
 
 /* ---- bulk ---- */
 
-/* Three operands into a, b, c; the third from the top has type `first`, the second `second`. */
-static wr_status emit_three(wr_body *body, wr_op op, wr_vt first, wr_vt second, uint32_t index, bool has_segment,
-                            uint32_t segment) {
+/* Types of the three operands of a bulk instruction, bottom first. */
+typedef struct wr_three {
+    wr_vt a, b, c;
+    bool clamp; /* 64-bit operands are table indices: clamp them into 32 bits */
+} wr_three;
+
+static uint16_t three_slot(wr_body *body, const wr_operand *operand, wr_vt type, bool clamp) {
+    return wr_index_slot(body, operand, clamp && type == WR_VT_I64);
+}
+
+static wr_status emit_three(wr_body *body, wr_op op, const wr_three *types, uint32_t index, const uint32_t *segment) {
     wr_operand a, b, c;
-    WR_TRY(wr_pop(body, WR_VT_I32, &c));
-    WR_TRY(wr_pop(body, second, &b));
-    WR_TRY(wr_pop(body, first, &a));
-    uint16_t sa = wr_operand_slot(body, &a), sb = wr_operand_slot(body, &b), sc = wr_operand_slot(body, &c);
+    WR_TRY(wr_pop(body, types->c, &c));
+    WR_TRY(wr_pop(body, types->b, &b));
+    WR_TRY(wr_pop(body, types->a, &a));
+    uint16_t sa = three_slot(body, &a, types->a, types->clamp), sb = three_slot(body, &b, types->b, types->clamp);
+    uint16_t sc = three_slot(body, &c, types->c, types->clamp);
     wr_insn *insn = wr_emit(body, op);
     insn->a = sa;
     insn->b = sb;
     insn->c = sc;
     insn->d = (uint16_t)index;
-    if (has_segment) wr_emit(body, OP_DATA)->uimm = segment;
+    if (segment != NULL) wr_emit(body, OP_DATA)->uimm = *segment;
     return body->status;
 }
 
@@ -145,7 +174,8 @@ static wr_status translate_memory_init(wr_body *body) {
     if (!body->loader->has_data_count) return WR_DATA_COUNT_REQUIRED;
     WR_TRY(check_memory(body, memory));
     if (segment >= body->loader->data_declared) return wr_load_fail(body->loader, WR_UNKNOWN_DATA, "%u", segment);
-    return emit_three(body, OP_MEMORY_INIT, WR_VT_I32, WR_VT_I32, memory, true, segment);
+    wr_three types = {wr_address_type(body, memory), WR_VT_I32, WR_VT_I32, false};
+    return emit_three(body, OP_MEMORY_INIT, &types, memory, &segment);
 }
 
 static wr_status translate_table_init(wr_body *body) {
@@ -155,7 +185,8 @@ static wr_status translate_table_init(wr_body *body) {
     if (segment >= body->module->elem_count) return wr_load_fail(body->loader, WR_UNKNOWN_ELEM, "%u", segment);
     wr_vt from = body->module->elems[segment].type, to = body->module->tables[table].elem;
     if (!wr_vt_matches(from, to)) return wr_mismatch(body, to, from);
-    return emit_three(body, OP_TABLE_INIT, WR_VT_I32, WR_VT_I32, table, true, segment);
+    wr_three types = {index_type(body, table), WR_VT_I32, WR_VT_I32, true};
+    return emit_three(body, OP_TABLE_INIT, &types, table, &segment);
 }
 
 static wr_status translate_copy(wr_body *body, bool memory) {
@@ -165,7 +196,11 @@ static wr_status translate_copy(wr_body *body, bool memory) {
     if (!memory && !wr_vt_matches(body->module->tables[from].elem, body->module->tables[to].elem)) {
         return wr_mismatch(body, body->module->tables[to].elem, body->module->tables[from].elem);
     }
-    return emit_three(body, memory ? OP_MEMORY_COPY : OP_TABLE_COPY, WR_VT_I32, WR_VT_I32, to | from << 8, false, 0);
+    wr_vt to_type = memory ? wr_address_type(body, to) : index_type(body, to);
+    wr_vt from_type = memory ? wr_address_type(body, from) : index_type(body, from);
+    wr_vt len_type = to_type == WR_VT_I64 && from_type == WR_VT_I64 ? WR_VT_I64 : WR_VT_I32;
+    wr_three types = {to_type, from_type, len_type, !memory};
+    return emit_three(body, memory ? OP_MEMORY_COPY : OP_TABLE_COPY, &types, to | from << 8, NULL);
 }
 
 static wr_status translate_drop_segment(wr_body *body, bool data) {
@@ -177,37 +212,48 @@ static wr_status translate_drop_segment(wr_body *body, bool data) {
 
 static wr_status translate_table_grow(wr_body *body, uint32_t table) {
     wr_operand value, delta;
-    WR_TRY(wr_pop(body, WR_VT_I32, &delta));
+    bool is64 = body->module->tables[table].limits.is64;
+    WR_TRY(wr_pop(body, index_type(body, table), &delta));
     WR_TRY(wr_pop(body, body->module->tables[table].elem, &value));
-    uint16_t from = wr_operand_slot(body, &value), count = wr_operand_slot(body, &delta);
+    uint16_t from = wr_operand_slot(body, &value), count = wr_index_slot(body, &delta, is64);
     wr_insn *insn = wr_emit_def(body, OP_TABLE_GROW, value.slot);
     insn->b = from;
     insn->c = count;
     insn->d = (uint16_t)table;
-    wr_push_temp(body, WR_VT_I32);
+    wr_push_temp(body, index_type(body, table));
+    return body->status;
+}
+
+static wr_status translate_memory_fill(wr_body *body) {
+    uint32_t memory = 0;
+    WR_TRY(read_memory(body, &memory));
+    wr_vt address = wr_address_type(body, memory);
+    return emit_three(body, OP_MEMORY_FILL, &(wr_three){address, WR_VT_I32, address, false}, memory, NULL);
+}
+
+static wr_status translate_table_whole(wr_body *body, uint32_t code) {
+    uint32_t table = 0;
+    WR_TRY(read_table(body, &table));
+    wr_vt index = index_type(body, table);
+    if (code == 0xFC0F) return translate_table_grow(body, table);
+    if (code == 0xFC11) {
+        wr_three types = {index, body->module->tables[table].elem, index, true};
+        return emit_three(body, OP_TABLE_FILL, &types, table, NULL);
+    }
+    wr_emit_def(body, OP_TABLE_SIZE, wr_next_slot(body))->uimm = table;
+    wr_push_temp(body, index);
     return body->status;
 }
 
 wr_status wr_translate_bulk(wr_body *body, uint32_t code) {
-    uint32_t index;
     switch (code) {
     case 0xFC08: return translate_memory_init(body);
     case 0xFC09: return translate_drop_segment(body, true);
     case 0xFC0A: return translate_copy(body, true);
-    case 0xFC0B:
-        WR_TRY(read_memory(body, &index));
-        return emit_three(body, OP_MEMORY_FILL, WR_VT_I32, WR_VT_I32, index, false, 0);
+    case 0xFC0B: return translate_memory_fill(body);
     case 0xFC0C: return translate_table_init(body);
     case 0xFC0D: return translate_drop_segment(body, false);
     case 0xFC0E: return translate_copy(body, false);
-    default: break;
+    default: return translate_table_whole(body, code);
     }
-    WR_TRY(read_table(body, &index));
-    if (code == 0xFC0F) return translate_table_grow(body, index);
-    if (code == 0xFC11) {
-        return emit_three(body, OP_TABLE_FILL, WR_VT_I32, body->module->tables[index].elem, index, false, 0);
-    }
-    wr_emit_def(body, OP_TABLE_SIZE, wr_next_slot(body))->uimm = index;
-    wr_push_temp(body, WR_VT_I32);
-    return body->status;
 }

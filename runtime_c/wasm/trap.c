@@ -3,7 +3,7 @@
 
 #include "runtime.h"
 
-static const wr_code *find_code(const wr_instance *instance, const wr_insn *pc, uint32_t *index) {
+const wr_code *wr_code_find(const wr_instance *instance, const wr_insn *pc, uint32_t *index) {
     const wr_module *module = instance->module;
     for (uint32_t i = 0; i < module->func_count - module->func_imports; i++) {
         const wr_code *code = &instance->codes[i];
@@ -37,17 +37,18 @@ void wr_trap_record(wr_exec *exec, wr_status status) {
     const wr_instance *instance = exec->instance;
     while (instance != NULL && pc != NULL) {
         uint32_t index = 0;
-        const wr_code *code = find_code(instance, pc, &index);
+        const wr_code *code = wr_code_find(instance, pc, &index);
         if (code == NULL) return;
         add_frame(trap, instance->module, code, index, pc);
         const wr_slot *info = fp + code->info_slot;
         pc = (const wr_insn *)(uintptr_t)info[0].u64;
         fp = (const wr_slot *)(uintptr_t)info[1].u64;
         if (pc == &exec->exit_insns[0]) return;
-        if (pc == &exec->instance_insns[0]) { /* fp is the record of the call across (call.c) */
+        while (pc == &exec->instance_insns[0]) { /* fp is the record of the call across (call.c) */
             pc = (const wr_insn *)(uintptr_t)fp[0].u64;
             instance = (const wr_instance *)(uintptr_t)fp[2].u64;
             fp = (const wr_slot *)(uintptr_t)fp[1].u64;
         }
+        if (pc == &exec->exit_insns[0]) return; /* a tail call out of the outermost function */
     }
 }

@@ -1,0 +1,114 @@
+/* Shared memories: what their stores have in common; wait and notify (threads proposal, "wait and notify"). */
+#include <time.h>
+
+#include "runtime.h"
+
+/* Someone waiting for an address; lives on the waiting thread's stack. */
+typedef struct wr_waiter {
+    struct wr_waiter *next;
+    const void *cell;
+    pthread_cond_t woken;
+    bool notified;
+} wr_waiter;
+
+enum { SLICE_NS = 5000000 }; /* how long wr_exec_interrupt may go unseen */
+
+wr_shared *wr_shared_new(const wr_engine *engine, uint64_t size) {
+    wr_shared *shared = wr_mem_zero(engine, sizeof *shared);
+    if (shared == NULL) return NULL;
+    atomic_init(&shared->refs, 1);
+    atomic_init(&shared->size, size);
+    pthread_mutex_init(&shared->lock, NULL);
+    return shared;
+}
+
+bool wr_shared_release(const wr_engine *engine, wr_shared *shared) {
+    if (atomic_fetch_sub_explicit(&shared->refs, 1, memory_order_acq_rel) != 1) return false;
+    pthread_mutex_destroy(&shared->lock);
+    wr_mem_free(engine, shared, sizeof *shared);
+    return true;
+}
+
+/* The handlers check against the maximum of a shared memory only. A fault would leave the lock taken. */
+static bool is_inside(const wr_memory *memory, const void *cell, uint32_t bytes) {
+    return (uint64_t)((const uint8_t *)cell - memory->data) + bytes <= wr_memory_size(memory);
+}
+
+wr_status wr_memory_notify(const wr_memory *memory, const void *cell, uint32_t count, wr_slot *result) {
+    uint32_t woken = 0;
+    result->u64 = 0;
+    if (!is_inside(memory, cell, sizeof(uint32_t))) return WR_TRAP_MEMORY_BOUNDS;
+    if (memory->shared == NULL) return WR_OK; /* nobody can wait there */
+    pthread_mutex_lock(&memory->shared->lock);
+    for (wr_waiter *waiter = memory->shared->waiters; waiter != NULL && woken < count; waiter = waiter->next) {
+        if (waiter->cell != cell || waiter->notified) continue;
+        waiter->notified = true;
+        pthread_cond_signal(&waiter->woken);
+        woken++;
+    }
+    pthread_mutex_unlock(&memory->shared->lock);
+    result->u64 = woken;
+    return WR_OK;
+}
+
+static bool holds(const void *cell, uint64_t expected, uint32_t bytes) {
+    if (bytes == 4) return __atomic_load_n((const uint32_t *)cell, __ATOMIC_SEQ_CST) == (uint32_t)expected;
+    return __atomic_load_n((const uint64_t *)cell, __ATOMIC_SEQ_CST) == expected;
+}
+
+/* First come, first woken: newcomers go to the end. */
+static void enqueue(wr_shared *shared, wr_waiter *waiter) {
+    wr_waiter **link = &shared->waiters;
+    while (*link != NULL) link = &(*link)->next;
+    *link = waiter;
+}
+
+static void dequeue(wr_shared *shared, const wr_waiter *waiter) {
+    wr_waiter **link = &shared->waiters;
+    while (*link != waiter) link = &(*link)->next;
+    *link = waiter->next;
+}
+
+/* Until notified, timed out, or trapped by the limits of the call, which are looked at in slices. */
+static wr_status sleep_on(wr_exec *exec, wr_shared *shared, wr_waiter *waiter, uint64_t until_ns) {
+    while (!waiter->notified) {
+        uint64_t now = wr_monotonic_ns();
+        if (now >= until_ns) return WR_OK;
+        uint64_t slice = now + SLICE_NS < until_ns ? now + SLICE_NS : until_ns;
+        if (exec->deadline_ns != 0 && exec->deadline_ns < slice) slice = exec->deadline_ns;
+        struct timespec at = {(time_t)(slice / 1000000000u), (long)(slice % 1000000000u)};
+        (void)pthread_cond_timedwait(&waiter->woken, &shared->lock, &at);
+        if (waiter->notified) return WR_OK;
+        wr_status status = wr_exec_check(exec);
+        if (status != WR_OK) return status;
+    }
+    return WR_OK;
+}
+
+wr_status wr_memory_wait(wr_exec *exec, const wr_memory *memory, const void *cell, uint64_t expected, uint32_t bytes,
+                         int64_t timeout_ns, wr_slot *result) {
+    wr_shared *shared = memory->shared;
+    if (shared == NULL) return WR_TRAP_NOT_SHARED;
+    if (!is_inside(memory, cell, bytes)) return WR_TRAP_MEMORY_BOUNDS;
+    uint64_t now = wr_monotonic_ns();
+    uint64_t until = timeout_ns < 0 || (uint64_t)timeout_ns > UINT64_MAX - now ? UINT64_MAX : now + (uint64_t)timeout_ns;
+    wr_waiter waiter = {.cell = cell};
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&waiter.woken, &attributes);
+    pthread_condattr_destroy(&attributes);
+    wr_status status = WR_OK;
+    pthread_mutex_lock(&shared->lock);
+    if (!holds(cell, expected, bytes)) {
+        result->u64 = 1;
+    } else {
+        enqueue(shared, &waiter);
+        status = sleep_on(exec, shared, &waiter, until);
+        dequeue(shared, &waiter);
+        result->u64 = waiter.notified ? 0 : 2;
+    }
+    pthread_mutex_unlock(&shared->lock);
+    pthread_cond_destroy(&waiter.woken);
+    return status;
+}
