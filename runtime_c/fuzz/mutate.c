@@ -2,9 +2,9 @@
  *
  *   mutate SECONDS SEED.wasm...
  *
- * Meant to be built with sanitizers. Input number N is the same in every run with the same seeds, so a number reproduces
- * a failure. The work is done by a child process in shared memory: the parent sees crashes and hangs and saves the input
- * as crash-N.wasm. Prints one line of JSON; exit status 1 when something was found. */
+ * Meant to be built with sanitizers. Input number N is the same in every run with the same seeds, so a number
+ * reproduces a failure. The work is done by a child process in shared memory: the parent sees crashes and hangs and
+ * saves the input as crash-N.wasm. Prints one line of JSON; exit status 1 when something was found. */
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
