@@ -111,7 +111,7 @@ wr_status wr_exec_check(wr_exec *exec) {
 
 wr_status wr_exec_refill(wr_exec *exec) {
     wr_status status = wr_exec_check(exec);
-    exec->budget++;
+    if (status == WR_OK) exec->budget++;
     return status;
 }
 
