@@ -72,6 +72,7 @@ struct wr_body {
     uint32_t temp_base;
     uint32_t slot_max;
     uint32_t last;     /* index + 1 of the last instruction while its destination may still be changed, else 0 */
+    uint32_t barrier;  /* control may arrive here from elsewhere: nothing before it may be merged with what follows */
     uint32_t flushed;  /* operands below this stand for no local */
     uint32_t offset;   /* of the instruction being translated */
     wr_insn scrap;     /* takes what is not to be emitted */
@@ -108,6 +109,12 @@ bool wr_retarget(wr_body *body, const wr_operand *operand, uint32_t slot);
 bool wr_is_dead(const wr_body *body);
 wr_insn *wr_emit(wr_body *body, wr_op op);                  /* no destination */
 wr_insn *wr_emit_def(wr_body *body, wr_op op, uint32_t dst); /* destination may be changed by wr_retarget */
+/* A word behind the definition just emitted, which stays open to wr_retarget. */
+void wr_emit_wide(wr_body *body, uint64_t value);
+/* The instruction that computed the operand just now, if nothing else can see its result; or NULL. */
+wr_insn *wr_producer(const wr_body *body, const wr_operand *operand);
+/* Takes the last definition, and what follows it, back. */
+void wr_unemit(wr_body *body);
 uint32_t wr_here(const wr_body *body);
 void wr_bind_here(wr_body *body);                           /* control may arrive from elsewhere */
 void wr_link_branch(wr_body *body, wr_label *label, uint32_t insn);

@@ -70,6 +70,44 @@ uint16_t wr_address_slot(wr_body *body, const wr_operand *address, uint32_t memo
     return (uint16_t)address->slot;
 }
 
+/* How an access forms its address. The forms of an access follow each other in pairs (code.h). */
+typedef struct wr_address {
+    uint16_t form; /* added to the operation */
+    uint16_t slot;
+    uint16_t index;  /* form X */
+    uint32_t offset; /* form A: the constant */
+} wr_address;
+enum { FORM_PLAIN = 0, FORM_SUM = 2, FORM_CONST = 4 };
+
+/* An addition made just for this access joins it. Sums wrap as the addition did; offsets come on top. A constant that
+ * is to be stored goes to its own slot first, which must not be one the addition read. */
+static wr_address form_address(wr_body *body, const wr_operand *operand, const wr_operand *value, uint32_t memory,
+                               uint64_t offset) {
+    const wr_insn *add = body->module->memories[memory].is64 ? NULL : wr_producer(body, operand);
+    if (add != NULL && value->place == WR_PLACE_CONST && (add->b == value->slot || add->c == value->slot)) add = NULL;
+    if (add != NULL && add->op == OP_I32_ADD_RR && offset <= UINT16_MAX) {
+        wr_address sum = {FORM_SUM, add->b, add->c, (uint32_t)offset};
+        wr_unemit(body);
+        return sum;
+    }
+    if (add != NULL && add->op == OP_I32_ADD_RI && offset == 0) {
+        wr_address constant = {FORM_CONST, add->b, 0, add->uimm};
+        wr_unemit(body);
+        return constant;
+    }
+    uint16_t slot = wr_address_slot(body, operand, memory, &offset);
+    return (wr_address){FORM_PLAIN, slot, 0, (uint32_t)offset};
+}
+
+static void set_address(wr_insn *insn, const wr_address *address) {
+    if (address->form != FORM_SUM) {
+        insn->uimm = address->offset;
+        return;
+    }
+    insn->c = address->index;
+    insn->d = (uint16_t)address->offset;
+}
+
 wr_status wr_translate_access(wr_body *body, uint8_t opcode) {
     const wr_access *row = &accesses[opcode - FIRST_ACCESS];
     uint32_t memory = 0;
@@ -79,13 +117,15 @@ wr_status wr_translate_access(wr_body *body, uint8_t opcode) {
     WR_TRY(wr_read_memarg(body, row->align_max, false, &memory, &offset));
     if (store) WR_TRY(wr_pop(body, row->type, &value));
     WR_TRY(wr_pop(body, wr_address_type(body, memory), &address));
+    /* The address first, while what computed it is the last instruction; a stored constant is loaded after it. */
+    wr_address form = form_address(body, &address, &value, memory, offset);
     uint16_t from = store ? wr_operand_slot(body, &value) : 0;
-    uint16_t at = wr_address_slot(body, &address, memory, &offset);
     if (memory != 0) use_memory(body, memory);
-    wr_insn *insn = store ? wr_emit(body, row->op) : wr_emit_def(body, row->op, address.slot);
-    if (store) insn->a = at;
-    insn->b = store ? from : at;
-    insn->uimm = (uint32_t)offset;
+    wr_op op = (wr_op)(row->op + form.form);
+    wr_insn *insn = store ? wr_emit(body, op) : wr_emit_def(body, op, address.slot);
+    if (store) insn->a = form.slot;
+    insn->b = store ? from : form.slot;
+    set_address(insn, &form);
     if (memory != 0) use_memory(body, 0);
     if (!store) wr_push_temp(body, row->type);
     return body->status;
