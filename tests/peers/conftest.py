@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +32,14 @@ def programs() -> None:
 def built(root: Path) -> None:
     for name in PLUGINS:
         build(root / "plugins" / name, root / "build" / "plugins")
+
+
+@pytest.fixture
+def seed() -> int:
+    """Of everything random in a test. PENSTOCK_SEED=N repeats a run."""
+    chosen = int(os.environ.get("PENSTOCK_SEED", random.SystemRandom().getrandbits(32)))
+    print(f"seed {chosen}")
+    return chosen
 
 
 @pytest.fixture

@@ -109,13 +109,15 @@ class Gateway:
     # ---- waiting ----
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
-        """Return when ``condition`` holds; fail with ``what`` and the log when it takes too long or the gateway ends."""
+        """Return when ``condition`` holds; fail with ``what`` and the log after PATIENCE_S, or when the gateway ends."""
         clock = Clock()
         give_up_s = clock.monotonic_s() + PATIENCE_S
         while not condition():
             assert self._process is not None
             if self._process.returncode is not None:
-                raise AssertionError(f"the gateway ended with {self._process.returncode}, before: {what}\n{self._tail()}")
+                raise AssertionError(
+                    f"the gateway ended with {self._process.returncode}, before: {what}\n{self._tail()}"
+                )
             if clock.monotonic_s() > give_up_s:
                 raise AssertionError(f"waited {PATIENCE_S:.0f} s in vain: {what}\n{self._tail()}")
             await clock.sleep(0.005)

@@ -104,6 +104,18 @@ def exception(code: int) -> Manner:
     return answer
 
 
+def at_most(times: int, manner: Manner) -> Manner:
+    """So, but only so often, then well."""
+    left = times
+
+    async def answer(exchange: Exchange) -> None:
+        nonlocal left
+        left -= 1
+        await (manner if left >= 0 else well)(exchange)
+
+    return answer
+
+
 def any_of(*manners: Manner, share: float = 0.4) -> Manner:
     """One of ``manners`` by chance, otherwise well."""
 

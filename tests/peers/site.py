@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 HEAD = '[site]\nname = "peers"\n'
 TOPIC = "peers/data"
 
 
-def _table(settings: dict[str, object]) -> str:
+def _table(settings: Mapping[str, object]) -> str:
     return "{ " + ", ".join(f"{key} = {json.dumps(value)}" for key, value in settings.items()) + " }"
 
 
@@ -33,9 +33,16 @@ def stage(name: str, plugin: str, inputs: Iterable[str]) -> str:
     return f'[stage.{name}]\nplugin = "{plugin}"\ninputs = {json.dumps(list(inputs))}\n'
 
 
-def uplink(inputs: Iterable[str], broker_port: int, *, ring_bytes: int = 4 << 20, batch: object = None, **link: object) -> str:
+def uplink(
+    inputs: Iterable[str],
+    broker_port: int,
+    *,
+    ring_bytes: int = 4 << 20,
+    batch: Mapping[str, object] | None = None,
+    **link: object,
+) -> str:
     """``json_maker`` on ``inputs`` and an MQTT link behind it. ``batch``: settings of json_maker."""
-    config = {"topic": TOPIC, "batch_max": 256, "batch_ms": 20, **(batch if isinstance(batch, dict) else {})}
+    config = {"topic": TOPIC, "batch_max": 256, "batch_ms": 20, **(batch or {})}
     settings = "".join(f"{key} = {json.dumps(value)}\n" for key, value in link.items())
     return (
         f'[stage.json]\nplugin = "json_maker"\ninputs = {json.dumps(list(inputs))}\nconfig = {_table(config)}\n'

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from gateway.clock import Clock
+from tests.peers import site
 
 READ_HOLDING, EXCEPTION = 3, 0x80
 MBAP = struct.Struct(">HHH")
@@ -188,6 +189,10 @@ class Slave(ABC):
     async def stop(self) -> None:
         """Be gone, with all connections."""
 
+    @abstractmethod
+    def reached_by(self, port: str) -> tuple[str, str, dict[str, str]]:
+        """How a site gets here: the text of its port, the framing, the devices of its board."""
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self
@@ -232,6 +237,9 @@ class TcpSlave(Slave):
         for writer in self._writers:
             writer.transport.abort()
 
+    def reached_by(self, port: str) -> tuple[str, str, dict[str, str]]:
+        return site.tcp_port(port, self.port), "tcp", {}
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self._writers.add(writer)
@@ -261,6 +269,9 @@ class SerialSlave(Slave):
         asyncio.get_running_loop().remove_reader(self._fd)
         os.close(self._fd)
         os.close(self._near)
+
+    def reached_by(self, port: str) -> tuple[str, str, dict[str, str]]:
+        return site.serial_port(port), "rtu", {port: self.device}
 
     def _read(self) -> None:
         self._bytes += os.read(self._fd, 4096)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +47,9 @@ class Scene:
         """Wait until nothing is left from before: what is captured from now on has arrived."""
         now_ms = Clock().unix_ns() // 1_000_000
         heard = self.heard
-        await self.gateway.until(lambda: bool(heard.messages) and heard.messages[-1].samples[-1].t > now_ms, "it is back")
+        await self.gateway.until(
+            lambda: bool(heard.messages) and heard.messages[-1].samples[-1].t > now_ms, "it is back"
+        )
 
     async def end(self) -> Status:
         """Stop the gateway and wait for what is on its way; returns the final status."""
@@ -59,15 +61,20 @@ class Scene:
 
 @contextlib.asynccontextmanager
 async def gateway_on(
-    folder: Path, broker: Mosquitto, before: Callable[[], None] = lambda: None, **link: object
+    folder: Path,
+    broker: Mosquitto,
+    *,
+    version: int = 5,
+    before: Callable[[], None] = lambda: None,
+    ring_bytes: int = 4 << 20,
+    batch: Mapping[str, object] | None = None,
+    **link: object,
 ) -> AsyncIterator[Scene]:
     """A pymodbus server, the gateway, mosquitto_sub; ``before``: between the reader's subscription and the start."""
-    version = link.get("version", 5)
-    assert isinstance(version, int)
     async with tcp_server(Image(1)) as number, Listener(broker.port, version) as heard:
         before()
         text = site.HEAD + site.tcp_port("field", number) + site.driver("field", poll_ms=POLL_MS)
-        text += site.uplink(["field"], broker.port, **link)  # type: ignore[arg-type]
+        text += site.uplink(["field"], broker.port, ring_bytes=ring_bytes, batch=batch, version=version, **link)
         text += "".join(site.tag(f"tag{at}", "field", unit=1, address=at) for at in range(TAGS))
         async with Gateway(folder, text) as gateway:
             yield Scene(gateway, heard)
@@ -133,10 +140,8 @@ def assert_nothing_missing(heard: Listener) -> None:
 
 
 def test_a_ring_that_is_too_small_drops_the_oldest_and_counts_them(tmp_path: Path, broker: Mosquitto) -> None:
-    small = {"ring_bytes": 8192, "batch": {"payload_bytes_max": 2048}}
-
     async def scene() -> None:
-        async with gateway_on(tmp_path, broker, **small) as run:
+        async with gateway_on(tmp_path, broker, ring_bytes=8192, batch={"payload_bytes_max": 2048}) as run:
             await run.hears_more(10)
             broker.stop()
             await run.gateway.until(lambda: not run.gateway.link["connected"], "the connection has ended")
@@ -155,7 +160,7 @@ def test_a_ring_that_is_too_small_drops_the_oldest_and_counts_them(tmp_path: Pat
 
 def test_a_broker_that_comes_late_gets_everything(tmp_path: Path, broker: Mosquitto) -> None:
     async def scene() -> None:
-        async with gateway_on(tmp_path, broker, broker.stop) as run:
+        async with gateway_on(tmp_path, broker, before=broker.stop) as run:
             await run.polls_more(50)
             assert run.gateway.link["published"] == 0
             broker.start()
