@@ -8,17 +8,23 @@
 #define WR_CODE_H
 #include "opcode.h"
 #include "opcode_atomic.h"
+#include "opcode_simd.h"
 #include "wr.h"
 
 typedef struct wr_insn {
-    uintptr_t op;  /* a wr_op while translating, then the handler's address */
-    uint16_t a, b; /* a: destination wherever there is one */
+    uintptr_t op; /* a wr_op while translating, then the handler's address */
     union {
         struct {
-            uint16_t c, d;
+            uint16_t a, b; /* a: destination wherever there is one */
+            union {
+                struct {
+                    uint16_t c, d;
+                };
+                int32_t imm; /* constant, offset, or branch distance in instructions from this one */
+                uint32_t uimm;
+            };
         };
-        int32_t imm; /* constant, offset, or branch distance in instructions from this one */
-        uint32_t uimm;
+        uint8_t bytes[8]; /* of a DATA that holds half of a vector */
     };
 } wr_insn;
 
@@ -98,6 +104,17 @@ typedef struct wr_insn {
 #define WR_OP_ATOMIC_(C, NAME, TEXT, T, M, ALIGN) OP_##NAME,
 #define WR_OP_ATOMIC_RMW_(C, NAME, TEXT, T, M, ALIGN, FN) OP_##NAME,
 #define WR_OP_SPECIAL_(NAME) OP_##NAME,
+#define WR_OP_SIMD_UNARY(C, NAME, TEXT, LANES, EXPR) OP_##NAME,
+#define WR_OP_SIMD_BINARY(C, NAME, TEXT, LANES, EXPR) OP_##NAME,
+#define WR_OP_SIMD_TERNARY(C, NAME, TEXT, LANES, LANES_C, EXPR) OP_##NAME,
+#define WR_OP_SIMD_SHIFT(C, NAME, TEXT, LANES, EXPR) OP_##NAME,
+#define WR_OP_SIMD_TEST(C, NAME, TEXT, LANES, EXPR) OP_##NAME,
+#define WR_OP_SIMD_SPLAT(C, NAME, TEXT, T, LANES) OP_##NAME,
+#define WR_OP_SIMD_EXTRACT(C, NAME, TEXT, T, COUNT, M, CAST) OP_##NAME,
+#define WR_OP_SIMD_REPLACE(C, NAME, TEXT, T, COUNT, LANES) OP_##NAME,
+#define WR_OP_SIMD_SPECIAL(NAME) OP_##NAME,
+#define WR_OP_SIMD_LOAD(C, NAME, TEXT, M, ALIGN, EXPR) OP_##NAME##_G, OP_##NAME##_C,
+#define WR_OP_SIMD_STORE(C, NAME, TEXT, ALIGN) OP_##NAME##_G, OP_##NAME##_C,
 
 typedef enum wr_op {
     OP_NONE,
@@ -108,9 +125,11 @@ typedef enum wr_op {
     WR_FLOAT_COMPARE(WR_OP_FLOAT_COMPARE_)
     WR_UNARY(WR_OP_UNARY_)
     WR_UNARY_TRAP(WR_OP_UNARY_TRAP_)
+    WR_SIMD_COMPUTING(WR_OP_SIMD)
     OP_MEMORY_FIRST, /* pairs _G, _C follow */
     WR_LOAD(WR_OP_LOAD_)
     WR_STORE(WR_OP_STORE_)
+    WR_SIMD_ACCESSING(WR_OP_SIMD)
     OP_MEMORY_LAST,
     WR_ATOMIC_LOAD(WR_OP_ATOMIC_)
     WR_ATOMIC_STORE(WR_OP_ATOMIC_)

@@ -34,6 +34,13 @@ wr_insn *wr_emit_def(wr_body *body, wr_op op, uint32_t dst) {
     return insn;
 }
 
+void wr_emit_bytes(wr_body *body, const uint8_t bytes[16]) {
+    for (size_t half = 0; half < 2; half++) {
+        wr_insn *data = wr_emit(body, OP_DATA);
+        memcpy(data->bytes, bytes + half * sizeof data->bytes, sizeof data->bytes);
+    }
+}
+
 uint32_t wr_here(const wr_body *body) { return (uint32_t)body->code.count; }
 
 void wr_bind_here(wr_body *body) { body->last = 0; }

@@ -151,6 +151,13 @@ WR_UNARY_TRAP(BODY_UNARY_TRAP)
     memcpy(mem + (AT), &value, sizeof value); \
     NEXT()
 
+/* What is several stores for the processor must not begin before it is known that all of them are inside. */
+#if defined(__x86_64__) || defined(__aarch64__)
+#define REACH_END(AT, SIZE) ((void)0)
+#else
+#define REACH_END(AT, SIZE) ((void)*(const volatile uint8_t *)(mem + (AT) + (SIZE) - 1))
+#endif
+
 #define BODY_LOAD(C, NAME, TEXT, V, S, M, ALIGN, CAST) \
     HANDLER(NAME##_G) {                                \
         const uint64_t at = ADDRESS_OF(b);             \
@@ -167,6 +174,7 @@ WR_UNARY_TRAP(BODY_UNARY_TRAP)
     HANDLER(NAME##_G) {                                \
         const uint64_t at = ADDRESS_OF(a);             \
         MAY_FAULT();                                   \
+        REACH_END(at, sizeof(M));                      \
         STORE_AT(at, S, M);                            \
     }                                                  \
     HANDLER(NAME##_C) {                                \

@@ -31,17 +31,17 @@ static wr_status read_table(wr_body *body, uint32_t *index) {
 }
 
 /* Alignment exponent, with bit 6: an explicit memory follows; then the offset (5.4.7). */
-wr_status wr_read_memarg(wr_body *body, uint8_t align_max, bool exact, uint32_t *memory, uint64_t *offset) {
+wr_status wr_read_memarg(wr_body *body, uint8_t align_max, bool exact, wr_memarg *out) {
     uint32_t align;
     WR_TRY(wr_read_u32(body->reader, &align));
     if (align >= 0x80) return wr_load_fail(body->loader, WR_BAD_MEMOP_FLAGS, "0x%x", align);
-    *memory = 0;
-    if ((align & 0x40) != 0) WR_TRY(wr_read_u32(body->reader, memory));
+    out->memory = 0;
+    if ((align & 0x40) != 0) WR_TRY(wr_read_u32(body->reader, &out->memory));
     align &= 0x3F;
-    WR_TRY(wr_read_u64(body->reader, offset));
-    WR_TRY(check_memory(body, *memory));
+    WR_TRY(wr_read_u64(body->reader, &out->offset));
+    WR_TRY(check_memory(body, out->memory));
     if (align > align_max || (exact && align != align_max)) return wr_load_fail(body->loader, WR_ALIGNMENT, "2^%u", align);
-    return *offset > UINT32_MAX && !body->module->memories[*memory].is64 ? WR_OFFSET_RANGE : WR_OK;
+    return out->offset > UINT32_MAX && !body->module->memories[out->memory].is64 ? WR_OFFSET_RANGE : WR_OK;
 }
 
 static void use_memory(wr_body *body, uint32_t memory) {
@@ -58,37 +58,61 @@ static wr_vt index_type(const wr_body *body, uint32_t table) {
 
 /* Slot of the address. No memory is larger than 4 GiB, so a 64-bit address and its offset become a 32-bit address in
  * the operand's temporary, or trap; then every access is the same. */
-uint16_t wr_address_slot(wr_body *body, const wr_operand *address, uint32_t memory, uint64_t *offset) {
+uint16_t wr_address_slot(wr_body *body, const wr_operand *address, wr_memarg *arg) {
     uint16_t slot = wr_operand_slot(body, address);
-    if (!body->module->memories[memory].is64) return slot;
+    if (!body->module->memories[arg->memory].is64) return slot;
     wr_insn *insn = wr_emit(body, OP_ADDRESS64);
     insn->a = (uint16_t)address->slot;
     insn->b = slot;
-    insn->uimm = (uint32_t)*offset;
-    wr_emit(body, OP_DATA)->uimm = (uint32_t)(*offset >> 32);
-    *offset = 0;
+    insn->uimm = (uint32_t)arg->offset;
+    wr_emit(body, OP_DATA)->uimm = (uint32_t)(arg->offset >> 32);
+    arg->offset = 0;
     return (uint16_t)address->slot;
+}
+
+void wr_emit_load(wr_body *body, wr_op op, const wr_memarg *arg, uint16_t address, uint32_t dst) {
+    if (arg->memory != 0) use_memory(body, arg->memory);
+    wr_insn *insn = wr_emit_def(body, op, dst);
+    insn->b = address;
+    insn->uimm = (uint32_t)arg->offset;
+    if (arg->memory != 0) use_memory(body, 0);
+}
+
+void wr_emit_store(wr_body *body, wr_op op, const wr_memarg *arg, uint16_t address, uint16_t value) {
+    if (arg->memory != 0) use_memory(body, arg->memory);
+    wr_insn *insn = wr_emit(body, op);
+    insn->a = address;
+    insn->b = value;
+    insn->uimm = (uint32_t)arg->offset;
+    if (arg->memory != 0) use_memory(body, 0);
+}
+
+wr_status wr_translate_load(wr_body *body, wr_op op, wr_vt type, uint8_t align_max) {
+    wr_memarg arg = {0};
+    wr_operand address;
+    WR_TRY(wr_read_memarg(body, align_max, false, &arg));
+    WR_TRY(wr_pop(body, wr_address_type(body, arg.memory), &address));
+    uint16_t at = wr_address_slot(body, &address, &arg);
+    wr_emit_load(body, op, &arg, at, address.slot);
+    wr_push_temp(body, type);
+    return body->status;
+}
+
+wr_status wr_translate_store(wr_body *body, wr_op op, wr_vt type, uint8_t align_max) {
+    wr_memarg arg = {0};
+    wr_operand address, value;
+    WR_TRY(wr_read_memarg(body, align_max, false, &arg));
+    WR_TRY(wr_pop(body, type, &value));
+    WR_TRY(wr_pop(body, wr_address_type(body, arg.memory), &address));
+    uint16_t from = wr_operand_slot(body, &value), at = wr_address_slot(body, &address, &arg);
+    wr_emit_store(body, op, &arg, at, from);
+    return body->status;
 }
 
 wr_status wr_translate_access(wr_body *body, uint8_t opcode) {
     const wr_access *row = &accesses[opcode - FIRST_ACCESS];
-    uint32_t memory = 0;
-    uint64_t offset = 0;
-    wr_operand address, value = {0};
-    bool store = opcode >= FIRST_STORE;
-    WR_TRY(wr_read_memarg(body, row->align_max, false, &memory, &offset));
-    if (store) WR_TRY(wr_pop(body, row->type, &value));
-    WR_TRY(wr_pop(body, wr_address_type(body, memory), &address));
-    uint16_t from = store ? wr_operand_slot(body, &value) : 0;
-    uint16_t at = wr_address_slot(body, &address, memory, &offset);
-    if (memory != 0) use_memory(body, memory);
-    wr_insn *insn = store ? wr_emit(body, row->op) : wr_emit_def(body, row->op, address.slot);
-    if (store) insn->a = at;
-    insn->b = store ? from : at;
-    insn->uimm = (uint32_t)offset;
-    if (memory != 0) use_memory(body, 0);
-    if (!store) wr_push_temp(body, row->type);
-    return body->status;
+    return opcode < FIRST_STORE ? wr_translate_load(body, row->op, row->type, row->align_max)
+                                : wr_translate_store(body, row->op, row->type, row->align_max);
 }
 
 wr_status wr_translate_memory_size(wr_body *body, uint8_t opcode) {

@@ -1,0 +1,92 @@
+/* Handlers of vector instructions (opcode_simd.h). Included by interp.c behind interp_ops.h, whose macros it uses. */
+
+#define BODY_SIMD_UNARY(C, NAME, TEXT, LANES, EXPR) \
+    HANDLER(NAME) {                                 \
+        simd_##NAME(&SLOT(a), &SLOT(b));            \
+        NEXT();                                     \
+    }
+#define BODY_SIMD_BINARY(C, NAME, TEXT, LANES, EXPR) \
+    HANDLER(NAME) {                                  \
+        simd_##NAME(&SLOT(a), &SLOT(b), &SLOT(c));   \
+        NEXT();                                      \
+    }
+#define BODY_SIMD_TERNARY(C, NAME, TEXT, LANES, LANES_C, EXPR) \
+    HANDLER(NAME) {                                            \
+        simd_##NAME(&SLOT(a), &SLOT(b), &SLOT(c), &SLOT(d));   \
+        NEXT();                                                \
+    }
+#define BODY_SIMD_SHIFT(C, NAME, TEXT, LANES, EXPR) \
+    HANDLER(NAME) {                                 \
+        simd_##NAME(&SLOT(a), &SLOT(b), GET_I32(c)); \
+        NEXT();                                     \
+    }
+#define BODY_SIMD_TEST(C, NAME, TEXT, LANES, EXPR) \
+    HANDLER(NAME) {                                \
+        SET_I32(simd_##NAME(&SLOT(b)));            \
+        NEXT();                                    \
+    }
+#define BODY_SIMD_SPLAT(C, NAME, TEXT, T, LANES) \
+    HANDLER(NAME) {                              \
+        simd_##NAME(&SLOT(a), GET_##T(b));       \
+        NEXT();                                  \
+    }
+#define BODY_SIMD_EXTRACT(C, NAME, TEXT, T, COUNT, M, CAST)                           \
+    HANDLER(NAME) {                                                                   \
+        M lane;                                                                       \
+        memcpy(&lane, (const uint8_t *)&SLOT(b) + pc->c * sizeof lane, sizeof lane);  \
+        SET_##T(CAST lane);                                                           \
+        NEXT();                                                                       \
+    }
+#define BODY_SIMD_REPLACE(C, NAME, TEXT, T, COUNT, LANES)      \
+    HANDLER(NAME) {                                            \
+        simd_##NAME(&SLOT(a), &SLOT(b), GET_##T(c), pc->d);    \
+        NEXT();                                                \
+    }
+#define BODY_SIMD_SPECIAL(NAME)
+#define BODY_SIMD_LOAD(C, NAME, TEXT, M, ALIGN, EXPR) \
+    HANDLER(NAME##_G) {                               \
+        const uint64_t at = ADDRESS_OF(b);            \
+        MAY_FAULT();                                  \
+        simd_##NAME(&SLOT(a), mem + at);              \
+        NEXT();                                       \
+    }                                                 \
+    HANDLER(NAME##_C) {                               \
+        const uint64_t at = ADDRESS_OF(b);            \
+        CHECK_BOUNDS(at, sizeof(M));                  \
+        simd_##NAME(&SLOT(a), mem + at);              \
+        NEXT();                                       \
+    }
+#define BODY_SIMD_STORE(C, NAME, TEXT, ALIGN)         \
+    HANDLER(NAME##_G) {                               \
+        const uint64_t at = ADDRESS_OF(a);            \
+        MAY_FAULT();                                  \
+        REACH_END(at, 16);                            \
+        memcpy(mem + at, &SLOT(b), 16);               \
+        NEXT();                                       \
+    }                                                 \
+    HANDLER(NAME##_C) {                               \
+        const uint64_t at = ADDRESS_OF(a);            \
+        CHECK_BOUNDS(at, 16);                         \
+        MAY_FAULT();                                  \
+        memcpy(mem + at, &SLOT(b), 16);               \
+        NEXT();                                       \
+    }
+
+WR_SIMD_COMPUTING(BODY_SIMD)
+WR_SIMD_ACCESSING(BODY_SIMD)
+
+#ifndef WR_NO_SIMD
+HANDLER(CONST128) {
+    memcpy(&SLOT(a), pc[1].bytes, sizeof pc->bytes);
+    memcpy(&SLOT(a) + 1, pc[2].bytes, sizeof pc->bytes);
+    SKIP(2);
+}
+HANDLER(I8X16_SHUFFLE) {
+    simd_shuffle_bytes(&SLOT(a), &SLOT(b), &SLOT(c), pc[1].bytes, pc[2].bytes);
+    SKIP(2);
+}
+HANDLER(I32X4_SHUFFLE) {
+    simd_shuffle_words(&SLOT(a), &SLOT(b), &SLOT(c), pc->d);
+    NEXT();
+}
+#endif
