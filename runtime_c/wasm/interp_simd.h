@@ -77,16 +77,15 @@ WR_SIMD_ACCESSING(BODY_SIMD)
 
 #ifndef WR_NO_SIMD
 HANDLER(CONST128) {
-    memcpy(&SLOT(a), pc[1].bytes, sizeof pc->bytes);
-    memcpy(&SLOT(a) + 1, pc[2].bytes, sizeof pc->bytes);
+    simd_CONST128(&SLOT(a), pc);
     SKIP(2);
 }
 HANDLER(I8X16_SHUFFLE) {
-    simd_shuffle_bytes(&SLOT(a), &SLOT(b), &SLOT(c), pc[1].bytes, pc[2].bytes);
+    simd_I8X16_SHUFFLE(&SLOT(a), &SLOT(b), &SLOT(c), pc);
     SKIP(2);
 }
 HANDLER(I32X4_SHUFFLE) {
-    simd_shuffle_words(&SLOT(a), &SLOT(b), &SLOT(c), pc->d);
+    simd_I32X4_SHUFFLE(&SLOT(a), &SLOT(b), &SLOT(c), pc->d);
     NEXT();
 }
 #endif

@@ -8,6 +8,10 @@
 #define WR_SIMD_H
 #include "numeric.h"
 
+#if defined(__aarch64__) /* table look-up, in tens of instructions from portable code */
+#include <arm_neon.h>
+#endif
+
 #ifdef __clang__
 #pragma STDC FP_CONTRACT OFF /* a * b + c rounds twice on every target */
 #endif
@@ -141,15 +145,28 @@ WR_VECTOR wr_u8x16 wr_popcnt_i8x16(wr_u8x16 a) {
 #define NARROW_S16(A, B) UNZIP_16(CLAMP_32(A, INT16_MIN, INT16_MAX), CLAMP_32(B, INT16_MIN, INT16_MAX))
 #define NARROW_U16(A, B) UNZIP_16(CLAMP_32(A, 0, UINT16_MAX), CLAMP_32(B, 0, UINT16_MAX))
 
+/* Bytes of a, then of b, by their numbers, which are below 32. */
+WR_VECTOR wr_u8x16 wr_shuffle(wr_u8x16 a, wr_u8x16 b, wr_u8x16 numbers) {
+#if defined(__aarch64__)
+    return (wr_u8x16)vqtbl2q_u8((uint8x16x2_t){{a, b}}, numbers);
+#else
+    uint8_t from[32], at[16], to[16];
+    memcpy(from, &a, 16);
+    memcpy(from + 16, &b, 16);
+    memcpy(at, &numbers, 16);
+    for (int i = 0; i < 16; i++) to[i] = from[at[i]];
+    memcpy(&a, to, 16);
+    return a;
+#endif
+}
+
 /* Numbers above 15 give 0. */
 WR_VECTOR wr_u8x16 wr_swizzle(wr_u8x16 a, wr_u8x16 numbers) {
-    uint8_t from[32] = {0}, at[16], to[16];
-    numbers = U8X16(PICK(numbers < 16, numbers, SPLAT_I8X16(16)));
-    memcpy(from, &a, sizeof a);
-    memcpy(at, &numbers, sizeof numbers);
-    for (int i = 0; i < 16; i++) to[i] = from[at[i]];
-    memcpy(&a, to, sizeof a);
-    return a;
+#if defined(__aarch64__)
+    return (wr_u8x16)vqtbl1q_u8(a, numbers);
+#else
+    return wr_shuffle(a, (wr_u8x16){0}, U8X16(PICK(numbers < 16, numbers, SPLAT_I8X16(16))));
+#endif
 }
 
 /* ---- integers ---- */

@@ -2,7 +2,7 @@
  * be those of an operand. interp.c says whether handlers inline them (WR_SIMD_FUNCTION). */
 #ifndef WR_SIMD_OPS_H
 #define WR_SIMD_OPS_H
-#include "opcode_simd.h"
+#include "code.h"
 #include "simd.h"
 
 /* Slots are aligned to 8 bytes only. */
@@ -66,23 +66,25 @@ WR_SIMD_COMPUTING(FUNCTION)
 WR_SIMD_ACCESSING(FUNCTION)
 
 #ifndef WR_NO_SIMD
-WR_SIMD_FUNCTION void simd_shuffle_bytes(wr_slot *to, const wr_slot *from_a, const wr_slot *from_b,
-                                         const uint8_t *numbers_low, const uint8_t *numbers_high) {
-    uint8_t from[32], bytes[16];
-    memcpy(from, from_a, 16);
-    memcpy(from + 16, from_b, 16);
-    for (int i = 0; i < 8; i++) {
-        bytes[i] = from[numbers_low[i]];
-        bytes[i + 8] = from[numbers_high[i]];
-    }
-    memcpy(to, bytes, sizeof bytes);
+/* Immediates of 16 bytes are in the two DATA behind the instruction. */
+WR_VECTOR wr_u8x16 wr_immediate(const wr_insn *insn) {
+    uint64_t low, high;
+    memcpy(&low, insn[1].bytes, sizeof low);
+    memcpy(&high, insn[2].bytes, sizeof high);
+    return U8X16(((wr_u64x2){low, high}));
 }
-WR_SIMD_FUNCTION void simd_shuffle_words(wr_slot *to, const wr_slot *from_a, const wr_slot *from_b, uint32_t numbers) {
+WR_SIMD_FUNCTION void simd_CONST128(wr_slot *to, const wr_insn *insn) { TO_SLOTS(wr_immediate(insn)); }
+WR_SIMD_FUNCTION void simd_I8X16_SHUFFLE(wr_slot *to, const wr_slot *from_a, const wr_slot *from_b,
+                                         const wr_insn *insn) {
+    FROM_SLOTS(I8X16, a);
+    FROM_SLOTS(I8X16, b);
+    TO_SLOTS(wr_shuffle(a, b, wr_immediate(insn)));
+}
+WR_SIMD_FUNCTION void simd_I32X4_SHUFFLE(wr_slot *to, const wr_slot *from_a, const wr_slot *from_b, uint32_t numbers) {
     uint32_t from[8];
     memcpy(from, from_a, 16);
     memcpy(from + 4, from_b, 16);
-    const wr_u32x4 result = {from[numbers & 7], from[numbers >> 3 & 7], from[numbers >> 6 & 7], from[numbers >> 9 & 7]};
-    memcpy(to, &result, sizeof result);
+    TO_SLOTS(((wr_u32x4){from[numbers & 7], from[numbers >> 3 & 7], from[numbers >> 6 & 7], from[numbers >> 9 & 7]}));
 }
 #endif
 
