@@ -175,6 +175,7 @@ static wr_status type_register(wr_engine *engine, wr_type *type) {
     }
     type->id = engine->free_id;
     ((wr_type **)engine->types.items)[type->id] = type;
+    engine->live_types++;
     for (uint32_t i = 0; i < type->param_count + type->result_count; i++) {
         uint32_t heap = type->values[i] & WR_VT_HEAP;
         if (wr_vt_is_ref(type->values[i]) && heap < WR_HEAP_ABSTRACT) type_at(engine, heap)->refs++;
@@ -219,6 +220,7 @@ static void type_unlink(wr_engine *engine, wr_type *type) {
     *link = type->next;
     ((wr_type **)engine->types.items)[type->id] = NULL;
     if (type->id < engine->free_id) engine->free_id = type->id;
+    engine->live_types--;
 }
 
 /* Types mention only earlier ones, so chains are freed with a list instead of recursion. */
@@ -247,6 +249,7 @@ void wr_type_release(wr_engine *engine, const wr_type *type) {
     if (type == NULL) return;
     pthread_mutex_lock(&engine->lock);
     type_drop(engine, type_at(engine, type->id));
+    if (engine->live_types == 0) wr_vec_free(engine, &engine->types, sizeof(wr_type *));
     pthread_mutex_unlock(&engine->lock);
 }
 

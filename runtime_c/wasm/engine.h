@@ -60,7 +60,8 @@ struct wr_engine {
     pthread_mutex_t lock; /* guards what follows and module code variants */
     wr_type *buckets[WR_TYPE_BUCKETS];
     wr_vec types; /* wr_type * by id; NULL: free */
-    uint32_t free_id; /* no free id below this */
+    uint32_t free_id;   /* no free id below this */
+    uint32_t live_types;
 };
 
 wr_alloc_fn wr_mem_default(void);

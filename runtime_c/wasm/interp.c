@@ -5,6 +5,12 @@
  * goto   one function with a label per handler, for unoptimised and instrumented builds and for 32-bit targets, where
  *        the state does not fit the argument registers. */
 #include "interp.h"
+
+#if defined(__GNUC__) && !defined(__clang__)
+/* Each handler keeps its own jump: merged ones share an entry of the branch predictor and miss it all the time. */
+#pragma GCC optimize("no-partial-inlining", "no-ipa-icf", "no-crossjumping", "no-gcse", "omit-frame-pointer")
+#endif
+
 #include "numeric.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -47,6 +53,7 @@ typedef WR_HANDLER_ABI void (*wr_handler)(const wr_insn *pc, wr_slot *fp, uint8_
 
 #define GO() WR_TAIL((wr_handler)pc->op)(pc, fp, mem, mem_len, exec)
 #define LEAVE() return
+#define RETRY() WR_TAIL op_RETRY(pc, fp, mem, mem_len, exec)
 #define WR_UNUSED __attribute__((unused)) /* the handlers that end the run */
 #define HANDLER(NAME)                                                                                            \
     static WR_HANDLER_ABI void op_##NAME(WR_UNUSED const wr_insn *pc, WR_UNUSED wr_slot *fp, WR_UNUSED uint8_t *mem, \
@@ -65,6 +72,7 @@ typedef WR_HANDLER_ABI void (*wr_handler)(const wr_insn *pc, wr_slot *fp, uint8_
 
 #define GO() goto *(void *)pc->op
 #define LEAVE() return NULL
+#define RETRY() goto op_RETRY
 
 #endif
 
@@ -89,14 +97,19 @@ typedef WR_HANDLER_ABI void (*wr_handler)(const wr_insn *pc, wr_slot *fp, uint8_
     WR_OPS_SPECIAL(X##_SPECIAL)
 #define AT_INT_BINARY(C, NAME, TEXT, T, COMM, EXPR) ADDRESS(NAME##_RR) ADDRESS(NAME##_RI)
 #define AT_INT_DIVIDE(C, NAME, TEXT, T, CHECK, EXPR) ADDRESS(NAME##_RR) ADDRESS(NAME##_RI)
-#define AT_FLOAT_BINARY(C, NAME, TEXT, T, EXPR) ADDRESS(NAME##_RR)
+#define AT_FLOAT_BINARY(C, NAME, TEXT, T, EXPR) ADDRESS(NAME##_RR) ADDRESS(NAME##_RK)
 #define AT_INT_COMPARE(C, NAME, TEXT, T, INV, SWAP, EXPR) \
-    ADDRESS(NAME##_RR) ADDRESS(NAME##_RI) ADDRESS(BR_##NAME##_RR) ADDRESS(BR_##NAME##_RI)
-#define AT_FLOAT_COMPARE(C, NAME, TEXT, T, EXPR) ADDRESS(NAME##_RR) ADDRESS(BR_##NAME##_RR) ADDRESS(BRN_##NAME##_RR)
+    ADDRESS(NAME##_RR) ADDRESS(NAME##_RI) ADDRESS(BR_##NAME##_RR) ADDRESS(BR_##NAME##_RI) ADDRESS(BR_##NAME##_RW)
+#define AT_FLOAT_COMPARE(C, NAME, TEXT, T, EXPR)                          \
+    ADDRESS(NAME##_RR) ADDRESS(BR_##NAME##_RR) ADDRESS(BRN_##NAME##_RR)   \
+    ADDRESS(NAME##_RK) ADDRESS(BR_##NAME##_RK) ADDRESS(BRN_##NAME##_RK)
 #define AT_UNARY(C, NAME, TEXT, R, A, EXPR) ADDRESS(NAME)
 #define AT_UNARY_TRAP(C, NAME, TEXT, R, A, CHECK, EXPR) ADDRESS(NAME)
-#define AT_LOAD(C, NAME, TEXT, V, S, M, ALIGN, CAST) ADDRESS(NAME##_G) ADDRESS(NAME##_C)
-#define AT_STORE(C, NAME, TEXT, V, S, M, ALIGN) ADDRESS(NAME##_G) ADDRESS(NAME##_C)
+#define AT_ACCESS(NAME)                                        \
+    ADDRESS(NAME##_G) ADDRESS(NAME##_C) ADDRESS(NAME##_XG)     \
+    ADDRESS(NAME##_XC) ADDRESS(NAME##_AG) ADDRESS(NAME##_AC)
+#define AT_LOAD(C, NAME, TEXT, V, S, M, ALIGN, CAST) AT_ACCESS(NAME)
+#define AT_STORE(C, NAME, TEXT, V, S, M, ALIGN) AT_ACCESS(NAME)
 #define AT_ATOMIC(C, NAME, TEXT, T, M, ALIGN) ADDRESS(NAME)
 #define AT_ATOMIC_RMW(C, NAME, TEXT, T, M, ALIGN, FN) ADDRESS(NAME)
 #define AT_SPECIAL(NAME) ADDRESS(NAME)
@@ -109,8 +122,8 @@ typedef WR_HANDLER_ABI void (*wr_handler)(const wr_insn *pc, wr_slot *fp, uint8_
 #define AT_SIMD_EXTRACT(C, NAME, TEXT, T, COUNT, M, CAST) ADDRESS(NAME)
 #define AT_SIMD_REPLACE(C, NAME, TEXT, T, COUNT, LANES) ADDRESS(NAME)
 #define AT_SIMD_SPECIAL(NAME) ADDRESS(NAME)
-#define AT_SIMD_LOAD(C, NAME, TEXT, M, ALIGN, EXPR) ADDRESS(NAME##_G) ADDRESS(NAME##_C)
-#define AT_SIMD_STORE(C, NAME, TEXT, ALIGN) ADDRESS(NAME##_G) ADDRESS(NAME##_C)
+#define AT_SIMD_LOAD(C, NAME, TEXT, M, ALIGN, EXPR) AT_ACCESS(NAME)
+#define AT_SIMD_STORE(C, NAME, TEXT, ALIGN) AT_ACCESS(NAME)
 #define AT_NONE 0,
 
 #if WR_DISPATCH_TAIL

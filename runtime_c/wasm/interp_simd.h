@@ -43,34 +43,42 @@
         NEXT();                                                \
     }
 #define BODY_SIMD_SPECIAL(NAME)
-#define BODY_SIMD_LOAD(C, NAME, TEXT, M, ALIGN, EXPR) \
-    HANDLER(NAME##_G) {                               \
-        const uint64_t at = ADDRESS_OF(b);            \
-        MAY_FAULT();                                  \
-        simd_##NAME(&SLOT(a), mem + at);              \
-        NEXT();                                       \
-    }                                                 \
-    HANDLER(NAME##_C) {                               \
-        const uint64_t at = ADDRESS_OF(b);            \
-        CHECK_BOUNDS(at, sizeof(M));                  \
-        simd_##NAME(&SLOT(a), mem + at);              \
-        NEXT();                                       \
+#define SIMD_LOAD_PAIR(GUARDED, CHECKED, ADDRESS, NAME, M) \
+    HANDLER(GUARDED) {                                     \
+        const uint64_t at = ADDRESS;                       \
+        MAY_FAULT();                                       \
+        simd_##NAME(&SLOT(a), mem + at);                   \
+        NEXT();                                            \
+    }                                                      \
+    HANDLER(CHECKED) {                                     \
+        const uint64_t at = ADDRESS;                       \
+        CHECK_BOUNDS(at, sizeof(M));                       \
+        simd_##NAME(&SLOT(a), mem + at);                   \
+        NEXT();                                            \
     }
-#define BODY_SIMD_STORE(C, NAME, TEXT, ALIGN)         \
-    HANDLER(NAME##_G) {                               \
-        const uint64_t at = ADDRESS_OF(a);            \
-        MAY_FAULT();                                  \
-        REACH_END(at, 16);                            \
-        memcpy(mem + at, &SLOT(b), 16);               \
-        NEXT();                                       \
-    }                                                 \
-    HANDLER(NAME##_C) {                               \
-        const uint64_t at = ADDRESS_OF(a);            \
-        CHECK_BOUNDS(at, 16);                         \
-        MAY_FAULT();                                  \
-        memcpy(mem + at, &SLOT(b), 16);               \
-        NEXT();                                       \
+#define SIMD_STORE_PAIR(GUARDED, CHECKED, ADDRESS) \
+    HANDLER(GUARDED) {                             \
+        const uint64_t at = ADDRESS;               \
+        MAY_FAULT();                               \
+        REACH_END(at, 16);                         \
+        memcpy(mem + at, &SLOT(b), 16);            \
+        NEXT();                                    \
+    }                                              \
+    HANDLER(CHECKED) {                             \
+        const uint64_t at = ADDRESS;               \
+        CHECK_BOUNDS(at, 16);                      \
+        MAY_FAULT();                               \
+        memcpy(mem + at, &SLOT(b), 16);            \
+        NEXT();                                    \
     }
+#define BODY_SIMD_LOAD(C, NAME, TEXT, M, ALIGN, EXPR)                       \
+    SIMD_LOAD_PAIR(NAME##_G, NAME##_C, ADDRESS_OF(b), NAME, M)              \
+    SIMD_LOAD_PAIR(NAME##_XG, NAME##_XC, ADDRESS_SUM(b, c), NAME, M)        \
+    SIMD_LOAD_PAIR(NAME##_AG, NAME##_AC, ADDRESS_CONST(b), NAME, M)
+#define BODY_SIMD_STORE(C, NAME, TEXT, ALIGN)                               \
+    SIMD_STORE_PAIR(NAME##_G, NAME##_C, ADDRESS_OF(a))                      \
+    SIMD_STORE_PAIR(NAME##_XG, NAME##_XC, ADDRESS_SUM(a, c))                \
+    SIMD_STORE_PAIR(NAME##_AG, NAME##_AC, ADDRESS_CONST(a))
 
 WR_SIMD_COMPUTING(BODY_SIMD)
 WR_SIMD_ACCESSING(BODY_SIMD)

@@ -89,7 +89,7 @@ static void emit_const(wr_body *body, const wr_operand *operand, uint32_t slot) 
     const uint64_t value = operand->value;
 #ifndef WR_NO_SIMD
     if (operand->type == WR_VT_V128) {
-        wr_emit(body, OP_CONST128)->a = (uint16_t)slot;
+        wr_emit_def(body, OP_CONST128, slot);
         wr_emit_bytes(body, (const uint8_t *)(uintptr_t)value);
         return;
     }
@@ -194,9 +194,8 @@ wr_status wr_check_top(wr_body *body, const wr_vt *types, uint32_t count, bool r
 }
 
 bool wr_retarget(wr_body *body, const wr_operand *operand, uint32_t slot) {
-    if (operand->place != WR_PLACE_TEMP || body->last == 0 || body->last != body->code.count) return false;
-    wr_insn *insn = (wr_insn *)body->code.items + body->last - 1;
-    if (insn->a != operand->slot) return false;
+    wr_insn *insn = wr_producer(body, operand);
+    if (insn == NULL) return false;
     insn->a = (uint16_t)slot;
     body->last = 0;
     return true;

@@ -166,6 +166,8 @@ wr_status wr_memory_wait(wr_exec *exec, const wr_memory *memory, const void *cel
 
 /* Budget ran out, or a long operation asks: charges fuel, looks at interrupt and clock, grants the next budget. */
 wr_status wr_exec_check(wr_exec *exec);
+/* The same for an instruction that will charge again. */
+wr_status wr_exec_refill(wr_exec *exec);
 uint64_t wr_monotonic_ns(void);
 struct wr_visitor;
 void wr_visit_slots(struct wr_visitor *visitor, const wr_slot *slots, size_t count);

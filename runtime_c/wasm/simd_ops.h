@@ -68,10 +68,7 @@ WR_SIMD_ACCESSING(FUNCTION)
 #ifndef WR_NO_SIMD
 /* Immediates of 16 bytes are in the two DATA behind the instruction. */
 WR_VECTOR wr_u8x16 wr_immediate(const wr_insn *insn) {
-    uint64_t low, high;
-    memcpy(&low, insn[1].bytes, sizeof low);
-    memcpy(&high, insn[2].bytes, sizeof high);
-    return U8X16(((wr_u64x2){low, high}));
+    return U8X16(((wr_u64x2){wr_insn_wide(insn + 1), wr_insn_wide(insn + 2)}));
 }
 WR_SIMD_FUNCTION void simd_CONST128(wr_slot *to, const wr_insn *insn) { TO_SLOTS(wr_immediate(insn)); }
 WR_SIMD_FUNCTION void simd_I8X16_SHUFFLE(wr_slot *to, const wr_slot *from_a, const wr_slot *from_b,

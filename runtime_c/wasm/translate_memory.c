@@ -70,20 +70,62 @@ uint16_t wr_address_slot(wr_body *body, const wr_operand *address, wr_memarg *ar
     return (uint16_t)address->slot;
 }
 
-void wr_emit_load(wr_body *body, wr_op op, const wr_memarg *arg, uint16_t address, uint32_t dst) {
+/* How an access forms its address. The forms of an access follow each other in pairs (code.h). */
+typedef struct wr_address {
+    uint16_t form; /* added to the operation */
+    uint16_t slot;
+    uint16_t index;  /* form X */
+    uint32_t offset; /* form A: the constant */
+} wr_address;
+enum { FORM_PLAIN = 0, FORM_SUM = 2, FORM_CONST = 4 };
+
+/* An addition made just for this access joins it. Sums wrap as the addition did; offsets come on top. A constant that
+ * is to be stored goes to its own slot first, which must not be one the addition read. */
+static wr_address form_address(wr_body *body, const wr_operand *operand, const wr_operand *value, wr_memarg arg) {
+    const wr_insn *add = body->module->memories[arg.memory].is64 ? NULL : wr_producer(body, operand);
+    if (add != NULL && value->place == WR_PLACE_CONST && (add->b == value->slot || add->c == value->slot)) add = NULL;
+    if (add != NULL && add->op == OP_I32_ADD_RR && arg.offset <= UINT16_MAX) {
+        wr_address sum = {FORM_SUM, add->b, add->c, (uint32_t)arg.offset};
+        wr_unemit(body);
+        return sum;
+    }
+    if (add != NULL && add->op == OP_I32_ADD_RI && arg.offset == 0) {
+        wr_address constant = {FORM_CONST, add->b, 0, add->uimm};
+        wr_unemit(body);
+        return constant;
+    }
+    uint16_t slot = wr_address_slot(body, operand, &arg);
+    return (wr_address){FORM_PLAIN, slot, 0, (uint32_t)arg.offset};
+}
+
+static void set_address(wr_insn *insn, const wr_address *address) {
+    if (address->form != FORM_SUM) {
+        insn->uimm = address->offset;
+        return;
+    }
+    insn->c = address->index;
+    insn->d = (uint16_t)address->offset;
+}
+
+void wr_emit_load(wr_body *body, wr_op op, const wr_memarg *arg, const wr_operand *address, uint32_t dst) {
+    static const wr_operand no_value = {.place = WR_PLACE_TEMP};
+    wr_address form = form_address(body, address, &no_value, *arg);
     if (arg->memory != 0) use_memory(body, arg->memory);
-    wr_insn *insn = wr_emit_def(body, op, dst);
-    insn->b = address;
-    insn->uimm = (uint32_t)arg->offset;
+    wr_insn *insn = wr_emit_def(body, (wr_op)(op + form.form), dst);
+    insn->b = form.slot;
+    set_address(insn, &form);
     if (arg->memory != 0) use_memory(body, 0);
 }
 
-void wr_emit_store(wr_body *body, wr_op op, const wr_memarg *arg, uint16_t address, uint16_t value) {
+/* The address first, while what computed it is the last instruction; a constant is loaded after it. */
+void wr_emit_store(wr_body *body, wr_op op, const wr_memarg *arg, const wr_operand *address, const wr_operand *value) {
+    wr_address form = form_address(body, address, value, *arg);
+    uint16_t from = wr_operand_slot(body, value);
     if (arg->memory != 0) use_memory(body, arg->memory);
-    wr_insn *insn = wr_emit(body, op);
-    insn->a = address;
-    insn->b = value;
-    insn->uimm = (uint32_t)arg->offset;
+    wr_insn *insn = wr_emit(body, (wr_op)(op + form.form));
+    insn->a = form.slot;
+    insn->b = from;
+    set_address(insn, &form);
     if (arg->memory != 0) use_memory(body, 0);
 }
 
@@ -92,8 +134,7 @@ wr_status wr_translate_load(wr_body *body, wr_op op, wr_vt type, uint8_t align_m
     wr_operand address;
     WR_TRY(wr_read_memarg(body, align_max, false, &arg));
     WR_TRY(wr_pop(body, wr_address_type(body, arg.memory), &address));
-    uint16_t at = wr_address_slot(body, &address, &arg);
-    wr_emit_load(body, op, &arg, at, address.slot);
+    wr_emit_load(body, op, &arg, &address, address.slot);
     wr_push_temp(body, type);
     return body->status;
 }
@@ -104,8 +145,7 @@ wr_status wr_translate_store(wr_body *body, wr_op op, wr_vt type, uint8_t align_
     WR_TRY(wr_read_memarg(body, align_max, false, &arg));
     WR_TRY(wr_pop(body, type, &value));
     WR_TRY(wr_pop(body, wr_address_type(body, arg.memory), &address));
-    uint16_t from = wr_operand_slot(body, &value), at = wr_address_slot(body, &address, &arg);
-    wr_emit_store(body, op, &arg, at, from);
+    wr_emit_store(body, op, &arg, &address, &value);
     return body->status;
 }
 

@@ -97,7 +97,7 @@ static wr_status translate_compute(wr_body *body, const simd_row *row) {
 
 /* ---- one lane and memory ---- */
 
-static void emit_lane_op(wr_body *body, wr_op op, uint32_t dst, uint16_t vector, uint16_t c, uint16_t d) {
+static void emit_op(wr_body *body, wr_op op, uint32_t dst, uint16_t vector, uint16_t c, uint16_t d) {
     wr_insn *insn = wr_emit_def(body, op, dst);
     insn->b = vector;
     insn->c = c;
@@ -113,14 +113,15 @@ static wr_status translate_lane_access(wr_body *body, const simd_row *row) {
     WR_TRY(read_lane(body, row->lanes, &lane));
     WR_TRY(wr_pop(body, V, &vector));
     WR_TRY(wr_pop(body, wr_address_type(body, arg.memory), &address));
-    uint16_t from = wr_operand_slot(body, &vector), at = wr_address_slot(body, &address, &arg);
+    uint16_t from = wr_operand_slot(body, &vector);
     if (row->shape == SHAPE_LOAD_LANE) {
-        wr_emit_load(body, row->op, &arg, at, address.slot);
-        emit_lane_op(body, row->lane_op, address.slot, from, (uint16_t)address.slot, lane);
+        wr_emit_load(body, row->op, &arg, &address, address.slot);
+        emit_op(body, row->lane_op, address.slot, from, (uint16_t)address.slot, lane);
         wr_push_temp(body, V);
     } else {
-        emit_lane_op(body, row->lane_op, vector.slot, from, lane, 0);
-        wr_emit_store(body, row->op, &arg, at, (uint16_t)vector.slot);
+        const wr_operand extracted = {.place = WR_PLACE_TEMP, .slot = vector.slot};
+        emit_op(body, row->lane_op, vector.slot, from, lane, 0);
+        wr_emit_store(body, row->op, &arg, &address, &extracted);
     }
     return body->status;
 }
@@ -154,12 +155,9 @@ static wr_status translate_shuffle(wr_body *body) {
     WR_TRY(wr_pop(body, V, &a));
     uint16_t left = wr_operand_slot(body, &a), right = wr_operand_slot(body, &b);
     if (moves_words(lanes, &numbers)) {
-        emit_lane_op(body, OP_I32X4_SHUFFLE, a.slot, left, right, numbers);
+        emit_op(body, OP_I32X4_SHUFFLE, a.slot, left, right, numbers);
     } else {
-        wr_insn *insn = wr_emit(body, OP_I8X16_SHUFFLE);
-        insn->a = (uint16_t)a.slot;
-        insn->b = left;
-        insn->c = right;
+        emit_op(body, OP_I8X16_SHUFFLE, a.slot, left, right, 0);
         wr_emit_bytes(body, lanes);
     }
     wr_push_temp(body, V);

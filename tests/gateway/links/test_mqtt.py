@@ -52,6 +52,9 @@ class Bench:
         uplink = self.uplink
         await until(lambda: uplink.state().acknowledged >= count, f"{count} acknowledged: {uplink.state()}")
 
+    async def published(self, count: int) -> None:
+        await until(lambda: self.uplink.state().published >= count, f"{count} published: {self.uplink.state()}")
+
     async def connected(self, yes: bool = True) -> None:
         await until(lambda: self.uplink.connected is yes, f"connected {yes}: {self.uplink.state()}")
 
@@ -200,6 +203,35 @@ def test_what_is_not_acknowledged_is_sent_again_after_a_reconnect(broker: Mosqui
             await until(lambda: len(heard.messages) == 40, "the window twice, the rest once")
             assert heard.bodies == bodies[:10] + bodies
             assert bench.uplink.state().published == 30
+
+    async def with_proxy() -> None:
+        async with proxy(broker.port) as between:
+            await scene(between)
+
+    play(with_proxy())
+
+
+def test_qos_0_messages_that_never_left_are_counted_as_lost(broker: Mosquitto) -> None:
+    """The broker stands still, so that the socket fills up; what then waits in memory is gone with the connection."""
+
+    async def scene(between: Proxy) -> None:
+        async with running(link_to(between.port, inflight_max=1000)) as bench:
+            uplink = bench.uplink
+            await bench.connected()
+            broker.pause()
+            sent = 0
+            while uplink.state().outstanding < 3:
+                bench.ring.write(encode_payload(Payload("works/data", bytes(7000), 0, False, sent, 0)))
+                sent += 1
+                await bench.published(sent)
+            waiting = uplink.state().outstanding
+            broker.go_on()
+            broker.stop()
+            between.cut()
+            await until(lambda: uplink.state().lost > 0, "what did not leave is lost")
+            assert 0 < uplink.state().lost <= waiting
+            assert uplink.state().outstanding == 0
+            broker.start()
 
     async def with_proxy() -> None:
         async with proxy(broker.port) as between:
