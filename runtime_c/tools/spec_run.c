@@ -453,6 +453,7 @@ static bool do_get(result *out, const wr_global *global) {
     bool is_mutable = false;
     out->types[0] = wr_global_type_of(global, &is_mutable);
     out->slots[0] = wr_global_get(global);
+    if (out->types[0] == WR_TYPE_V128) must(wr_global_get_v128(global, out->slots), "a vector global");
     out->count = 1;
     out->status = WR_OK;
     return true;

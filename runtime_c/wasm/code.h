@@ -10,6 +10,7 @@
 
 #include "opcode.h"
 #include "opcode_atomic.h"
+#include "opcode_simd.h"
 #include "wr.h"
 
 typedef struct wr_insn {
@@ -113,6 +114,17 @@ typedef struct wr_insn {
 #define WR_OP_ATOMIC_(C, NAME, TEXT, T, M, ALIGN) OP_##NAME,
 #define WR_OP_ATOMIC_RMW_(C, NAME, TEXT, T, M, ALIGN, FN) OP_##NAME,
 #define WR_OP_SPECIAL_(NAME) OP_##NAME,
+#define WR_OP_SIMD_UNARY(C, NAME, TEXT, LANES, EXPR) OP_##NAME,
+#define WR_OP_SIMD_BINARY(C, NAME, TEXT, LANES, EXPR) OP_##NAME,
+#define WR_OP_SIMD_TERNARY(C, NAME, TEXT, LANES, LANES_C, EXPR) OP_##NAME,
+#define WR_OP_SIMD_SHIFT(C, NAME, TEXT, LANES, EXPR) OP_##NAME,
+#define WR_OP_SIMD_TEST(C, NAME, TEXT, LANES, EXPR) OP_##NAME,
+#define WR_OP_SIMD_SPLAT(C, NAME, TEXT, T, LANES) OP_##NAME,
+#define WR_OP_SIMD_EXTRACT(C, NAME, TEXT, T, COUNT, M, CAST) OP_##NAME,
+#define WR_OP_SIMD_REPLACE(C, NAME, TEXT, T, COUNT, LANES) OP_##NAME,
+#define WR_OP_SIMD_SPECIAL(NAME) OP_##NAME,
+#define WR_OP_SIMD_LOAD(C, NAME, TEXT, M, ALIGN, EXPR) WR_OP_ACCESS_(NAME)
+#define WR_OP_SIMD_STORE(C, NAME, TEXT, ALIGN) WR_OP_ACCESS_(NAME)
 
 typedef enum wr_op {
     OP_NONE,
@@ -123,9 +135,11 @@ typedef enum wr_op {
     WR_FLOAT_COMPARE(WR_OP_FLOAT_COMPARE_)
     WR_UNARY(WR_OP_UNARY_)
     WR_UNARY_TRAP(WR_OP_UNARY_TRAP_)
+    WR_SIMD_COMPUTING(WR_OP_SIMD)
     OP_MEMORY_FIRST, /* pairs _G, _C follow */
     WR_LOAD(WR_OP_LOAD_)
     WR_STORE(WR_OP_STORE_)
+    WR_SIMD_ACCESSING(WR_OP_SIMD)
     OP_MEMORY_LAST,
     WR_ATOMIC_LOAD(WR_OP_ATOMIC_)
     WR_ATOMIC_STORE(WR_OP_ATOMIC_)

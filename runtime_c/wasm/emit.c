@@ -41,6 +41,14 @@ void wr_emit_wide(wr_body *body, uint64_t value) {
     if (insn != &body->scrap) body->last = last;
 }
 
+void wr_emit_bytes(wr_body *body, const uint8_t bytes[16]) {
+    for (size_t half = 0; half < 2; half++) {
+        uint64_t value;
+        memcpy(&value, bytes + half * sizeof value, sizeof value);
+        wr_emit_wide(body, value);
+    }
+}
+
 wr_insn *wr_producer(const wr_body *body, const wr_operand *operand) {
     if (operand->place != WR_PLACE_TEMP || body->last == 0) return NULL;
     wr_insn *insn = insn_at(body, body->last - 1);

@@ -182,6 +182,13 @@ WR_UNARY_TRAP(BODY_UNARY_TRAP)
     memcpy(mem + (AT), &value, sizeof value); \
     NEXT()
 
+/* What is several stores for the processor must not begin before it is known that all of them are inside. */
+#if defined(__x86_64__) || defined(__aarch64__)
+#define REACH_END(AT, SIZE) ((void)0)
+#else
+#define REACH_END(AT, SIZE) ((void)*(const volatile uint8_t *)(mem + (AT) + (SIZE)-1))
+#endif
+
 #define ADDRESS_SUM(LEFT, RIGHT) ((uint64_t)(SLOT(LEFT).u32 + SLOT(RIGHT).u32) + pc->d)
 #define ADDRESS_CONST(FIELD) ((uint64_t)(SLOT(FIELD).u32 + pc->uimm))
 
@@ -201,6 +208,7 @@ WR_UNARY_TRAP(BODY_UNARY_TRAP)
     HANDLER(GUARDED) {                              \
         const uint64_t at = ADDRESS;                \
         MAY_FAULT();                                \
+        REACH_END(at, sizeof(M));                   \
         STORE_AT(at, S, M);                         \
     }                                               \
     HANDLER(CHECKED) {                              \

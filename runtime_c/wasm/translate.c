@@ -308,8 +308,9 @@ static wr_status translate_opcode(wr_body *body, uint8_t opcode) {
     case 0xD0: case 0xD1: case 0xD2: case 0xD4: return translate_ref(body, opcode);
     case 0xD5: case 0xD6: return wr_translate_control(body, opcode);
     case 0xFC: return translate_prefixed(body);
+    case 0xFD: return wr_translate_simd(body);
     case 0xFE: return wr_translate_atomic(body);
-    case 0xD3: case 0xFB: case 0xFD:
+    case 0xD3: case 0xFB:
         return wr_load_fail(body->loader, WR_UNSUPPORTED, "opcode 0x%02x", opcode);
     default: return wr_load_fail(body->loader, WR_ILLEGAL_OPCODE, "0x%02x", opcode);
     }
