@@ -20,7 +20,7 @@ from cffi import FFI
 ROOT = Path(__file__).resolve().parent.parent
 RUNTIME = ROOT / "runtime_c"
 HEADER = RUNTIME / "include" / "wr.h"
-PARTS = ("wasm", "flow")
+PARTS = ("wasm", "wasi", "flow")
 FLAGS = (
     "-std=c11",
     "-D_GNU_SOURCE",
