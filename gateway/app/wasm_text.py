@@ -11,7 +11,7 @@ import re
 import struct
 
 from gateway.errors import HostFault, UsageError
-from gateway.signature import Value, ValueType, pack_value
+from gateway.signature import Value, ValueType, pack_value, unpack_value
 
 INTEGER_BITS = {ValueType.I32: 32, ValueType.I64: 64}
 MANTISSA_BITS = {ValueType.F32: 23, ValueType.F64: 52}
@@ -28,11 +28,9 @@ _VECTOR = re.compile(r"0x[0-9a-fA-F]{1,32}")
 def parse_value(text: str, kind: ValueType) -> Value:
     """The value of this type that the text stands for. Raises UsageError."""
     try:
-        value = _parse(text, kind)
-        pack_value(kind, value)
+        return unpack_value(kind, pack_value(kind, _parse(text, kind)))
     except (ValueError, OverflowError, HostFault):
         raise UsageError(f"found {text!r}, allowed: {_allowed(kind)}") from None
-    return value
 
 
 def _allowed(kind: ValueType) -> str:
@@ -67,11 +65,11 @@ def _parse_float(text: str, kind: ValueType) -> float:
 
 
 def _nan(negative: bool, payload: str | None, kind: ValueType) -> float:
-    """Quiet only: a signalling one would not survive being a Python number."""
+    """In f32 quiet ones only: a signalling one becomes quiet when it becomes a Python number."""
     mantissa = MANTISSA_BITS[kind]
     quiet = 1 << mantissa - 1
     bits = int(payload, 16) if payload else quiet
-    if not quiet <= bits < 1 << mantissa:
+    if not (quiet if kind == ValueType.F32 else 1) <= bits < 1 << mantissa:
         raise ValueError(payload)
     width = 32 if kind == ValueType.F32 else 64
     bits |= (1 << width - 1) - (1 << mantissa) | negative << width - 1
@@ -106,6 +104,13 @@ def _shortest_f32(value: float) -> float:
     """The number with the fewest digits that is this one when rounded to 32 bits."""
     for digits in range(1, F32_DIGITS_MAX):
         short = float(f"{value:.{digits}g}")
-        if abs(short) <= abs(value) * 2 and struct.unpack("<f", struct.pack("<f", short))[0] == value:
+        if _as_f32(short) == value:
             return short
     return float(f"{value:.{F32_DIGITS_MAX}g}")
+
+
+def _as_f32(value: float) -> float:
+    try:
+        return float(struct.unpack("<f", struct.pack("<f", value))[0])
+    except OverflowError:
+        return math.copysign(math.inf, value)
