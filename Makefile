@@ -53,6 +53,11 @@ DEV_PACKAGES_DONE := $(VENV)/.packages-dev
 RUNTIME_DONE := build/.runtime
 PLUGINS_DONE := build/.plugins
 
+# A stamp says what was built from, not that it is still there.
+ifeq ($(wildcard gateway/_runtime*.so),)
+.PHONY: $(RUNTIME_DONE)
+endif
+
 # What only the system's package manager can install, asked before anything is downloaded.
 define PREREQUISITES
 import importlib.util, os, sys, sysconfig

@@ -16,13 +16,9 @@ KERNEL(crc16);
 KERNEL(dispatch);
 KERNEL(etl);
 
-static int32_t fib_of(int32_t n) {
-    return n < 2 ? n : fib_of(n - 1) + fib_of(n - 2);
-}
+static int32_t fib_of(int32_t n) { return n < 2 ? n : fib_of(n - 1) + fib_of(n - 2); }
 
-KERNEL(fib) {
-    return fib_of(n);
-}
+KERNEL(fib) { return fib_of(n); }
 
 KERNEL(sieve) {
     static uint8_t composite[1 << 16];
@@ -68,18 +64,10 @@ KERNEL(crc16) {
     return (int32_t)crc;
 }
 
-static int32_t add(int32_t x, int32_t y) {
-    return (int32_t)((uint32_t)x + (uint32_t)y);
-}
-static int32_t mix(int32_t x, int32_t y) {
-    return x ^ y << 3;
-}
-static int32_t spread(int32_t x, int32_t y) {
-    return (int32_t)((uint32_t)x * 31u) - y;
-}
-static int32_t turn(int32_t x, int32_t y) {
-    return (int32_t)((uint32_t)x << 5 | (uint32_t)x >> 27) + (y & 7);
-}
+static int32_t add(int32_t x, int32_t y) { return (int32_t)((uint32_t)x + (uint32_t)y); }
+static int32_t mix(int32_t x, int32_t y) { return x ^ y << 3; }
+static int32_t spread(int32_t x, int32_t y) { return (int32_t)((uint32_t)x * 31u) - y; }
+static int32_t turn(int32_t x, int32_t y) { return (int32_t)((uint32_t)x << 5 | (uint32_t)x >> 27) + (y & 7); }
 
 KERNEL(dispatch) {
     static int32_t (*const table[])(int32_t, int32_t) = {add, mix, spread, turn};

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.clock import Clock
+from gateway.errors import RuntimeFault
 from gateway.graph import LinkPlan, Plan, PortPlan, ReadPlan, StagePlan
 from gateway.store import Plugin
 from gateway.wasm import (
@@ -181,21 +182,24 @@ class _Plane:
             return {stage.name: self._add_stage(stage, modules[stage.manifest.name]) for stage in plan.stages}
 
     def _add_stage(self, plan: StagePlan, module: Module) -> Stage:
-        return self.loop.add_stage(
-            StageConfig(
-                name=plan.name,
-                module=module,
-                hal_grants=plan.manifest.hal_mask,
-                config=plan.config,
-                memory_bytes=plan.memory_bytes,
-                deadline_us=plan.deadline_us,
-                ports=[self.ports[name] for name in plan.ports],
-                inputs=self.read(plan.name, plan.inputs),
-                in_schema=plan.in_schema,
-                outputs=[self.rings[plan.output]] if plan.output else [],
-                out_schema=plan.out_schema,
-            )
+        config = StageConfig(
+            name=plan.name,
+            module=module,
+            hal_grants=plan.manifest.hal_mask,
+            config=plan.config,
+            memory_bytes=plan.memory_bytes,
+            deadline_us=plan.deadline_us,
+            ports=[self.ports[name] for name in plan.ports],
+            inputs=self.read(plan.name, plan.inputs),
+            in_schema=plan.in_schema,
+            outputs=[self.rings[plan.output]] if plan.output else [],
+            out_schema=plan.out_schema,
         )
+        try:
+            return self.loop.add_stage(config)
+        except RuntimeFault as fault:
+            where = f'plugin "{plan.manifest.name}", {plan.manifest.file}'
+            raise type(fault)(fault.status, f"{fault.message} ({where})") from None
 
     def read(self, reader: str, inputs: Iterable[ReadPlan]) -> list[Consumer]:
         """Attach ``reader`` to the rings it reads."""

@@ -643,7 +643,7 @@ class Loop(_Handle):
         raw.in_consumers[0 : len(config.inputs)] = [end.index for end in config.inputs]
         raw.out_rings[0 : len(config.outputs)] = [ring.pointer for ring in config.outputs]
         index, error = ffi.new("uint32_t *"), ffi.new("wr_error *")
-        _check(lib.wr_loop_add_stage(self.pointer, raw, index, error), error, f"stage {config.name}")
+        _check(lib.wr_loop_add_stage(self.pointer, raw, index, error), error)  # the message names the stage
         for ring in [*(end.ring for end in config.inputs), *config.outputs]:
             self._need(ring)
         return Stage(self, config.name, index[0])

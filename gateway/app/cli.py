@@ -45,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _tell_mistakes(error, as_json=getattr(options, "json", False))
         return MISCONFIGURED
     except PenstockError as error:
-        print(f"penstock: {error}", file=sys.stderr)
+        site = f"{options.site}: " if hasattr(options, "site") else ""
+        print(f"penstock: {site}{error}", file=sys.stderr)
         return FAILED
 
 

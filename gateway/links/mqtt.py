@@ -164,6 +164,7 @@ class MqttUplink:
             self._client.disconnect()
             self._client.loop_write()
         self._unwatch()
+        self._client.on_socket_close = None  # a connection attempt in its thread may still end, without our loop
 
     def _note(self, problem: str, level: int = logging.WARNING) -> None:
         """Log changes, not attempts."""

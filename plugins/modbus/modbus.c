@@ -130,7 +130,7 @@ static void write_stale(void) {
 }
 
 static void unit_failed(struct unit *unit) {
-    if (unit->state == UNIT_ONLINE) {
+    if (unit->state != UNIT_BACKOFF) {
         self.values[M_units_down]++;
         log_number(PEN_WARNING, "unit ", unit->id, " does not answer");
     }
@@ -142,7 +142,7 @@ static void unit_failed(struct unit *unit) {
 
 static void unit_answered(struct unit *unit) {
     if (unit->state == UNIT_BACKOFF) {
-        unit->state = UNIT_RECOVERED;
+        unit->state = UNIT_BEHIND;
         self.values[M_units_down]--;
         log_number(PEN_INFO, "unit ", unit->id, " answers again");
     }
@@ -210,10 +210,11 @@ static void next_request(void) {
     self.attempts = 0;
 }
 
-/* A server that answers late may have answered an earlier attempt: its answer to the last one is then on its way and
- * would pass for the answer to another request of the same shape. Transaction numbers tell them apart, RTU has none. */
-static void await_late_answers(struct unit *unit) {
-    if (self.reader.kind == FRAME_RTU) unit->quiet_ns = self.now_ns + (int64_t)self.config->timeout_ms * 1000000;
+/* A server that answers late may have answered an earlier attempt: its answers to the later ones are then on their way,
+ * as far apart as the attempts were, and would pass for the answer to another request of the same shape. Transaction
+ * numbers tell them apart, RTU has none. */
+static void await_late_answers(struct unit *unit, uint32_t answers) {
+    if (self.reader.kind == FRAME_RTU) unit->quiet_ns = self.now_ns + answers * timeout_ns(&self.reader.expected);
 }
 
 static void timed_out(void) {
@@ -224,7 +225,7 @@ static void timed_out(void) {
     self.state = POLLING;
     line_busy_until(self.now_ns + silence_ns());
     if (!is_probe && self.attempts <= self.config->retries) return;
-    await_late_answers(unit);
+    await_late_answers(unit, 1);
     unit_failed(unit);
     mark_stale(unit->first, unit->points);
     next_request();
@@ -266,7 +267,7 @@ static void got_exception(uint8_t exception) {
 static void got_reply(const struct frame_reply *reply) {
     struct unit *unit = current_unit();
     self.values[M_responses_total]++;
-    if (self.attempts > 1) await_late_answers(unit);
+    if (self.attempts > 1) await_late_answers(unit, self.attempts);
     if (reply->verdict == FRAME_DATA) {
         got_data(reply->data);
     } else {
@@ -291,9 +292,6 @@ static void begin_cycle(void) {
     self.cycle_start_ns = self.now_ns;
     self.values[M_cycles_skipped_total] += skipped;
     self.values[M_cycle_delay_us] = (self.now_ns - planned_ns) / 1000;
-    for (uint32_t i = 0; i < self.plan.unit_count; i++) {
-        if (self.plan.units[i].state == UNIT_RECOVERED) self.plan.units[i].state = UNIT_ONLINE;
-    }
     self.state = POLLING;
     self.pass = 0;
     self.at = 0;
@@ -302,6 +300,9 @@ static void begin_cycle(void) {
 }
 
 static void end_cycle(void) {
+    for (uint32_t i = 0; i < self.plan.unit_count; i++) {
+        if (self.plan.units[i].state == UNIT_BEHIND) self.plan.units[i].state = UNIT_ONLINE;
+    }
     self.values[M_cycles_total]++;
     self.values[M_cycle_time_us] = (self.now_ns - self.cycle_start_ns) / 1000;
     self.state = RESTING;
@@ -310,7 +311,7 @@ static void end_cycle(void) {
 static bool is_due(const struct unit *unit) {
     if (self.pass == 0) return unit->state == UNIT_ONLINE;
     if (self.probes > 0 && self.now_ns >= self.next_cycle_ns) return false; /* the others come first again */
-    return unit->state == UNIT_RECOVERED || (unit->state == UNIT_BACKOFF && self.now_ns >= unit->retry_ns);
+    return unit->state == UNIT_BEHIND || (unit->state == UNIT_BACKOFF && self.now_ns >= unit->retry_ns);
 }
 
 /* Moves to the next request that is due in this cycle. False: there is none left. */
@@ -415,17 +416,29 @@ static bool configure(void) {
 
 int32_t PEN_EXPORT(pen_init)(void) { return configure() ? 0 : 1; }
 
+static void port_up(void) {
+    self.state = RESTING;
+    self.next_cycle_ns = self.now_ns + (int64_t)self.config->connect_pause_ms * 1000000;
+    self.line_free_ns = self.next_cycle_ns;
+}
+
+/* The unit that was being asked may be why the connection broke, and break the next one too: the others come first. */
+static void port_down(void) {
+    struct unit *asked = self.state == WAITING ? current_unit() : NULL;
+    reset_units();
+    if (asked != NULL) asked->state = UNIT_BEHIND;
+    self.state = DOWN;
+    mark_stale(0, self.plan.point_count);
+}
+
 void PEN_EXPORT(pen_on_port)(int32_t port, int32_t is_up) {
     (void)port;
     self.now_ns = hal_now(PEN_CLOCK_MONOTONIC);
     frame_reset(&self.reader);
-    reset_units();
-    self.state = is_up ? RESTING : DOWN;
     if (is_up) {
-        self.next_cycle_ns = self.now_ns + (int64_t)self.config->connect_pause_ms * 1000000;
-        self.line_free_ns = self.next_cycle_ns;
+        port_up();
     } else {
-        mark_stale(0, self.plan.point_count);
+        port_down();
     }
     advance();
 }

@@ -32,8 +32,8 @@ struct request {   /* one read, for consecutive points */
 
 enum unit_state {
     UNIT_ONLINE,
-    UNIT_BACKOFF,  /* did not answer: left alone until retry_ns */
-    UNIT_RECOVERED /* answered in this cycle after a backoff: the rest of it is read at once, behind the online ones */
+    UNIT_BACKOFF, /* did not answer: left alone until retry_ns */
+    UNIT_BEHIND   /* for this cycle behind the online ones: it answered after a backoff, or broke the connection */
 };
 
 struct unit {

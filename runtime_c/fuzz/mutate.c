@@ -2,9 +2,9 @@
  *
  *   mutate SECONDS SEED.wasm...
  *
- * Meant to be built with sanitizers. Input number N is the same in every run with the same seeds, so a number reproduces
- * a failure. The work is done by a child process in shared memory: the parent sees crashes and hangs and saves the input
- * as crash-N.wasm. Prints one line of JSON; exit status 1 when something was found. */
+ * Meant to be built with sanitizers. Input number N is the same in every run with the same seeds, so a number
+ * reproduces a failure. The work is done by a child process in shared memory: the parent sees crashes and hangs and
+ * saves the input as crash-N.wasm. Prints one line of JSON; exit status 1 when something was found. */
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -50,9 +50,7 @@ static uint64_t next_random(uint64_t *state) {
     return z ^ z >> 31;
 }
 
-static size_t below(uint64_t *state, size_t end) {
-    return end ? (size_t)(next_random(state) % end) : 0;
-}
+static size_t below(uint64_t *state, size_t end) { return end ? (size_t)(next_random(state) % end) : 0; }
 
 /* ---- mutations ------------------------------------------------------------------------------------------ */
 
@@ -87,8 +85,8 @@ static void copy_range(progress *p, uint64_t *state) {
 }
 
 static void make_input(progress *p, const seed *seeds, size_t seed_count, uint64_t number) {
-    static void (*const mutations[])(progress *, uint64_t *) = {flip_bit, set_byte, set_byte, remove_range,
-                                                                repeat_range, copy_range};
+    static void (*const mutations[])(progress *, uint64_t *) = {flip_bit,     set_byte,     set_byte,
+                                                                remove_range, repeat_range, copy_range};
     uint64_t state = number * 0xD1342543DE82EF95u + 1;
     const seed *from = &seeds[below(&state, seed_count)];
     memcpy(p->bytes, from->bytes, from->len);

@@ -321,6 +321,7 @@ void *wr_store_alloc(wr_store *store, size_t bytes);
 
 wr_status wr_func_new(wr_store *store, const wr_func_type *type, wr_host_fn fn, void *env, wr_func **out);
 wr_status wr_global_new(wr_store *store, uint8_t type, bool is_mutable, wr_slot value, wr_global **out);
+wr_status wr_global_new_v128(wr_store *store, bool is_mutable, const wr_slot *value /* 2 */, wr_global **out);
 wr_status wr_table_new(wr_store *store, uint8_t type, uint32_t min, uint32_t max, wr_table **out);
 wr_status wr_memory_new(wr_store *store, uint32_t pages_min, uint32_t pages_max, wr_memory **out);
 /* A shared memory, for instances of several stores and threads. wr_memory_share makes it known to another store. */
@@ -347,6 +348,10 @@ wr_func_type wr_func_type_of(const wr_func *func);
 wr_slot wr_global_get(const wr_global *global);
 uint8_t wr_global_type_of(const wr_global *global, bool *is_mutable);
 wr_status wr_global_set(wr_global *global, wr_slot value);
+/* Two slots each; BAD_ARGUMENT if the global has another type. wr_global_set refuses v128, wr_global_get gives its low
+ * half. */
+wr_status wr_global_get_v128(const wr_global *global, wr_slot *value);
+wr_status wr_global_set_v128(wr_global *global, const wr_slot *value);
 uint32_t wr_table_size(const wr_table *table);
 
 /* Linear memory. data never moves; size grows. Host code must bounds-check with wr_memory_at. */

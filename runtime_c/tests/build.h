@@ -35,7 +35,7 @@ void build_header(build_t *out);
 size_t build_open(build_t *out, int section /* -1: none, a body */);
 void build_close(build_t *out, size_t mark);
 
-/* A function type from letters: i, l, f, d, r (funcref), x (externref). */
+/* A function type from letters: i, l, f, d, v, r (funcref), x (externref). */
 void build_type(build_t *out, const char *params, const char *results);
 
 /* One function of a module, in the order of its index. */

@@ -3,8 +3,8 @@
  *     spec_run SCRIPT [--bounds auto|guard|checked]
  *
  * Script lines are `INDEX VERB TOKEN…`; each gives one output line, `INDEX pass` or `INDEX fail TEXT`, flushed at once
- * so that a crash belongs to the first command without a line. The last line is `end`. Names and texts are %-encoded and
- * start with a colon; `-` stands for none. An ACTION is `invoke INSTANCE NAME COUNT VALUE…` or `get INSTANCE NAME`.
+ * so that a crash belongs to the first command without a line. The last line is `end`. Names and texts are %-encoded
+ * and start with a colon; `-` stands for none. An ACTION is `invoke INSTANCE NAME COUNT VALUE…` or `get INSTANCE NAME`.
  *
  *     module NAME FILE          definition NAME FILE      instance NAME DEFINITION      register INSTANCE NAME
  *     action ACTION             return ACTION VALUE…      trap TEXT ACTION              exhaustion TEXT ACTION
@@ -453,6 +453,7 @@ static bool do_get(result *out, const wr_global *global) {
     bool is_mutable = false;
     out->types[0] = wr_global_type_of(global, &is_mutable);
     out->slots[0] = wr_global_get(global);
+    if (out->types[0] == WR_TYPE_V128) must(wr_global_get_v128(global, out->slots), "a vector global");
     out->count = 1;
     out->status = WR_OK;
     return true;

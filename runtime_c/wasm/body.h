@@ -14,7 +14,7 @@ typedef struct wr_operand {
     wr_place place;
     uint32_t slot; /* its temporary slot, wherever the value is now */
     uint32_t local_slot;
-    uint64_t value;
+    uint64_t value; /* of a constant; v128: the address of its bytes in the body */
 } wr_operand;
 
 typedef enum wr_label_kind {
@@ -72,6 +72,7 @@ struct wr_body {
     uint32_t temp_base;
     uint32_t slot_max;
     uint32_t last;     /* index + 1 of the last instruction while its destination may still be changed, else 0 */
+    uint32_t barrier;  /* control may arrive here from elsewhere: nothing before it may be merged with what follows */
     uint32_t flushed;  /* operands below this stand for no local */
     uint32_t offset;   /* of the instruction being translated */
     wr_insn scrap;     /* takes what is not to be emitted */
@@ -86,6 +87,7 @@ void wr_push_back(wr_body *body, const wr_operand *operand);
 void wr_push_temp(wr_body *body, wr_vt type);
 void wr_push_local(wr_body *body, wr_vt type, uint32_t slot);
 void wr_push_const(wr_body *body, wr_vt type, uint64_t value);
+void wr_push_const128(wr_body *body, const uint8_t *bytes);
 uint32_t wr_next_slot(const wr_body *body);
 /* Slot that holds the operand; loads a constant into its temporary first. */
 uint16_t wr_operand_slot(wr_body *body, const wr_operand *operand);
@@ -108,6 +110,13 @@ bool wr_retarget(wr_body *body, const wr_operand *operand, uint32_t slot);
 bool wr_is_dead(const wr_body *body);
 wr_insn *wr_emit(wr_body *body, wr_op op);                  /* no destination */
 wr_insn *wr_emit_def(wr_body *body, wr_op op, uint32_t dst); /* destination may be changed by wr_retarget */
+/* A word behind the definition just emitted, which stays open to wr_retarget. */
+void wr_emit_wide(wr_body *body, uint64_t value);
+void wr_emit_bytes(wr_body *body, const uint8_t bytes[16]); /* ditto, two words */
+/* The instruction that computed the operand just now, if nothing else can see its result; or NULL. */
+wr_insn *wr_producer(const wr_body *body, const wr_operand *operand);
+/* Takes the last definition, and what follows it, back. */
+void wr_unemit(wr_body *body);
 uint32_t wr_here(const wr_body *body);
 void wr_bind_here(wr_body *body);                           /* control may arrive from elsewhere */
 void wr_link_branch(wr_body *body, wr_label *label, uint32_t insn);
@@ -146,13 +155,26 @@ void wr_emit_branch(wr_body *body, wr_label *label, uint32_t count);
 void wr_forget_inits(wr_body *body, const wr_label *label);
 
 /* translate_memory.c */
+typedef struct wr_memarg {
+    uint32_t memory;
+    uint64_t offset;
+} wr_memarg;
 wr_status wr_translate_access(wr_body *body, uint8_t opcode);
 /* Alignment, memory and offset of an access; atomics have exactly their natural alignment. */
-wr_status wr_read_memarg(wr_body *body, uint8_t align_max, bool exact, uint32_t *memory, uint64_t *offset);
+wr_status wr_read_memarg(wr_body *body, uint8_t align_max, bool exact, wr_memarg *out);
 wr_vt wr_address_type(const wr_body *body, uint32_t memory);
-uint16_t wr_address_slot(wr_body *body, const wr_operand *address, uint32_t memory, uint64_t *offset);
+/* Slot of a 32-bit address; arg->offset is what is still to be added. */
+uint16_t wr_address_slot(wr_body *body, const wr_operand *address, wr_memarg *arg);
+/* Accesses in all forms of addresses (code.h); op is the first of them. */
+void wr_emit_load(wr_body *body, wr_op op, const wr_memarg *arg, const wr_operand *address, uint32_t dst);
+void wr_emit_store(wr_body *body, wr_op op, const wr_memarg *arg, const wr_operand *address, const wr_operand *value);
+wr_status wr_translate_load(wr_body *body, wr_op op, wr_vt type, uint8_t align_max);
+wr_status wr_translate_store(wr_body *body, wr_op op, wr_vt type, uint8_t align_max);
 wr_status wr_translate_memory_size(wr_body *body, uint8_t opcode);
 wr_status wr_translate_table_access(wr_body *body, uint8_t opcode);
 wr_status wr_translate_bulk(wr_body *body, uint32_t code);
+
+/* translate_simd.c */
+wr_status wr_translate_simd(wr_body *body);
 
 #endif

@@ -111,6 +111,12 @@ wr_status wr_exec_check(wr_exec *exec) {
     return status;
 }
 
+wr_status wr_exec_refill(wr_exec *exec) {
+    wr_status status = wr_exec_check(exec);
+    if (status == WR_OK) exec->budget++;
+    return status;
+}
+
 static void start_limits(wr_exec *exec) {
     exec->deadline_ns = 0;
     if (exec->deadline_us != 0) {

@@ -6,8 +6,11 @@
  * target and keeps an instruction at 16 bytes (12 on 32-bit hosts). */
 #ifndef WR_CODE_H
 #define WR_CODE_H
+#include <string.h>
+
 #include "opcode.h"
 #include "opcode_atomic.h"
+#include "opcode_simd.h"
 #include "wr.h"
 
 typedef struct wr_insn {
@@ -27,9 +30,19 @@ typedef struct wr_insn {
     X(DATA)            /* operand words of the instruction before; never executed */              \
     X(UNREACHABLE)                                                                                \
     X(BR)              /* imm: distance */                                                        \
+    X(BR_AND)          /* a & b as a 16-bit constant not zero, imm */                             \
+    X(BR_NAND)         /* ditto, zero */                                                          \
+    X(LOOP_NE_I)       /* a += b as a 16-bit constant, branch if a != DATA.uimm, imm */           \
+    X(LOOP_LT_S_I)     /* ditto, a < DATA.uimm */                                                 \
+    X(LOOP_LT_U_I)                                                                                \
+    X(LOOP_NE_R)       /* ditto with slot DATA.a */                                               \
+    X(LOOP_LT_S_R)                                                                                \
+    X(LOOP_LT_U_R)                                                                                \
+    X(RSUB_I32)        /* a <- imm - b */                                                         \
+    X(RSUB_I64)                                                                                   \
     X(BR_IF)           /* a: condition, imm */                                                    \
     X(BR_UNLESS)       /* a: condition, imm */                                                    \
-    X(BR_TABLE)        /* a: index, uimm: n; n + 1 DATA with imm */                               \
+    X(BR_TABLE)        /* a: index, uimm: n; n + 1 BR follow */                                    \
     X(RETURN)          /* uimm: slot of the return information */                                 \
     X(RETURN1)         /* a: value, uimm: ditto */                                                \
     X(RETURN_N)        /* a: first value slot, b: slots, uimm: ditto */                           \
@@ -81,23 +94,37 @@ typedef struct wr_insn {
     X(FENCE)                                                                                      \
     X(REF_FUNC)        /* a <- function uimm */
 
-/* Operand classes: R slot, I 32-bit constant (sign-extended); BR_: compare and branch, BRN_: branch if not.
- * Compare-and-branch with a constant holds it in 16 bits, in b. Memory access: _G guard pages, _C checked;
- * the translator emits _G, wr_code_checked turns a copy into _C. */
+/* Operand classes: R slot, I 32-bit constant (sign-extended), K 64-bit constant in the DATA that follows; BR_: compare
+ * and branch, BRN_: branch if not. Compare-and-branch holds a constant in 16 bits in b (I) or in DATA.uimm (W).
+ * Memory access: _G guard pages, _C checked, always in pairs. The address is a slot plus an offset, or (X) the sum of
+ * two slots plus an offset of 16 bits in d, or (A) a slot plus a constant; sums wrap at 32 bits, offsets do not. */
 #define WR_OP_INT_BINARY_(C, NAME, TEXT, T, COMM, EXPR) OP_##NAME##_RR, OP_##NAME##_RI,
 #define WR_OP_INT_DIVIDE_(C, NAME, TEXT, T, CHECK, EXPR) OP_##NAME##_RR, OP_##NAME##_RI,
-#define WR_OP_FLOAT_BINARY_(C, NAME, TEXT, T, EXPR) OP_##NAME##_RR,
+#define WR_OP_FLOAT_BINARY_(C, NAME, TEXT, T, EXPR) OP_##NAME##_RR, OP_##NAME##_RK,
 #define WR_OP_INT_COMPARE_(C, NAME, TEXT, T, INV, SWAP, EXPR) \
-    OP_##NAME##_RR, OP_##NAME##_RI, OP_BR_##NAME##_RR, OP_BR_##NAME##_RI,
-#define WR_OP_FLOAT_COMPARE_(C, NAME, TEXT, T, EXPR) OP_##NAME##_RR, OP_BR_##NAME##_RR, OP_BRN_##NAME##_RR,
+    OP_##NAME##_RR, OP_##NAME##_RI, OP_BR_##NAME##_RR, OP_BR_##NAME##_RI, OP_BR_##NAME##_RW,
+#define WR_OP_FLOAT_COMPARE_(C, NAME, TEXT, T, EXPR) \
+    OP_##NAME##_RR, OP_BR_##NAME##_RR, OP_BRN_##NAME##_RR, OP_##NAME##_RK, OP_BR_##NAME##_RK, OP_BRN_##NAME##_RK,
 #define WR_OP_UNARY_(C, NAME, TEXT, R, A, EXPR) OP_##NAME,
 #define WR_OP_UNARY_TRAP_(C, NAME, TEXT, R, A, CHECK, EXPR) OP_##NAME,
-#define WR_OP_LOAD_(C, NAME, TEXT, V, S, M, ALIGN, CAST) OP_##NAME##_G, OP_##NAME##_C,
-#define WR_OP_STORE_(C, NAME, TEXT, V, S, M, ALIGN) OP_##NAME##_G, OP_##NAME##_C,
+#define WR_OP_ACCESS_(NAME) OP_##NAME##_G, OP_##NAME##_C, OP_##NAME##_XG, OP_##NAME##_XC, OP_##NAME##_AG, OP_##NAME##_AC,
+#define WR_OP_LOAD_(C, NAME, TEXT, V, S, M, ALIGN, CAST) WR_OP_ACCESS_(NAME)
+#define WR_OP_STORE_(C, NAME, TEXT, V, S, M, ALIGN) WR_OP_ACCESS_(NAME)
 /* Atomics: a: result, b: address, c: value or expected, d: replacement; DATA.uimm: offset. */
 #define WR_OP_ATOMIC_(C, NAME, TEXT, T, M, ALIGN) OP_##NAME,
 #define WR_OP_ATOMIC_RMW_(C, NAME, TEXT, T, M, ALIGN, FN) OP_##NAME,
 #define WR_OP_SPECIAL_(NAME) OP_##NAME,
+#define WR_OP_SIMD_UNARY(C, NAME, TEXT, LANES, EXPR) OP_##NAME,
+#define WR_OP_SIMD_BINARY(C, NAME, TEXT, LANES, EXPR) OP_##NAME,
+#define WR_OP_SIMD_TERNARY(C, NAME, TEXT, LANES, LANES_C, EXPR) OP_##NAME,
+#define WR_OP_SIMD_SHIFT(C, NAME, TEXT, LANES, EXPR) OP_##NAME,
+#define WR_OP_SIMD_TEST(C, NAME, TEXT, LANES, EXPR) OP_##NAME,
+#define WR_OP_SIMD_SPLAT(C, NAME, TEXT, T, LANES) OP_##NAME,
+#define WR_OP_SIMD_EXTRACT(C, NAME, TEXT, T, COUNT, M, CAST) OP_##NAME,
+#define WR_OP_SIMD_REPLACE(C, NAME, TEXT, T, COUNT, LANES) OP_##NAME,
+#define WR_OP_SIMD_SPECIAL(NAME) OP_##NAME,
+#define WR_OP_SIMD_LOAD(C, NAME, TEXT, M, ALIGN, EXPR) WR_OP_ACCESS_(NAME)
+#define WR_OP_SIMD_STORE(C, NAME, TEXT, ALIGN) WR_OP_ACCESS_(NAME)
 
 typedef enum wr_op {
     OP_NONE,
@@ -108,9 +135,11 @@ typedef enum wr_op {
     WR_FLOAT_COMPARE(WR_OP_FLOAT_COMPARE_)
     WR_UNARY(WR_OP_UNARY_)
     WR_UNARY_TRAP(WR_OP_UNARY_TRAP_)
+    WR_SIMD_COMPUTING(WR_OP_SIMD)
     OP_MEMORY_FIRST, /* pairs _G, _C follow */
     WR_LOAD(WR_OP_LOAD_)
     WR_STORE(WR_OP_STORE_)
+    WR_SIMD_ACCESSING(WR_OP_SIMD)
     OP_MEMORY_LAST,
     WR_ATOMIC_LOAD(WR_OP_ATOMIC_)
     WR_ATOMIC_STORE(WR_OP_ATOMIC_)
@@ -130,6 +159,16 @@ typedef struct wr_catch {
     uint16_t slot;       /* where the values go */
     bool with_ref;       /* the exception itself comes last */
 } wr_catch;
+
+/* The 64 bits behind the operation of a DATA: all there is on a 32-bit host. */
+static inline uint64_t wr_insn_wide(const wr_insn *insn) {
+    uint64_t value;
+    memcpy(&value, (const char *)insn + offsetof(wr_insn, a), sizeof value);
+    return value;
+}
+static inline void wr_insn_set_wide(wr_insn *insn, uint64_t value) {
+    memcpy((char *)insn + offsetof(wr_insn, a), &value, sizeof value);
+}
 
 /* Translated function. Immutable. */
 typedef struct wr_code {

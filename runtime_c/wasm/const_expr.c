@@ -76,6 +76,26 @@ static wr_status const_number(wr_loader *loader, const_typing *typing, uint8_t o
     }
 }
 
+/* v128.const is two operations in the list; nothing computes with it. */
+static wr_status const_vector(wr_loader *loader, const_typing *typing) {
+#ifdef WR_NO_SIMD
+    (void)typing;
+    return wr_load_fail(loader, WR_UNSUPPORTED, "opcode 0xfd");
+#else
+    uint32_t number;
+    uint64_t low, high;
+    WR_TRY(wr_read_u32(&loader->reader, &number));
+    const char *name = wr_opcode_name(WR_CODE_SIMD + number);
+    if (name == NULL) return wr_load_fail(loader, WR_ILLEGAL_OPCODE, "fd %02x", number);
+    if (number != 0x0C) return wr_load_fail(loader, WR_CONST_REQUIRED, "%s", name);
+    WR_TRY(wr_read_fixed64(&loader->reader, &low));
+    WR_TRY(wr_read_fixed64(&loader->reader, &high));
+    WR_TRY(const_emit(loader, WR_CONST_VALUE, low));
+    WR_TRY(const_emit(loader, WR_CONST_VALUE, high));
+    return const_push(typing, WR_VT_V128);
+#endif
+}
+
 static wr_status const_null(wr_loader *loader, const_typing *typing) {
     uint32_t heap;
     WR_TRY(wr_load_heap_type(loader, &heap));
@@ -94,7 +114,8 @@ static wr_status const_step(wr_loader *loader, const_typing *typing, uint8_t opc
     case 0x7E: return const_arith(loader, typing, WR_VT_I64, WR_CONST_MUL64);
     case 0xD0: return const_null(loader, typing);
     case 0xD2: return const_func(loader, typing);
-    case 0xFB: case 0xFC: case 0xFD: case 0xFE: return wr_load_fail(loader, WR_UNSUPPORTED, "opcode 0x%02x", opcode);
+    case 0xFD: return const_vector(loader, typing);
+    case 0xFB: case 0xFC: case 0xFE: return wr_load_fail(loader, WR_UNSUPPORTED, "opcode 0x%02x", opcode);
     default:
         if (wr_opcode_name(opcode) == NULL) return wr_load_fail(loader, WR_ILLEGAL_OPCODE, "0x%02x", opcode);
         return wr_load_fail(loader, WR_CONST_REQUIRED, "%s", wr_opcode_name(opcode));

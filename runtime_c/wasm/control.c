@@ -334,7 +334,7 @@ static wr_status translate_br_table(wr_body *body) {
             insn->uimm = count;
             entry = wr_here(body);
         }
-        wr_emit(body, OP_DATA);
+        wr_emit(body, OP_BR);
         if (!moves_needed(body, label, arity)) wr_link_branch(body, label, wr_here(body) - 1);
     }
     if (!dead) WR_TRY(emit_table_stubs(body, targets, count, entry));

@@ -36,6 +36,9 @@ wr_status wr_load_heap_type(wr_loader *loader, uint32_t *out) {
 
 static wr_status load_type_byte(wr_loader *loader, uint8_t byte, wr_vt *out) {
     *out = wr_vt_from_byte(byte);
+#ifdef WR_NO_SIMD
+    if (*out == WR_VT_V128) return wr_load_fail(loader, WR_UNSUPPORTED, "v128");
+#endif
     if (*out != WR_VT_BOTTOM) return WR_OK;
     if (byte == 0x63 || byte == 0x64) {
         uint32_t heap = 0;

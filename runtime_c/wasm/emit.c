@@ -34,9 +34,38 @@ wr_insn *wr_emit_def(wr_body *body, wr_op op, uint32_t dst) {
     return insn;
 }
 
+void wr_emit_wide(wr_body *body, uint64_t value) {
+    uint32_t last = body->last;
+    wr_insn *insn = wr_emit(body, OP_DATA);
+    wr_insn_set_wide(insn, value);
+    if (insn != &body->scrap) body->last = last;
+}
+
+void wr_emit_bytes(wr_body *body, const uint8_t bytes[16]) {
+    for (size_t half = 0; half < 2; half++) {
+        uint64_t value;
+        memcpy(&value, bytes + half * sizeof value, sizeof value);
+        wr_emit_wide(body, value);
+    }
+}
+
+wr_insn *wr_producer(const wr_body *body, const wr_operand *operand) {
+    if (operand->place != WR_PLACE_TEMP || body->last == 0) return NULL;
+    wr_insn *insn = insn_at(body, body->last - 1);
+    return insn->a == operand->slot ? insn : NULL;
+}
+
+void wr_unemit(wr_body *body) {
+    body->code.count = body->marks.count = body->last - 1;
+    body->last = 0;
+}
+
 uint32_t wr_here(const wr_body *body) { return (uint32_t)body->code.count; }
 
-void wr_bind_here(wr_body *body) { body->last = 0; }
+void wr_bind_here(wr_body *body) {
+    body->last = 0;
+    body->barrier = wr_here(body);
+}
 
 void wr_link_branch(wr_body *body, wr_label *label, uint32_t insn) {
     if (wr_is_dead(body) || body->status != WR_OK) return;
@@ -74,53 +103,99 @@ static wr_op inverse(wr_op op) {
 #define BRANCH_CASE(C, NAME, TEXT, T, INV, SWAP, EXPR)                              \
     case OP_##NAME##_RR: return sense ? OP_BR_##NAME##_RR : OP_BR_##INV##_RR;       \
     case OP_##NAME##_RI: return sense ? OP_BR_##NAME##_RI : OP_BR_##INV##_RI;
-#define BRANCH_FLOAT_CASE(C, NAME, TEXT, T, EXPR) \
-    case OP_##NAME##_RR: return sense ? OP_BR_##NAME##_RR : OP_BRN_##NAME##_RR;
-#define CONSTANT_CASE(C, NAME, TEXT, T, INV, SWAP, EXPR) case OP_##NAME##_RI:
+#define BRANCH_FLOAT_CASE(C, NAME, TEXT, T, EXPR)                                   \
+    case OP_##NAME##_RR: return sense ? OP_BR_##NAME##_RR : OP_BRN_##NAME##_RR;     \
+    case OP_##NAME##_RK: return sense ? OP_BR_##NAME##_RK : OP_BRN_##NAME##_RK;
+#define CONSTANT_CASE(C, NAME, TEXT, T, INV, SWAP, EXPR) case OP_BR_##NAME##_RI:
+#define WIDE_FLOAT_CASE(C, NAME, TEXT, T, EXPR) case OP_BR_##NAME##_RK: case OP_BRN_##NAME##_RK:
 
 static wr_op branch_on(wr_op compare, bool sense) {
     switch ((int)compare) {
         WR_INT_COMPARE(BRANCH_CASE)
         WR_FLOAT_COMPARE(BRANCH_FLOAT_CASE)
+    case OP_I32_AND_RI: return sense ? OP_BR_AND : OP_BR_NAND;
     default: return OP_NONE;
     }
 }
 
-static bool has_constant(wr_op compare) {
-    switch ((int)compare) {
+typedef enum wr_right { RIGHT_SLOT, RIGHT_CONST, RIGHT_WIDE } wr_right;
+
+/* Where a compare-and-branch has its right operand. */
+static wr_right right_of(wr_op branch) {
+    switch ((int)branch) {
         WR_INT_COMPARE(CONSTANT_CASE)
-        return true;
-    default: return false;
+    case OP_BR_AND: case OP_BR_NAND: return RIGHT_CONST;
+        WR_FLOAT_COMPARE(WIDE_FLOAT_CASE)
+        return RIGHT_WIDE;
+    default: return RIGHT_SLOT;
     }
 }
 
-/* The instruction that computed the operand just now, if nothing else can see its result. */
-static wr_insn *producer(const wr_body *body, const wr_operand *operand) {
-    if (operand->place != WR_PLACE_TEMP || body->last == 0 || body->last != body->code.count) return NULL;
-    wr_insn *insn = insn_at(body, body->last - 1);
-    return insn->a == operand->slot ? insn : NULL;
+/* A counter's `add` in front of its comparison: both and the branch become one instruction. */
+static wr_op step_on(wr_op branch) {
+    switch ((int)branch) {
+    case OP_BR_I32_NE_RI: return OP_LOOP_NE_I;
+    case OP_BR_I32_LT_S_RI: return OP_LOOP_LT_S_I;
+    case OP_BR_I32_LT_U_RI: return OP_LOOP_LT_U_I;
+    case OP_BR_I32_NE_RR: return OP_LOOP_NE_R;
+    case OP_BR_I32_LT_S_RR: return OP_LOOP_LT_S_R;
+    case OP_BR_I32_LT_U_RR: return OP_LOOP_LT_U_R;
+    default: return OP_NONE;
+    }
+}
+
+static bool is_step(const wr_body *body, uint32_t slot) {
+    if (wr_is_dead(body) || body->code.count == 0 || body->code.count <= body->barrier) return false;
+    const wr_insn *insn = insn_at(body, body->code.count - 1);
+    return insn->op == OP_I32_ADD_RI && insn->a == slot && insn->b == slot && insn->imm == (int16_t)insn->imm;
+}
+
+/* `compare` has been taken back; operands b and c or imm. Returns the branch's index. */
+static uint32_t emit_compare_branch(wr_body *body, wr_op op, const wr_insn *compare, uint64_t wide) {
+    wr_right right = right_of(op);
+    wr_op step = step_on(op);
+    uint32_t at = wr_here(body);
+    if (step != OP_NONE && is_step(body, compare->b) && !(right == RIGHT_SLOT && compare->c == compare->b)) {
+        wr_insn *insn = insn_at(body, --at);
+        insn->op = step;
+        insn->b = (uint16_t)insn->imm;
+        insn->imm = 0; /* the end of a chain of branches to patch */
+        wr_insn *data = wr_emit(body, OP_DATA);
+        if (right == RIGHT_SLOT) data->a = compare->c;
+        else data->uimm = compare->uimm;
+        return at;
+    }
+    bool narrow = right == RIGHT_CONST && compare->imm == (int16_t)compare->imm;
+    wr_insn *insn = wr_emit(body, right == RIGHT_CONST && !narrow ? op + 1 : op); /* _RW follows _RI (code.h) */
+    insn->a = compare->b;
+    if (right == RIGHT_SLOT) insn->b = compare->c;
+    if (narrow) insn->b = (uint16_t)compare->imm;
+    if (right == RIGHT_CONST && !narrow) wr_emit(body, OP_DATA)->uimm = compare->uimm;
+    if (right == RIGHT_WIDE) wr_insn_set_wide(wr_emit(body, OP_DATA), wide);
+    return at;
 }
 
 uint32_t wr_emit_condition(wr_body *body, const wr_operand *condition, bool sense) {
-    wr_insn *compare = producer(body, condition);
+    const wr_insn *compare = wr_producer(body, condition);
     wr_op op = compare != NULL ? branch_on((wr_op)compare->op, sense) : OP_NONE;
-    bool constant = op != OP_NONE && has_constant((wr_op)compare->op);
-    if (op != OP_NONE && !(constant && compare->imm != (int16_t)compare->imm)) {
+    bool too_wide = op == OP_BR_AND || op == OP_BR_NAND ? compare->imm != (int16_t)compare->imm : false;
+    if (op != OP_NONE && !too_wide) {
         wr_insn old = *compare;
-        body->code.count--;
-        body->marks.count--;
-        wr_insn *branch = wr_emit(body, op);
-        branch->a = old.b;
-        branch->b = constant ? (uint16_t)old.imm : old.c;
-    } else {
-        uint16_t slot = wr_operand_slot(body, condition);
-        wr_emit(body, sense ? OP_BR_IF : OP_BR_UNLESS)->a = slot;
+        uint64_t wide = right_of(op) == RIGHT_WIDE ? wr_insn_wide(compare + 1) : 0;
+        wr_unemit(body);
+        return emit_compare_branch(body, op, &old, wide);
     }
+    uint16_t slot = wr_operand_slot(body, condition);
+    if (sense && is_step(body, slot)) { /* counts down to zero */
+        const wr_insn zero = {.b = slot};
+        return emit_compare_branch(body, OP_BR_I32_NE_RI, &zero, 0);
+    }
+    wr_emit(body, sense ? OP_BR_IF : OP_BR_UNLESS)->a = slot;
     return wr_here(body) - 1;
 }
 
 void wr_emit_not(wr_body *body, const wr_operand *operand, wr_op equals_zero) {
-    wr_insn *compare = producer(body, operand);
+    wr_insn *compare = wr_producer(body, operand);
     wr_op inverted = compare != NULL ? inverse((wr_op)compare->op) : OP_NONE;
     if (inverted != OP_NONE) {
         compare->op = inverted;

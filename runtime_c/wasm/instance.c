@@ -133,12 +133,23 @@ static void make_tags(wr_instance *instance, wr_tag *tags) {
     }
 }
 
+static void set_global(const wr_instance *instance, wr_global *cell, const wr_const_expr *init) {
+    if (cell->type.type != WR_VT_V128) {
+        cell->value[0].u64 = evaluate(instance, init);
+    } else if (init->ops[0].kind == WR_CONST_GLOBAL) {
+        memcpy(cell->value, instance->globals[init->ops[0].value]->value, sizeof cell->value);
+    } else { /* v128.const: its halves */
+        cell->value[0].u64 = init->ops[0].value;
+        cell->value[1].u64 = init->ops[1].value;
+    }
+}
+
 static void make_globals(wr_instance *instance, wr_global *cells) {
     const wr_module *module = instance->module;
     for (uint32_t i = module->global_imports; i < module->global_count; i++) {
         wr_global *cell = &cells[i - module->global_imports];
         cell->type = module->globals[i];
-        cell->value[0].u64 = evaluate(instance, &module->global_inits[i - module->global_imports]);
+        set_global(instance, cell, &module->global_inits[i - module->global_imports]);
         instance->globals[i] = cell;
     }
 }

@@ -5,6 +5,12 @@
  * goto   one function with a label per handler, for unoptimised and instrumented builds and for 32-bit targets, where
  *        the state does not fit the argument registers. */
 #include "interp.h"
+
+#if defined(__GNUC__) && !defined(__clang__)
+/* Each handler keeps its own jump: merged ones share an entry of the branch predictor and miss it all the time. */
+#pragma GCC optimize("no-partial-inlining", "no-ipa-icf", "no-crossjumping", "no-gcse", "omit-frame-pointer")
+#endif
+
 #include "numeric.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -42,21 +48,31 @@
 
 typedef WR_HANDLER_ABI void (*wr_handler)(const wr_insn *pc, wr_slot *fp, uint8_t *mem, uint64_t mem_len, wr_exec *exec);
 
+#define WR_SIMD_FUNCTION static inline __attribute__((always_inline))
+#include "simd_ops.h"
+
 #define GO() WR_TAIL((wr_handler)pc->op)(pc, fp, mem, mem_len, exec)
 #define LEAVE() return
+#define RETRY() WR_TAIL op_RETRY(pc, fp, mem, mem_len, exec)
 #define WR_UNUSED __attribute__((unused)) /* the handlers that end the run */
 #define HANDLER(NAME)                                                                                            \
     static WR_HANDLER_ABI void op_##NAME(WR_UNUSED const wr_insn *pc, WR_UNUSED wr_slot *fp, WR_UNUSED uint8_t *mem, \
                                          WR_UNUSED uint64_t mem_len, wr_exec *exec)
 #include "interp_ops.h"
+#include "interp_simd.h"
 #undef HANDLER
 
 #define ADDRESS(NAME) (uintptr_t)op_##NAME,
 
 #else /* goto */
 
+/* One function with the code of all vector instructions is more than compilers for 32-bit targets take well. */
+#define WR_SIMD_FUNCTION static __attribute__((noinline))
+#include "simd_ops.h"
+
 #define GO() goto *(void *)pc->op
 #define LEAVE() return NULL
+#define RETRY() goto op_RETRY
 
 #endif
 
@@ -69,8 +85,10 @@ typedef WR_HANDLER_ABI void (*wr_handler)(const wr_insn *pc, wr_slot *fp, uint8_
     WR_FLOAT_COMPARE(X##_FLOAT_COMPARE)             \
     WR_UNARY(X##_UNARY)                             \
     WR_UNARY_TRAP(X##_UNARY_TRAP)                   \
+    WR_SIMD_COMPUTING(X##_SIMD)                     \
     X##_NONE WR_LOAD(X##_LOAD)                      \
     WR_STORE(X##_STORE)                             \
+    WR_SIMD_ACCESSING(X##_SIMD)                     \
     X##_NONE WR_ATOMIC_LOAD(X##_ATOMIC)             \
     WR_ATOMIC_STORE(X##_ATOMIC)                     \
     WR_ATOMIC_RMW(X##_ATOMIC_RMW)                   \
@@ -79,17 +97,33 @@ typedef WR_HANDLER_ABI void (*wr_handler)(const wr_insn *pc, wr_slot *fp, uint8_
     WR_OPS_SPECIAL(X##_SPECIAL)
 #define AT_INT_BINARY(C, NAME, TEXT, T, COMM, EXPR) ADDRESS(NAME##_RR) ADDRESS(NAME##_RI)
 #define AT_INT_DIVIDE(C, NAME, TEXT, T, CHECK, EXPR) ADDRESS(NAME##_RR) ADDRESS(NAME##_RI)
-#define AT_FLOAT_BINARY(C, NAME, TEXT, T, EXPR) ADDRESS(NAME##_RR)
+#define AT_FLOAT_BINARY(C, NAME, TEXT, T, EXPR) ADDRESS(NAME##_RR) ADDRESS(NAME##_RK)
 #define AT_INT_COMPARE(C, NAME, TEXT, T, INV, SWAP, EXPR) \
-    ADDRESS(NAME##_RR) ADDRESS(NAME##_RI) ADDRESS(BR_##NAME##_RR) ADDRESS(BR_##NAME##_RI)
-#define AT_FLOAT_COMPARE(C, NAME, TEXT, T, EXPR) ADDRESS(NAME##_RR) ADDRESS(BR_##NAME##_RR) ADDRESS(BRN_##NAME##_RR)
+    ADDRESS(NAME##_RR) ADDRESS(NAME##_RI) ADDRESS(BR_##NAME##_RR) ADDRESS(BR_##NAME##_RI) ADDRESS(BR_##NAME##_RW)
+#define AT_FLOAT_COMPARE(C, NAME, TEXT, T, EXPR)                          \
+    ADDRESS(NAME##_RR) ADDRESS(BR_##NAME##_RR) ADDRESS(BRN_##NAME##_RR)   \
+    ADDRESS(NAME##_RK) ADDRESS(BR_##NAME##_RK) ADDRESS(BRN_##NAME##_RK)
 #define AT_UNARY(C, NAME, TEXT, R, A, EXPR) ADDRESS(NAME)
 #define AT_UNARY_TRAP(C, NAME, TEXT, R, A, CHECK, EXPR) ADDRESS(NAME)
-#define AT_LOAD(C, NAME, TEXT, V, S, M, ALIGN, CAST) ADDRESS(NAME##_G) ADDRESS(NAME##_C)
-#define AT_STORE(C, NAME, TEXT, V, S, M, ALIGN) ADDRESS(NAME##_G) ADDRESS(NAME##_C)
+#define AT_ACCESS(NAME)                                        \
+    ADDRESS(NAME##_G) ADDRESS(NAME##_C) ADDRESS(NAME##_XG)     \
+    ADDRESS(NAME##_XC) ADDRESS(NAME##_AG) ADDRESS(NAME##_AC)
+#define AT_LOAD(C, NAME, TEXT, V, S, M, ALIGN, CAST) AT_ACCESS(NAME)
+#define AT_STORE(C, NAME, TEXT, V, S, M, ALIGN) AT_ACCESS(NAME)
 #define AT_ATOMIC(C, NAME, TEXT, T, M, ALIGN) ADDRESS(NAME)
 #define AT_ATOMIC_RMW(C, NAME, TEXT, T, M, ALIGN, FN) ADDRESS(NAME)
 #define AT_SPECIAL(NAME) ADDRESS(NAME)
+#define AT_SIMD_UNARY(C, NAME, TEXT, LANES, EXPR) ADDRESS(NAME)
+#define AT_SIMD_BINARY(C, NAME, TEXT, LANES, EXPR) ADDRESS(NAME)
+#define AT_SIMD_TERNARY(C, NAME, TEXT, LANES, LANES_C, EXPR) ADDRESS(NAME)
+#define AT_SIMD_SHIFT(C, NAME, TEXT, LANES, EXPR) ADDRESS(NAME)
+#define AT_SIMD_TEST(C, NAME, TEXT, LANES, EXPR) ADDRESS(NAME)
+#define AT_SIMD_SPLAT(C, NAME, TEXT, T, LANES) ADDRESS(NAME)
+#define AT_SIMD_EXTRACT(C, NAME, TEXT, T, COUNT, M, CAST) ADDRESS(NAME)
+#define AT_SIMD_REPLACE(C, NAME, TEXT, T, COUNT, LANES) ADDRESS(NAME)
+#define AT_SIMD_SPECIAL(NAME) ADDRESS(NAME)
+#define AT_SIMD_LOAD(C, NAME, TEXT, M, ALIGN, EXPR) AT_ACCESS(NAME)
+#define AT_SIMD_STORE(C, NAME, TEXT, ALIGN) AT_ACCESS(NAME)
 #define AT_NONE 0,
 
 #if WR_DISPATCH_TAIL
@@ -116,6 +150,7 @@ static const uintptr_t *run(wr_exec *exec, const wr_insn *pc, wr_slot *fp) {
     GO();
 #define HANDLER(NAME) op_##NAME:
 #include "interp_ops.h"
+#include "interp_simd.h"
 #undef HANDLER
 }
 

@@ -4,6 +4,7 @@
  * Macros are named by what may happen:
  *   NEXT          nothing: on to the next instruction
  *   TRAP          leaves with a status
+ *   CHARGE        the budget may run out: the instruction runs again after the check, so nothing may precede it
  *   JUMP_CHECKED  may run into the deadline when it jumps backwards (by 0: an empty loop)
  *   RELOAD        the memory may have grown, or another instance runs */
 
@@ -14,8 +15,12 @@
 #define GET_F64(FIELD) SLOT(FIELD).f64
 #define IMM_I32 pc->uimm
 #define IMM_I64 ((uint64_t)(int64_t)pc->imm)
-#define IMM16_I32 ((uint32_t)(int16_t)pc->b)
+#define IMM16_I32 ((uint32_t)(int32_t)(int16_t)pc->b)
 #define IMM16_I64 ((uint64_t)(int16_t)pc->b)
+#define WIDE_I32 pc[1].uimm
+#define WIDE_I64 ((uint64_t)(int64_t)pc[1].imm)
+#define WIDE_F32 wr_from_bits_f32((uint32_t)wr_insn_wide(pc + 1))
+#define WIDE_F64 wr_from_bits_f64(wr_insn_wide(pc + 1))
 /* Whole slots are written for integers: a narrow store followed by a wide load of the slot stalls. */
 #define SET_I32(VALUE)                           \
     do {                                         \
@@ -52,9 +57,9 @@
         wr_status op_status = (EXPR);                 \
         if (__builtin_expect(op_status != WR_OK, 0)) TRAP(op_status); \
     } while (0)
-#define CHARGE()                                                           \
-    do {                                                                   \
-        if (__builtin_expect(--exec->budget < 0, 0)) TRY(wr_exec_check(exec)); \
+#define CHARGE()                                                 \
+    do {                                                         \
+        if (__builtin_expect(--exec->budget < 0, 0)) RETRY();    \
     } while (0)
 #define JUMP_CHECKED()              \
     do {                            \
@@ -69,6 +74,12 @@
             mem_len = exec->instance->memories[0]->len;                                         \
         }                                                                                       \
     } while (0)
+
+/* Where CHARGE continues when the budget is used up: out of line, or every branch would save registers for the call. */
+HANDLER(RETRY) {
+    TRY(wr_exec_refill(exec));
+    GO();
+}
 
 /* ---- instructions that compute ---- */
 
@@ -92,22 +103,42 @@
         NEXT();                                  \
     }
 
+/* The right operand follows in a DATA. */
+#define COMPUTE_WIDE(NAME, R, T, EXPR)                  \
+    HANDLER(NAME) {                                     \
+        const C_##T a = GET_##T(b), b = WIDE_##T;       \
+        SET_##R(EXPR);                                  \
+        SKIP(1);                                        \
+    }
+#define BRANCH_WIDE(NAME, T, EXPR)                      \
+    HANDLER(NAME) {                                     \
+        const C_##T a = GET_##T(a), b = WIDE_##T;       \
+        if (EXPR) JUMP_CHECKED();                       \
+        SKIP(1);                                        \
+    }
+
 #define BODY_INT_BINARY(C, NAME, TEXT, T, COMM, EXPR)               \
     COMPUTE(NAME##_RR, T, T, GET_##T(b), GET_##T(c), EXPR)          \
     COMPUTE(NAME##_RI, T, T, GET_##T(b), IMM_##T, EXPR)
 #define BODY_INT_DIVIDE(C, NAME, TEXT, T, CHECK, EXPR)              \
     COMPUTE_TRAP(NAME##_RR, T, GET_##T(c), CHECK, EXPR)             \
     COMPUTE_TRAP(NAME##_RI, T, IMM_##T, CHECK, EXPR)
-#define BODY_FLOAT_BINARY(C, NAME, TEXT, T, EXPR) COMPUTE(NAME##_RR, T, T, GET_##T(b), GET_##T(c), EXPR)
+#define BODY_FLOAT_BINARY(C, NAME, TEXT, T, EXPR)                   \
+    COMPUTE(NAME##_RR, T, T, GET_##T(b), GET_##T(c), EXPR)          \
+    COMPUTE_WIDE(NAME##_RK, T, T, EXPR)
 #define BODY_INT_COMPARE(C, NAME, TEXT, T, INV, SWAP, EXPR)         \
     COMPUTE(NAME##_RR, I32, T, GET_##T(b), GET_##T(c), EXPR)        \
     COMPUTE(NAME##_RI, I32, T, GET_##T(b), IMM_##T, EXPR)           \
     BRANCH(BR_##NAME##_RR, T, GET_##T(a), GET_##T(b), EXPR)         \
-    BRANCH(BR_##NAME##_RI, T, GET_##T(a), IMM16_##T, EXPR)
+    BRANCH(BR_##NAME##_RI, T, GET_##T(a), IMM16_##T, EXPR)          \
+    BRANCH_WIDE(BR_##NAME##_RW, T, EXPR)
 #define BODY_FLOAT_COMPARE(C, NAME, TEXT, T, EXPR)                  \
     COMPUTE(NAME##_RR, I32, T, GET_##T(b), GET_##T(c), EXPR)        \
     BRANCH(BR_##NAME##_RR, T, GET_##T(a), GET_##T(b), EXPR)         \
-    BRANCH(BRN_##NAME##_RR, T, GET_##T(a), GET_##T(b), !(EXPR))
+    BRANCH(BRN_##NAME##_RR, T, GET_##T(a), GET_##T(b), !(EXPR))     \
+    COMPUTE_WIDE(NAME##_RK, I32, T, EXPR)                           \
+    BRANCH_WIDE(BR_##NAME##_RK, T, EXPR)                            \
+    BRANCH_WIDE(BRN_##NAME##_RK, T, !(EXPR))
 #define BODY_UNARY(C, NAME, TEXT, R, A, EXPR)    \
     HANDLER(NAME) {                              \
         const C_##A a = GET_##A(b);              \
@@ -151,30 +182,49 @@ WR_UNARY_TRAP(BODY_UNARY_TRAP)
     memcpy(mem + (AT), &value, sizeof value); \
     NEXT()
 
-#define BODY_LOAD(C, NAME, TEXT, V, S, M, ALIGN, CAST) \
-    HANDLER(NAME##_G) {                                \
-        const uint64_t at = ADDRESS_OF(b);             \
-        MAY_FAULT();                                   \
-        LOAD_AT(at, S, M, CAST);                       \
-    }                                                  \
-    HANDLER(NAME##_C) {                                \
-        const uint64_t at = ADDRESS_OF(b);             \
-        CHECK_BOUNDS(at, sizeof(M));                   \
-        LOAD_AT(at, S, M, CAST);                       \
+/* What is several stores for the processor must not begin before it is known that all of them are inside. */
+#if defined(__x86_64__) || defined(__aarch64__)
+#define REACH_END(AT, SIZE) ((void)0)
+#else
+#define REACH_END(AT, SIZE) ((void)*(const volatile uint8_t *)(mem + (AT) + (SIZE)-1))
+#endif
+
+#define ADDRESS_SUM(LEFT, RIGHT) ((uint64_t)(SLOT(LEFT).u32 + SLOT(RIGHT).u32) + pc->d)
+#define ADDRESS_CONST(FIELD) ((uint64_t)(SLOT(FIELD).u32 + pc->uimm))
+
+#define LOAD_PAIR(GUARDED, CHECKED, ADDRESS, S, M, CAST) \
+    HANDLER(GUARDED) {                                   \
+        const uint64_t at = ADDRESS;                     \
+        MAY_FAULT();                                     \
+        LOAD_AT(at, S, M, CAST);                         \
+    }                                                    \
+    HANDLER(CHECKED) {                                   \
+        const uint64_t at = ADDRESS;                     \
+        CHECK_BOUNDS(at, sizeof(M));                     \
+        LOAD_AT(at, S, M, CAST);                         \
     }
 /* Checked stores may fault too: on read-only mapped pages. */
-#define BODY_STORE(C, NAME, TEXT, V, S, M, ALIGN)      \
-    HANDLER(NAME##_G) {                                \
-        const uint64_t at = ADDRESS_OF(a);             \
-        MAY_FAULT();                                   \
-        STORE_AT(at, S, M);                            \
-    }                                                  \
-    HANDLER(NAME##_C) {                                \
-        const uint64_t at = ADDRESS_OF(a);             \
-        CHECK_BOUNDS(at, sizeof(M));                   \
-        MAY_FAULT();                                   \
-        STORE_AT(at, S, M);                            \
+#define STORE_PAIR(GUARDED, CHECKED, ADDRESS, S, M) \
+    HANDLER(GUARDED) {                              \
+        const uint64_t at = ADDRESS;                \
+        MAY_FAULT();                                \
+        REACH_END(at, sizeof(M));                   \
+        STORE_AT(at, S, M);                         \
+    }                                               \
+    HANDLER(CHECKED) {                              \
+        const uint64_t at = ADDRESS;                \
+        CHECK_BOUNDS(at, sizeof(M));                \
+        MAY_FAULT();                                \
+        STORE_AT(at, S, M);                         \
     }
+#define BODY_LOAD(C, NAME, TEXT, V, S, M, ALIGN, CAST)                       \
+    LOAD_PAIR(NAME##_G, NAME##_C, ADDRESS_OF(b), S, M, CAST)                 \
+    LOAD_PAIR(NAME##_XG, NAME##_XC, ADDRESS_SUM(b, c), S, M, CAST)           \
+    LOAD_PAIR(NAME##_AG, NAME##_AC, ADDRESS_CONST(b), S, M, CAST)
+#define BODY_STORE(C, NAME, TEXT, V, S, M, ALIGN)                            \
+    STORE_PAIR(NAME##_G, NAME##_C, ADDRESS_OF(a), S, M)                      \
+    STORE_PAIR(NAME##_XG, NAME##_XC, ADDRESS_SUM(a, c), S, M)                \
+    STORE_PAIR(NAME##_AG, NAME##_AC, ADDRESS_CONST(a), S, M)
 
 WR_LOAD(BODY_LOAD)
 WR_STORE(BODY_STORE)
@@ -212,16 +262,47 @@ HANDLER(BR_UNLESS) {
 }
 HANDLER(BR_TABLE) {
     uint32_t index = GET_I32(a);
-    pc += 1 + (index < pc->uimm ? index : pc->uimm);
+    pc += 1 + (index < pc->uimm ? index : pc->uimm); /* a BR */
     JUMP_CHECKED();
 }
+
+HANDLER(BR_AND) {
+    const uint32_t mask = IMM16_I32;
+    if ((GET_I32(a) & mask) != 0) JUMP_CHECKED();
+    NEXT();
+}
+HANDLER(BR_NAND) {
+    const uint32_t mask = IMM16_I32;
+    if ((GET_I32(a) & mask) == 0) JUMP_CHECKED();
+    NEXT();
+}
+
+/* A counter's step, comparison and branch. The counter is stored after the charge: RETRY runs the instruction again. */
+#define STEP_AND_BRANCH(NAME, LIMIT, EXPR)                   \
+    HANDLER(NAME) {                                          \
+        const uint32_t step = IMM16_I32, a = GET_I32(a) + step, b = LIMIT; \
+        if (EXPR) {                                          \
+            if (pc->imm <= 0) CHARGE();                      \
+            SET_I32(a);                                      \
+            pc += pc->imm;                                   \
+            GO();                                            \
+        }                                                    \
+        SET_I32(a);                                          \
+        SKIP(1);                                             \
+    }
+STEP_AND_BRANCH(LOOP_NE_I, pc[1].uimm, a != b)
+STEP_AND_BRANCH(LOOP_LT_S_I, pc[1].uimm, S32(a) < S32(b))
+STEP_AND_BRANCH(LOOP_LT_U_I, pc[1].uimm, a < b)
+STEP_AND_BRANCH(LOOP_NE_R, fp[pc[1].a].u32, a != b)
+STEP_AND_BRANCH(LOOP_LT_S_R, fp[pc[1].a].u32, S32(a) < S32(b))
+STEP_AND_BRANCH(LOOP_LT_U_R, fp[pc[1].a].u32, a < b)
 
 /* The callee's frame starts at its arguments. Return information lies behind its locals. */
 #define ENTER(CODE, BASE)                                                                  \
     do {                                                                                   \
         const wr_code *callee = (CODE);                                                    \
         wr_slot *frame = (BASE);                                                           \
-        if (__builtin_expect((size_t)(exec->stack_end - frame) < callee->frame_slots, 0)) TRAP(WR_TRAP_STACK); \
+        if (__builtin_expect(frame + callee->frame_slots > exec->stack_end, 0)) TRAP(WR_TRAP_STACK); \
         CHARGE();                                                                          \
         for (uint32_t i = 0; i < callee->local_slots; i++) frame[callee->param_slots + i].u64 = 0; \
         wr_slot *info = frame + callee->info_slot;                                         \
@@ -382,6 +463,14 @@ HANDLER(CONST32) {
 HANDLER(CONST64) {
     SLOT(a).u64 = pc->uimm | (uint64_t)pc[1].uimm << 32;
     SKIP(1);
+}
+HANDLER(RSUB_I32) {
+    SET_I32(pc->uimm - GET_I32(b));
+    NEXT();
+}
+HANDLER(RSUB_I64) {
+    SET_I64(IMM_I64 - GET_I64(b));
+    NEXT();
 }
 HANDLER(SELECT) {
     SLOT(a).u64 = GET_I32(d) != 0 ? SLOT(b).u64 : SLOT(c).u64;

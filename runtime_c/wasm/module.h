@@ -136,8 +136,9 @@ struct wr_module {
 
 /* Code for an instance whose memories are all guarded, or not. NULL: out of memory. */
 const wr_code *wr_module_code(wr_module *module, bool guarded);
-/* Text name of an instruction (prefixed: 0xFC00 + number), or NULL: there is none. */
+/* Text name of an instruction (prefixed: 0xFC00 + number, WR_CODE_SIMD + number), or NULL: there is none. */
 const char *wr_opcode_name(uint32_t code);
+enum { WR_CODE_SIMD = 0xFD0000 }; /* numbers behind 0xFD need more than a byte */
 /* Module offset of an instruction. */
 uint32_t wr_code_offset(const wr_code *code, const wr_insn *insn);
 

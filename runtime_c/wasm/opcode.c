@@ -35,7 +35,18 @@ static const char *const names[NAMES_COUNT] = {
     WR_ATOMIC_WAIT(NAME_ATOMIC)
 };
 
+#ifndef WR_NO_SIMD
+#define NAME_SIMD(C, NAME, TEXT, ...) [C] = TEXT,
+static const char *const simd_names[] = {WR_SIMD_ROWS(NAME_SIMD)};
+#endif
+
 const char *wr_opcode_name(uint32_t code) {
+#ifndef WR_NO_SIMD
+    if (code >= WR_CODE_SIMD) {
+        uint32_t number = code - WR_CODE_SIMD;
+        return number < sizeof simd_names / sizeof *simd_names ? simd_names[number] : NULL;
+    }
+#endif
     uint32_t at = NAME_AT(code);
     return at < NAMES_COUNT ? names[at] : NULL;
 }

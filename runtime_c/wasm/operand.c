@@ -83,7 +83,17 @@ void wr_push_const(wr_body *body, wr_vt type, uint64_t value) {
     push(body, (wr_operand){.type = type, .place = WR_PLACE_CONST, .value = value});
 }
 
-static void emit_const(wr_body *body, uint64_t value, uint32_t slot) {
+void wr_push_const128(wr_body *body, const uint8_t *bytes) { wr_push_const(body, WR_VT_V128, (uintptr_t)bytes); }
+
+static void emit_const(wr_body *body, const wr_operand *operand, uint32_t slot) {
+    const uint64_t value = operand->value;
+#ifndef WR_NO_SIMD
+    if (operand->type == WR_VT_V128) {
+        wr_emit_def(body, OP_CONST128, slot);
+        wr_emit_bytes(body, (const uint8_t *)(uintptr_t)value);
+        return;
+    }
+#endif
     if (value <= UINT32_MAX) {
         wr_emit_def(body, OP_CONST32, slot)->uimm = (uint32_t)value;
         return;
@@ -101,13 +111,13 @@ static void emit_move(wr_body *body, wr_vt type, uint32_t to, uint32_t from) {
 
 uint16_t wr_operand_slot(wr_body *body, const wr_operand *operand) {
     if (operand->place == WR_PLACE_LOCAL) return (uint16_t)operand->local_slot;
-    if (operand->place == WR_PLACE_CONST) emit_const(body, operand->value, operand->slot);
+    if (operand->place == WR_PLACE_CONST) emit_const(body, operand, operand->slot);
     return (uint16_t)operand->slot;
 }
 
 void wr_operand_move(wr_body *body, const wr_operand *operand, uint32_t slot) {
     if (operand->place == WR_PLACE_CONST) {
-        emit_const(body, operand->value, slot);
+        emit_const(body, operand, slot);
         return;
     }
     uint32_t from = operand->place == WR_PLACE_LOCAL ? operand->local_slot : operand->slot;
@@ -184,9 +194,8 @@ wr_status wr_check_top(wr_body *body, const wr_vt *types, uint32_t count, bool r
 }
 
 bool wr_retarget(wr_body *body, const wr_operand *operand, uint32_t slot) {
-    if (operand->place != WR_PLACE_TEMP || body->last == 0 || body->last != body->code.count) return false;
-    wr_insn *insn = (wr_insn *)body->code.items + body->last - 1;
-    if (insn->a != operand->slot) return false;
+    wr_insn *insn = wr_producer(body, operand);
+    if (insn == NULL) return false;
     insn->a = (uint16_t)slot;
     body->last = 0;
     return true;

@@ -164,6 +164,8 @@ wr_status wr_memory_notify(const wr_memory *memory, const void *cell, uint32_t c
 wr_status wr_memory_wait(wr_exec *exec, const wr_memory *memory, const void *cell, uint64_t expected, uint32_t bytes,
                          int64_t timeout_ns, wr_slot *result);
 
+/* wr_exec_check for an instruction that will charge again. */
+wr_status wr_exec_refill(wr_exec *exec);
 uint64_t wr_monotonic_ns(void);
 struct wr_visitor;
 void wr_visit_slots(struct wr_visitor *visitor, const wr_slot *slots, size_t count);

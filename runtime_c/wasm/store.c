@@ -1,4 +1,6 @@
 /* Stores: what was made in one is freed with it. */
+#include <string.h>
+
 #include "runtime.h"
 
 wr_status wr_store_new(wr_engine *engine, wr_store **out) {
@@ -87,16 +89,24 @@ static void global_visit(wr_object *object, struct wr_visitor *visitor) {
     wr_visit_slots(visitor, ((const wr_global *)object)->value, 1);
 }
 
-wr_status wr_global_new(wr_store *store, uint8_t type, bool is_mutable, wr_slot value, wr_global **out) {
-    wr_vt full = wr_vt_from_byte(type);
-    if (full == WR_VT_BOTTOM || full == WR_VT_V128) return WR_BAD_ARGUMENT;
+static wr_status global_make(wr_store *store, wr_vt type, bool is_mutable, const wr_slot *value, wr_global **out) {
     wr_global *global = wr_store_object(store, sizeof *global, NULL);
     if (global == NULL) return WR_NO_MEMORY;
     global->object.visit = global_visit;
-    global->type = (wr_global_type){full, is_mutable};
-    global->value[0] = value;
+    global->type = (wr_global_type){type, is_mutable};
+    memcpy(global->value, value, wr_vt_slots(type) * sizeof *value);
     *out = global;
     return WR_OK;
+}
+
+wr_status wr_global_new(wr_store *store, uint8_t type, bool is_mutable, wr_slot value, wr_global **out) {
+    wr_vt full = wr_vt_from_byte(type);
+    if (full == WR_VT_BOTTOM || full == WR_VT_V128) return WR_BAD_ARGUMENT;
+    return global_make(store, full, is_mutable, &value, out);
+}
+
+wr_status wr_global_new_v128(wr_store *store, bool is_mutable, const wr_slot *value, wr_global **out) {
+    return global_make(store, WR_VT_V128, is_mutable, value, out);
 }
 
 static void tag_destroy(wr_object *object) {
@@ -123,13 +133,25 @@ wr_status wr_tag_new(wr_store *store, const wr_func_type *type, wr_tag **out) {
 wr_func_type wr_func_type_of(const wr_func *func) { return wr_type_public(func->type); }
 wr_slot wr_global_get(const wr_global *global) { return global->value[0]; }
 
+wr_status wr_global_get_v128(const wr_global *global, wr_slot *value) {
+    if (global->type.type != WR_VT_V128) return WR_BAD_ARGUMENT;
+    memcpy(value, global->value, sizeof global->value);
+    return WR_OK;
+}
+
 uint8_t wr_global_type_of(const wr_global *global, bool *is_mutable) {
     *is_mutable = global->type.is_mutable;
     return wr_vt_to_byte(global->type.type);
 }
 
 wr_status wr_global_set(wr_global *global, wr_slot value) {
-    if (!global->type.is_mutable) return WR_BAD_ARGUMENT;
+    if (!global->type.is_mutable || global->type.type == WR_VT_V128) return WR_BAD_ARGUMENT;
     global->value[0] = value;
+    return WR_OK;
+}
+
+wr_status wr_global_set_v128(wr_global *global, const wr_slot *value) {
+    if (!global->type.is_mutable || global->type.type != WR_VT_V128) return WR_BAD_ARGUMENT;
+    memcpy(global->value, value, sizeof global->value);
     return WR_OK;
 }

@@ -9,6 +9,7 @@ typedef enum wr_shape {
     SHAPE_BINARY,      /* op with slots; op_const with a constant on the right, 0: none */
     SHAPE_COMMUTATIVE, /* ditto, operands may be swapped */
     SHAPE_COMPARE,     /* ditto, op_swapped is the constant form with operands swapped */
+    SHAPE_FLOAT,       /* op with slots, op_const with a constant of its full width on the right */
     SHAPE_UNARY
 } wr_shape;
 
@@ -28,11 +29,11 @@ enum { SIMPLE_FC = 256, SIMPLE_COUNT = SIMPLE_FC + 8 };
 #define INT_DIVIDE_ROW(C, NAME, TEXT, T, CHECK, EXPR) \
     [SIMPLE_AT(C)] = {SHAPE_BINARY, WR_VT_##T, WR_VT_##T, OP_##NAME##_RR, OP_##NAME##_RI, 0},
 #define FLOAT_BINARY_ROW(C, NAME, TEXT, T, EXPR) \
-    [SIMPLE_AT(C)] = {SHAPE_BINARY, WR_VT_##T, WR_VT_##T, OP_##NAME##_RR, 0, 0},
+    [SIMPLE_AT(C)] = {SHAPE_FLOAT, WR_VT_##T, WR_VT_##T, OP_##NAME##_RR, OP_##NAME##_RK, 0},
 #define INT_COMPARE_ROW(C, NAME, TEXT, T, INV, SWAP, EXPR) \
     [SIMPLE_AT(C)] = {SHAPE_COMPARE, WR_VT_I32, WR_VT_##T, OP_##NAME##_RR, OP_##NAME##_RI, OP_##SWAP##_RI},
 #define FLOAT_COMPARE_ROW(C, NAME, TEXT, T, EXPR) \
-    [SIMPLE_AT(C)] = {SHAPE_BINARY, WR_VT_I32, WR_VT_##T, OP_##NAME##_RR, 0, 0},
+    [SIMPLE_AT(C)] = {SHAPE_FLOAT, WR_VT_I32, WR_VT_##T, OP_##NAME##_RR, OP_##NAME##_RK, 0},
 #define UNARY_ROW(C, NAME, TEXT, R, A, EXPR) [SIMPLE_AT(C)] = {SHAPE_UNARY, WR_VT_##R, WR_VT_##A, OP_##NAME, 0, 0},
 #define UNARY_TRAP_ROW(C, NAME, TEXT, R, A, CHECK, EXPR) UNARY_ROW(C, NAME, TEXT, R, A, EXPR)
 
@@ -59,22 +60,35 @@ static void emit_with_const(wr_body *body, wr_op op, uint32_t dst, const wr_oper
     insn->uimm = (uint32_t)value;
 }
 
+static void emit_with_slots(wr_body *body, wr_op op, uint32_t dst, const wr_operand *a, const wr_operand *b) {
+    uint16_t left = wr_operand_slot(body, a), right = wr_operand_slot(body, b);
+    wr_insn *insn = wr_emit_def(body, op, dst);
+    insn->b = left;
+    insn->c = right;
+}
+
 static wr_status translate_binary(wr_body *body, const wr_simple *row) {
     wr_operand a, b;
     WR_TRY(wr_pop(body, row->operand, &b));
     WR_TRY(wr_pop(body, row->operand, &a));
     uint32_t dst = a.slot;
-    if (row->op_const != 0 && fits_imm(&b, row->operand)) {
+    if (row->shape == SHAPE_FLOAT && b.place == WR_PLACE_CONST) {
+        emit_with_const(body, row->op_const, dst, &a, 0);
+        wr_emit_wide(body, b.value);
+    } else if (row->shape == SHAPE_FLOAT) {
+        emit_with_slots(body, row->op, dst, &a, &b);
+    } else if (row->op == OP_I32_SUB_RR && fits_imm(&a, WR_VT_I32)) {
+        emit_with_const(body, OP_RSUB_I32, dst, &b, a.value);
+    } else if (row->op == OP_I64_SUB_RR && fits_imm(&a, WR_VT_I64)) {
+        emit_with_const(body, OP_RSUB_I64, dst, &b, a.value);
+    } else if (row->op_const != 0 && fits_imm(&b, row->operand)) {
         emit_with_const(body, row->op_const, dst, &a, b.value);
     } else if (row->shape == SHAPE_COMMUTATIVE && fits_imm(&a, row->operand)) {
         emit_with_const(body, row->op_const, dst, &b, a.value);
     } else if (row->shape == SHAPE_COMPARE && fits_imm(&a, row->operand)) {
         emit_with_const(body, row->op_swapped, dst, &b, a.value);
     } else {
-        uint16_t left = wr_operand_slot(body, &a), right = wr_operand_slot(body, &b);
-        wr_insn *insn = wr_emit_def(body, row->op, dst);
-        insn->b = left;
-        insn->c = right;
+        emit_with_slots(body, row->op, dst, &a, &b);
     }
     wr_push_temp(body, row->result);
     return body->status;
@@ -294,8 +308,9 @@ static wr_status translate_opcode(wr_body *body, uint8_t opcode) {
     case 0xD0: case 0xD1: case 0xD2: case 0xD4: return translate_ref(body, opcode);
     case 0xD5: case 0xD6: return wr_translate_control(body, opcode);
     case 0xFC: return translate_prefixed(body);
+    case 0xFD: return wr_translate_simd(body);
     case 0xFE: return wr_translate_atomic(body);
-    case 0xD3: case 0xFB: case 0xFD:
+    case 0xD3: case 0xFB:
         return wr_load_fail(body->loader, WR_UNSUPPORTED, "opcode 0x%02x", opcode);
     default: return wr_load_fail(body->loader, WR_ILLEGAL_OPCODE, "0x%02x", opcode);
     }
@@ -334,7 +349,7 @@ static wr_status begin_function(wr_body *body, const wr_type *type, wr_code *cod
     uint32_t slot = 0;
     body->operands.count = body->labels.count = body->locals.count = body->code.count = body->marks.count = 0;
     body->inits.count = body->pending.count = body->catches.count = 0;
-    body->last = body->flushed = 0;
+    body->last = body->flushed = body->barrier = 0;
     body->status = WR_OK;
     for (uint32_t i = 0; i < type->param_count; i++) WR_TRY(add_locals(body, type->values[i], false, 1, &slot));
     code->param_slots = (uint16_t)slot;

@@ -37,29 +37,29 @@ static wr_status pop_values(wr_body *body, const wr_atomic *row, uint32_t sub, w
 }
 
 wr_status wr_translate_atomic(wr_body *body) {
-    uint32_t sub, memory = 0;
-    uint64_t offset = 0;
+    uint32_t sub;
+    wr_memarg arg = {0};
     wr_operand address, first = {0}, second = {0};
     WR_TRY(wr_read_u32(body->reader, &sub));
     if (sub == ATOMIC_FENCE) return translate_fence(body);
     const wr_atomic *row = sub < ATOMIC_COUNT ? &atomics[sub] : NULL;
     if (row == NULL || row->type == 0) return wr_load_fail(body->loader, WR_ILLEGAL_OPCODE, "fe %02x", sub);
-    WR_TRY(wr_read_memarg(body, row->align, true, &memory, &offset));
+    WR_TRY(wr_read_memarg(body, row->align, true, &arg));
     WR_TRY(pop_values(body, row, sub, &first, &second));
-    WR_TRY(wr_pop(body, wr_address_type(body, memory), &address));
+    WR_TRY(wr_pop(body, wr_address_type(body, arg.memory), &address));
     uint16_t c = row->values >= 1 ? wr_operand_slot(body, &first) : 0;
     uint16_t d = row->values == 2 ? wr_operand_slot(body, &second) : 0;
-    uint16_t at = wr_address_slot(body, &address, memory, &offset);
-    if (memory != 0) wr_emit(body, OP_USE_MEMORY)->uimm = memory;
+    uint16_t at = wr_address_slot(body, &address, &arg);
+    if (arg.memory != 0) wr_emit(body, OP_USE_MEMORY)->uimm = arg.memory;
     wr_insn *insn = wr_emit(body, row->op);
     insn->a = (uint16_t)address.slot;
     insn->b = at;
     insn->c = c;
     insn->d = d;
     wr_insn *data = wr_emit(body, OP_DATA);
-    data->a = (uint16_t)memory;
-    data->uimm = (uint32_t)offset;
-    if (memory != 0) wr_emit(body, OP_USE_MEMORY)->uimm = 0;
+    data->a = (uint16_t)arg.memory;
+    data->uimm = (uint32_t)arg.offset;
+    if (arg.memory != 0) wr_emit(body, OP_USE_MEMORY)->uimm = 0;
     bool waits = sub <= ATOMIC_WAIT64;
     if (row->result) wr_push_temp(body, waits ? WR_VT_I32 : row->type);
     return body->status;

@@ -31,17 +31,17 @@ static wr_status read_table(wr_body *body, uint32_t *index) {
 }
 
 /* Alignment exponent, with bit 6: an explicit memory follows; then the offset (5.4.7). */
-wr_status wr_read_memarg(wr_body *body, uint8_t align_max, bool exact, uint32_t *memory, uint64_t *offset) {
+wr_status wr_read_memarg(wr_body *body, uint8_t align_max, bool exact, wr_memarg *out) {
     uint32_t align;
     WR_TRY(wr_read_u32(body->reader, &align));
     if (align >= 0x80) return wr_load_fail(body->loader, WR_BAD_MEMOP_FLAGS, "0x%x", align);
-    *memory = 0;
-    if ((align & 0x40) != 0) WR_TRY(wr_read_u32(body->reader, memory));
+    out->memory = 0;
+    if ((align & 0x40) != 0) WR_TRY(wr_read_u32(body->reader, &out->memory));
     align &= 0x3F;
-    WR_TRY(wr_read_u64(body->reader, offset));
-    WR_TRY(check_memory(body, *memory));
+    WR_TRY(wr_read_u64(body->reader, &out->offset));
+    WR_TRY(check_memory(body, out->memory));
     if (align > align_max || (exact && align != align_max)) return wr_load_fail(body->loader, WR_ALIGNMENT, "2^%u", align);
-    return *offset > UINT32_MAX && !body->module->memories[*memory].is64 ? WR_OFFSET_RANGE : WR_OK;
+    return out->offset > UINT32_MAX && !body->module->memories[out->memory].is64 ? WR_OFFSET_RANGE : WR_OK;
 }
 
 static void use_memory(wr_body *body, uint32_t memory) {
@@ -58,37 +58,101 @@ static wr_vt index_type(const wr_body *body, uint32_t table) {
 
 /* Slot of the address. No memory is larger than 4 GiB, so a 64-bit address and its offset become a 32-bit address in
  * the operand's temporary, or trap; then every access is the same. */
-uint16_t wr_address_slot(wr_body *body, const wr_operand *address, uint32_t memory, uint64_t *offset) {
+uint16_t wr_address_slot(wr_body *body, const wr_operand *address, wr_memarg *arg) {
     uint16_t slot = wr_operand_slot(body, address);
-    if (!body->module->memories[memory].is64) return slot;
+    if (!body->module->memories[arg->memory].is64) return slot;
     wr_insn *insn = wr_emit(body, OP_ADDRESS64);
     insn->a = (uint16_t)address->slot;
     insn->b = slot;
-    insn->uimm = (uint32_t)*offset;
-    wr_emit(body, OP_DATA)->uimm = (uint32_t)(*offset >> 32);
-    *offset = 0;
+    insn->uimm = (uint32_t)arg->offset;
+    wr_emit(body, OP_DATA)->uimm = (uint32_t)(arg->offset >> 32);
+    arg->offset = 0;
     return (uint16_t)address->slot;
+}
+
+/* How an access forms its address. The forms of an access follow each other in pairs (code.h). */
+typedef struct wr_address {
+    uint16_t form; /* added to the operation */
+    uint16_t slot;
+    uint16_t index;  /* form X */
+    uint32_t offset; /* form A: the constant */
+} wr_address;
+enum { FORM_PLAIN = 0, FORM_SUM = 2, FORM_CONST = 4 };
+
+/* An addition made just for this access joins it. Sums wrap as the addition did; offsets come on top. A constant that
+ * is to be stored goes to its own slot first, which must not be one the addition read. */
+static wr_address form_address(wr_body *body, const wr_operand *operand, const wr_operand *value, wr_memarg arg) {
+    const wr_insn *add = body->module->memories[arg.memory].is64 ? NULL : wr_producer(body, operand);
+    if (add != NULL && value->place == WR_PLACE_CONST && (add->b == value->slot || add->c == value->slot)) add = NULL;
+    if (add != NULL && add->op == OP_I32_ADD_RR && arg.offset <= UINT16_MAX) {
+        wr_address sum = {FORM_SUM, add->b, add->c, (uint32_t)arg.offset};
+        wr_unemit(body);
+        return sum;
+    }
+    if (add != NULL && add->op == OP_I32_ADD_RI && arg.offset == 0) {
+        wr_address constant = {FORM_CONST, add->b, 0, add->uimm};
+        wr_unemit(body);
+        return constant;
+    }
+    uint16_t slot = wr_address_slot(body, operand, &arg);
+    return (wr_address){FORM_PLAIN, slot, 0, (uint32_t)arg.offset};
+}
+
+static void set_address(wr_insn *insn, const wr_address *address) {
+    if (address->form != FORM_SUM) {
+        insn->uimm = address->offset;
+        return;
+    }
+    insn->c = address->index;
+    insn->d = (uint16_t)address->offset;
+}
+
+void wr_emit_load(wr_body *body, wr_op op, const wr_memarg *arg, const wr_operand *address, uint32_t dst) {
+    static const wr_operand no_value = {.place = WR_PLACE_TEMP};
+    wr_address form = form_address(body, address, &no_value, *arg);
+    if (arg->memory != 0) use_memory(body, arg->memory);
+    wr_insn *insn = wr_emit_def(body, (wr_op)(op + form.form), dst);
+    insn->b = form.slot;
+    set_address(insn, &form);
+    if (arg->memory != 0) use_memory(body, 0);
+}
+
+/* The address first, while what computed it is the last instruction; a constant is loaded after it. */
+void wr_emit_store(wr_body *body, wr_op op, const wr_memarg *arg, const wr_operand *address, const wr_operand *value) {
+    wr_address form = form_address(body, address, value, *arg);
+    uint16_t from = wr_operand_slot(body, value);
+    if (arg->memory != 0) use_memory(body, arg->memory);
+    wr_insn *insn = wr_emit(body, (wr_op)(op + form.form));
+    insn->a = form.slot;
+    insn->b = from;
+    set_address(insn, &form);
+    if (arg->memory != 0) use_memory(body, 0);
+}
+
+wr_status wr_translate_load(wr_body *body, wr_op op, wr_vt type, uint8_t align_max) {
+    wr_memarg arg = {0};
+    wr_operand address;
+    WR_TRY(wr_read_memarg(body, align_max, false, &arg));
+    WR_TRY(wr_pop(body, wr_address_type(body, arg.memory), &address));
+    wr_emit_load(body, op, &arg, &address, address.slot);
+    wr_push_temp(body, type);
+    return body->status;
+}
+
+wr_status wr_translate_store(wr_body *body, wr_op op, wr_vt type, uint8_t align_max) {
+    wr_memarg arg = {0};
+    wr_operand address, value;
+    WR_TRY(wr_read_memarg(body, align_max, false, &arg));
+    WR_TRY(wr_pop(body, type, &value));
+    WR_TRY(wr_pop(body, wr_address_type(body, arg.memory), &address));
+    wr_emit_store(body, op, &arg, &address, &value);
+    return body->status;
 }
 
 wr_status wr_translate_access(wr_body *body, uint8_t opcode) {
     const wr_access *row = &accesses[opcode - FIRST_ACCESS];
-    uint32_t memory = 0;
-    uint64_t offset = 0;
-    wr_operand address, value = {0};
-    bool store = opcode >= FIRST_STORE;
-    WR_TRY(wr_read_memarg(body, row->align_max, false, &memory, &offset));
-    if (store) WR_TRY(wr_pop(body, row->type, &value));
-    WR_TRY(wr_pop(body, wr_address_type(body, memory), &address));
-    uint16_t from = store ? wr_operand_slot(body, &value) : 0;
-    uint16_t at = wr_address_slot(body, &address, memory, &offset);
-    if (memory != 0) use_memory(body, memory);
-    wr_insn *insn = store ? wr_emit(body, row->op) : wr_emit_def(body, row->op, address.slot);
-    if (store) insn->a = at;
-    insn->b = store ? from : at;
-    insn->uimm = (uint32_t)offset;
-    if (memory != 0) use_memory(body, 0);
-    if (!store) wr_push_temp(body, row->type);
-    return body->status;
+    return opcode < FIRST_STORE ? wr_translate_load(body, row->op, row->type, row->align_max)
+                                : wr_translate_store(body, row->op, row->type, row->align_max);
 }
 
 wr_status wr_translate_memory_size(wr_body *body, uint8_t opcode) {

@@ -30,7 +30,7 @@ async def until(condition: Callable[[], bool], what: str) -> None:
     try:
         async with asyncio.timeout(PATIENCE_S):
             while not condition():
-                await clock.sleep(0.005)
+                await clock.sleep(0.001)
     except TimeoutError:
         raise AssertionError(f"waited {PATIENCE_S:.0f} s in vain: {what}") from None
 

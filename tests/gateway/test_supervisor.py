@@ -237,7 +237,9 @@ def test_a_plugin_that_traps_is_stopped_and_the_others_go_on(
 
 def test_an_import_that_is_not_granted_is_named(tmp_path: Path, plant: dict[str, Any]) -> None:
     more = bad_plugin(tmp_path, module(imports="now"))
-    with pytest.raises(RuntimeFault, match=r"stage bad: .*now"):
+    with pytest.raises(
+        RuntimeFault, match=r'stage "bad": import hal\.now is not granted .*plugin "bad", .*plugin\.toml'
+    ):
         set_up(tmp_path, plant, free_port(), more=more)
 
 

@@ -125,13 +125,12 @@ class Rules:
     """What is left out and which texts are as good as the suite's.
 
     ``digests`` are the SHA-256 of the archives that the rules about places are for. ``pending`` maps a feature to the
-    reason of a skip, ``spectest`` an item of the host module to the feature it is for, ``needs`` a place to features,
-    ``never`` a place to a reason, ``accept`` a place to other accepted texts.
+    reason of a skip, ``needs`` a place to features, ``never`` a place to a reason, ``accept`` a place to other accepted
+    texts.
     """
 
     digests: frozenset[str]
     pending: Mapping[str, str]
-    spectest: Mapping[str, str]
     needs: Mapping[Place, frozenset[str]]
     never: Mapping[Place, str]
     accept: Mapping[Place, tuple[str, ...]]
@@ -191,10 +190,8 @@ def load_rules(rules: Path = RULES_FILE, features: Path = FEATURES_FILE) -> Rule
     """Read both files; an unknown key is a ``SpecError``, so that a misspelt rule cannot be lost."""
     table = tomllib.loads(rules.read_text(encoding="utf-8"))
     judged = tomllib.loads(features.read_text(encoding="utf-8"))
-    if unknown := table.keys() - _KEYS.keys() - {"pending", "spectest"}:
-        raise SpecError(
-            f"{rules.name}: unknown key {sorted(unknown)[0]}; allowed: pending, spectest, {', '.join(_KEYS)}"
-        )
+    if unknown := table.keys() - _KEYS.keys() - {"pending"}:
+        raise SpecError(f"{rules.name}: unknown key {sorted(unknown)[0]}; allowed: pending, {', '.join(_KEYS)}")
     needs: defaultdict[Place, frozenset[str]] = defaultdict(frozenset)
     accept: defaultdict[Place, tuple[str, ...]] = defaultdict(tuple)
     digests = frozenset(judged.pop("archives").values())
@@ -207,7 +204,7 @@ def load_rules(rules: Path = RULES_FILE, features: Path = FEATURES_FILE) -> Rule
     for place, text in _entries(table, "accept", "text"):
         accept[place] += (text,)
     never = dict(_entries(table, "never", "reason"))
-    return Rules(digests, table["pending"], table["spectest"], needs, never, accept)
+    return Rules(digests, table["pending"], needs, never, accept)
 
 
 # ---- the import section ---------------------------------------------------------------------------------------------
@@ -259,14 +256,15 @@ class _Bytes:
         self.byte()
         self.number()
 
-    def imported(self) -> tuple[str, str]:
-        names = (self.take().decode(), self.take().decode())
+    def imported(self) -> str:
+        module = self.take().decode()
+        self.take()
         (self.number, self.table, self.limits, self.mutable, self.tag)[self.byte()]()
-        return names
+        return module
 
 
-def imports_of(module: bytes) -> set[tuple[str, str]]:
-    """(module, name) of everything that a well-formed module imports."""
+def imported_modules(module: bytes) -> set[str]:
+    """Names of the modules that a well-formed module imports from."""
     reader = _Bytes(module)
     while reader.at < len(module):
         section = reader.byte()
@@ -361,12 +359,9 @@ class _Skips:
     def _imports(self, command: Command) -> str:
         if command["type"] not in LINKED:
             return ""
-        for module, name in sorted(imports_of(self._script.modules[command["filename"]])):
+        for module in sorted(imported_modules(self._script.modules[command["filename"]])):
             if lost := self._registered.get(module):
                 return PASSED_ON + lost.removeprefix(PASSED_ON)
-            feature = self._rules.spectest.get(name, "") if module == "spectest" else ""
-            if pending := self._rules.pending.get(feature):
-                return pending
         return ""
 
 

@@ -19,7 +19,7 @@ from tests.runtime_c.spec_script import (
     SpecError,
     compile_script,
     format_numbers,
-    imports_of,
+    imported_modules,
     load_rules,
     parse_numbers,
     read_archive,
@@ -41,16 +41,12 @@ SEVEN = (
     + b"seven\0\0\4trap\0\1"
     + bytes([10, 10, 2, 4, 0, 0x41, 7, 0x0B, 3, 0, 0, 0x0B])
 )
-NO_RULES = Rules(frozenset(), {}, {}, {}, {}, {})
+NO_RULES = Rules(frozenset(), {}, {}, {}, {})
 
 
 def rules(**changes: Any) -> Rules:
-    known: dict[str, Any] = {
-        "pending": {"simd": "no simd", "memory64": "no memory64"},
-        "spectest": {"table64": "memory64"},
-    }
-    empty: dict[str, Any] = {"digests": frozenset(), "needs": {}, "never": {}, "accept": {}}
-    return Rules(**(known | empty | changes))
+    known: dict[str, Any] = {"pending": {"simd": "no simd"}, "needs": {}, "never": {}, "accept": {}}
+    return Rules(**({"digests": frozenset()} | known | changes))
 
 
 def script(*commands: Mapping[str, Any], **modules: bytes) -> Script:
@@ -81,8 +77,8 @@ def test_ranges_come_back(numbers: list[int]) -> None:
 
 
 def test_imports_are_found() -> None:
-    assert imports_of(IMPORTER) == {("M", "f"), ("spectest", "table64")}
-    assert imports_of(EMPTY) == set()
+    assert imported_modules(IMPORTER) == {"M", "spectest"}
+    assert imported_modules(EMPTY) == set()
 
 
 def test_an_archive_without_scripts_is_an_error(tmp_path: Path) -> None:
@@ -96,10 +92,10 @@ def test_an_archive_without_scripts_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[pending]\n[spectest]\n[nevre]\n", "unknown key nevre"),
-        ('[pending]\n[spectest]\n[[never]]\nmodules = {a = "1"}\n', "needed: reason, and modules or lines"),
-        ('[pending]\n[spectest]\n[[never]]\nreason = "r"\n', "needed: reason, and modules or lines"),
-        ('[pending]\n[spectest]\n[[accept]]\ntext = "t"\nmodules = {a = "1"}\n', "needed: text, why"),
+        ("[pending]\n[nevre]\n", "unknown key nevre"),
+        ('[pending]\n[[never]]\nmodules = {a = "1"}\n', "needed: reason, and modules or lines"),
+        ('[pending]\n[[never]]\nreason = "r"\n', "needed: reason, and modules or lines"),
+        ('[pending]\n[[accept]]\ntext = "t"\nmodules = {a = "1"}\n', "needed: text, why"),
     ],
 )
 def test_wrong_rules_are_refused(text: str, message: str, tmp_path: Path) -> None:
@@ -112,7 +108,6 @@ def test_wrong_rules_are_refused(text: str, message: str, tmp_path: Path) -> Non
 def test_every_rule_has_a_reason() -> None:
     known = load_rules()
     assert all(len(reason) > 10 for reason in [*known.pending.values(), *known.never.values()])
-    assert set(known.spectest.values()) <= {"threads", "memory64"}
 
 
 # ---- skips ----------------------------------------------------------------------------------------------------------
@@ -138,11 +133,6 @@ def test_a_skip_takes_along_what_depends_on_it() -> None:
     )
     passed_on = "imports from a skipped module: no simd"
     assert [step.skip for step in steps] == ["no simd"] * 3 + [passed_on] * 2 + ["", "", "no simd"]
-
-
-def test_a_host_item_of_a_pending_feature_is_a_skip() -> None:
-    assert [step.skip for step in compile_script(script(module(0), m0=IMPORTER), rules())] == ["no memory64"]
-    assert [step.skip for step in compile_script(script(module(0), m0=IMPORTER), rules(pending={}))] == [""]
 
 
 def test_lines_can_be_skipped_and_texts_accepted() -> None:

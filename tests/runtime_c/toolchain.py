@@ -63,6 +63,7 @@ TOOLCHAINS: Mapping[str, Toolchain] = {
         Toolchain("asan", variables=("CC=gcc", "SANITIZE=address,undefined"), env=SANITIZER_ENV),
         Toolchain("tsan", variables=("CC=gcc", "SANITIZE=thread")),
         Toolchain("aarch64", target="aarch64"),
+        Toolchain("zig-aarch64", target="aarch64", variables=(f"CC={ZIG_CC} -target aarch64-linux-musl",)),
         Toolchain("armv7", target="armv7"),
         Toolchain("riscv64", target="riscv64"),
     )

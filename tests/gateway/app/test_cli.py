@@ -56,7 +56,9 @@ def test_mistakes_as_json(here: Path, capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.usefixtures("here")
 def test_a_plugin_that_is_no_module_fails_the_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "site.toml", "--board", "board.toml"]) == FAILED
-    assert re.fullmatch(r"penstock: fieldbus: unexpected end.* \[UNEXPECTED_END\]\n", capsys.readouterr().err)
+    assert re.fullmatch(
+        r"penstock: site\.toml: fieldbus: unexpected end.* \[UNEXPECTED_END\]\n", capsys.readouterr().err
+    )
 
 
 def test_plugins_folder_comes_first(here: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
