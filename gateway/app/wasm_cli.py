@@ -48,6 +48,8 @@ def main(arguments: Sequence[str]) -> int:
     except PenstockError as error:
         print(f"penstock: {error}", file=sys.stderr)
         return FAILED
+    except KeyboardInterrupt:  # not in a call: there it is a trap
+        return INTERRUPTED
     except BrokenPipeError:  # who read our output has gone: the rest has no reader
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
