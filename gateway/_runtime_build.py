@@ -20,7 +20,11 @@ from cffi import FFI
 ROOT = Path(__file__).resolve().parent.parent
 RUNTIME = ROOT / "runtime_c"
 HEADER = RUNTIME / "include" / "wr.h"
-PARTS = ("wasm", "flow")
+PARTS = ("wasm", "wasi", "flow")
+# Functions of gateway/wasm.py that the runtime calls.
+CALLBACKS = """
+extern "Python" wr_status wr_python_output(void *user, uint32_t fd, const uint8_t *bytes, uint32_t len);
+"""
 FLAGS = (
     "-std=c11",
     "-D_GNU_SOURCE",
@@ -62,7 +66,7 @@ def make_builder() -> FFI:
     os.environ["CC"] = shlex.join(command)
     os.environ["LDSHARED"] = shlex.join([*command, "-shared"])
     builder = FFI()
-    builder.cdef(declarations(command))
+    builder.cdef(declarations(command) + CALLBACKS)
     builder.set_source(
         "gateway._runtime",
         '#include "wr.h"',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 
 class PenstockError(Exception):
@@ -58,6 +59,10 @@ def raise_config(errors: Sequence[ConfigError]) -> None:
         raise ConfigErrors(errors)
 
 
+class UsageError(PenstockError):
+    """A command was used wrongly: what was found and what is allowed."""
+
+
 class PluginError(PenstockError):
     """A plugin cannot be found, built or used."""
 
@@ -86,8 +91,31 @@ class WasmLinkError(RuntimeFault):
     """A module's imports or record schemas do not fit what the host offers."""
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A call that a trap ended. ``name`` is empty where the module does not tell; ``offset`` is that of the instruction
+    in the module's bytes."""
+
+    name: str
+    function: int
+    offset: int
+
+
 class WasmTrap(RuntimeFault):
-    """Running plugin code trapped: the plugin's fault."""
+    """Running plugin code trapped: the plugin's fault. ``frames``: innermost first, of ``depth`` calls altogether."""
+
+    def __init__(self, status: str, message: str, frames: Sequence[Frame] = (), depth: int = 0) -> None:
+        super().__init__(status, message)
+        self.frames = tuple(frames)
+        self.depth = depth
+
+
+class WasmExit(WasmTrap):
+    """The program ended itself with an exit code: nobody's fault."""
+
+    def __init__(self, code: int, frames: Sequence[Frame] = (), depth: int = 0) -> None:
+        super().__init__("TRAP_EXIT", f"exited with code {code}", frames, depth)
+        self.code = code
 
 
 class HostFault(RuntimeFault):

@@ -7,20 +7,44 @@ works per record: readers get whole batches.
 
 from __future__ import annotations
 
+import os
 import struct
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
 from types import TracebackType
 from typing import Any, Self
 
 from gateway._runtime import ffi, lib
-from gateway.errors import ClosedError, HostFault, RuntimeFault, WasmError, WasmLinkError, WasmTrap
+from gateway.errors import (
+    ClosedError,
+    Frame,
+    HostFault,
+    RuntimeFault,
+    WasmError,
+    WasmExit,
+    WasmLinkError,
+    WasmTrap,
+)
+from gateway.signature import (
+    Export,
+    ExternKind,
+    ExternType,
+    FuncType,
+    Import,
+    Value,
+    ValueType,
+    pack_value,
+    slot_count,
+    unpack_value,
+)
 
 _OK = lib.WR_OK
 _EVENT = struct.Struct("<IHHIIq")
 _EVENTS_BYTES = 16 * 1024
 _METRICS_MAX = 32
+_UNLIMITED = (1 << 64) - 1
+WASI_MODULE = "wasi_snapshot_preview1"
 _FAULTS: dict[int, type[RuntimeFault]] = {
     lib.WR_CLASS_MALFORMED: WasmError,
     lib.WR_CLASS_INVALID: WasmError,
@@ -191,17 +215,45 @@ class _Handle:
         self.close()
 
 
+class Bounds(IntEnum):
+    """How memory accesses are checked. GUARD: by the hardware's memory protection; AUTO: so where addresses suffice."""
+
+    AUTO = lib.WR_BOUNDS_AUTO
+    GUARD = lib.WR_BOUNDS_GUARD
+    CHECKED = lib.WR_BOUNDS_CHECKED
+
+
 class Engine(_Handle):
     """Configuration shared by everything else."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, bounds: Bounds = Bounds.AUTO) -> None:
         out = ffi.new("wr_engine **")
-        _check(lib.wr_engine_new(ffi.NULL, out))
+        _check(lib.wr_engine_new(ffi.new("wr_engine_config *", {"bounds": bounds}), out))
         super().__init__("engine", out[0], lib.wr_engine_free)
 
 
+# ---- modules: what they import, export and contain ----
+
+
+def _func_type(raw: Any) -> FuncType:
+    params, results = raw.params[0 : raw.param_count], raw.results[0 : raw.result_count]
+    return FuncType(tuple(map(ValueType, params)), tuple(map(ValueType, results)))
+
+
+def _extern_type(raw: Any) -> ExternType:
+    kind = ExternKind(raw.kind)
+    if kind in (ExternKind.FUNC, ExternKind.TAG):
+        return ExternType(kind, _func_type(raw.func))
+    value = ValueType(raw.value) if raw.value else None
+    maximum = None if raw.max == _UNLIMITED else int(raw.max)
+    return ExternType(
+        kind, value=value, is_mutable=raw.is_mutable, is64=raw.is64, is_shared=raw.is_shared, minimum=raw.min,
+        maximum=maximum,
+    )  # fmt: skip
+
+
 class Module(_Handle):
-    """Validated, translated code. Loops keep what they use alive by themselves."""
+    """Validated, translated code. Loops and instances keep what they use alive by themselves."""
 
     def __init__(self, engine: Engine, name: str, wasm: bytes) -> None:
         out, error = ffi.new("wr_module **"), ffi.new("wr_error *")
@@ -214,13 +266,257 @@ class Module(_Handle):
         """Memory the module holds."""
         return int(lib.wr_module_footprint(self.pointer))
 
-    def imports(self) -> list[tuple[str, str]]:
-        """Module and name of each import, in order."""
-        descriptions = [lib.wr_module_import(self.pointer, n) for n in range(lib.wr_module_import_count(self.pointer))]
+    def imports(self) -> list[Import]:
+        """What it needs, in order."""
+        raw = [lib.wr_module_import(self.pointer, n) for n in range(lib.wr_module_import_count(self.pointer))]
         return [
-            (_text(ffi.buffer(one.module, one.module_len)[:]), _text(ffi.buffer(one.name, one.name_len)[:]))
-            for one in descriptions
+            Import(
+                _text(ffi.buffer(one.module, one.module_len)[:]),
+                _text(ffi.buffer(one.name, one.name_len)[:]),
+                one.index,
+                self.type_of(ExternKind(one.kind), one.index),
+            )
+            for one in raw
         ]
+
+    def exports(self) -> list[Export]:
+        """What it offers, in order."""
+        raw = [lib.wr_module_export(self.pointer, n) for n in range(lib.wr_module_export_count(self.pointer))]
+        return [
+            Export(
+                _text(ffi.buffer(one.name, one.name_len)[:]), one.index, self.type_of(ExternKind(one.kind), one.index)
+            )
+            for one in raw
+        ]
+
+    def count(self, kind: ExternKind) -> int:
+        """How many it has: imported ones, which come first, and its own."""
+        return int(lib.wr_module_count(self.pointer, kind))
+
+    def type_of(self, kind: ExternKind, index: int) -> ExternType:
+        """``index`` below ``count(kind)``. Raises IndexError."""
+        if not 0 <= index < self.count(kind):
+            raise IndexError(f"{self.what} has {self.count(kind)} of kind {kind}, found {index}")
+        return _extern_type(lib.wr_module_type(self.pointer, kind, index))
+
+    def function_name(self, index: int) -> str:
+        """From the name section, or as exported; empty where the module does not tell."""
+        length = ffi.new("uint32_t *")
+        name = lib.wr_module_func_name(self.pointer, index, length)
+        return _text(ffi.buffer(name, length[0])[:]) if name else ""
+
+    def custom(self, name: str) -> bytes | None:
+        """The bytes of the first custom section of this name."""
+        length = ffi.new("size_t *")
+        found = lib.wr_module_custom(self.pointer, name.encode(), length)
+        return bytes(ffi.buffer(found, length[0])) if found else None
+
+
+# ---- stores, instances, calls ----
+
+Output = Callable[[int, bytes], None]
+
+
+@dataclass(frozen=True, slots=True)
+class WasiConfig:
+    """What a WASI program sees. The first of ``args`` is its name. ``output`` gets the descriptor (1 or 2) and what is
+    written there; an OSError it raises ends the call and comes out of it. ``seed``: random numbers repeat.
+    ``refuses_missing``: functions that could only answer ENOSYS are not found when linking."""
+
+    args: Sequence[str] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    output: Output | None = None
+    seed: int | None = None
+    refuses_missing: bool = False
+
+
+class _Sink:
+    """Where output of programs goes, and what went wrong there."""
+
+    def __init__(self, output: Output) -> None:
+        self.output = output
+        self.handle = ffi.new_handle(self)
+        self.error: OSError | None = None
+
+
+@ffi.def_extern(name="wr_python_output", error=lib.WR_TRAP_HOST)  # type: ignore[untyped-decorator]
+def _on_output(user: Any, fd: int, data: Any, length: int) -> int:
+    sink: _Sink = ffi.from_handle(user)
+    try:
+        sink.output(fd, bytes(ffi.buffer(data, length)))
+    except OSError as error:
+        sink.error = error
+        return int(lib.WR_TRAP_HOST)
+    return int(_OK)
+
+
+class Execution(_Handle):
+    """What calls run in, one at a time: a stack, and limits that each call has anew.
+
+    0 is no limit, for ``stack_bytes`` 256 KiB. One unit of ``fuel`` is a call or a loop's jump back.
+    """
+
+    def __init__(self, engine: Engine, *, stack_bytes: int = 0, deadline_us: int = 0, fuel: int = 0) -> None:
+        out = ffi.new("wr_exec **")
+        _check(lib.wr_exec_new(engine.pointer, stack_bytes, out), what=f"a stack of {stack_bytes} bytes")
+        super().__init__("execution", out[0], lib.wr_exec_free, [engine])
+        self.deadline_us = deadline_us
+        self.fuel = fuel
+
+    def interrupt(self) -> None:
+        """From another thread: the running call, or the next one, traps with TRAP_INTERRUPTED."""
+        lib.wr_exec_interrupt(self.pointer)
+
+    def start(self) -> Any:
+        """The pointer for a call that follows, with fresh limits."""
+        lib.wr_exec_set_limits(self.pointer, self.deadline_us, self.fuel)
+        return self.pointer
+
+    def trap(self, status: int) -> WasmTrap:
+        """The trap that just ended a call with this status."""
+        raw = lib.wr_exec_trap(self.pointer)
+        kept = raw.frames[0 : raw.frame_count]
+        frames = [Frame(_text(ffi.string(one.name)), one.func_index, one.offset) for one in kept]
+        if status == lib.WR_TRAP_EXIT:
+            return WasmExit(raw.exit_code, frames, raw.frames_total)
+        return WasmTrap(status_name(status), _text(ffi.string(lib.wr_status_text(status))), frames, raw.frames_total)
+
+
+class Store(_Handle):
+    """Owns instances: they live as long as it does."""
+
+    def __init__(self, engine: Engine) -> None:
+        out = ffi.new("wr_store **")
+        _check(lib.wr_store_new(engine.pointer, out))
+        super().__init__("store", out[0], lib.wr_store_free, [engine])
+        self._sinks: list[_Sink] = []
+
+    def instantiate(
+        self, module: Module, execution: Execution, *, wasi: WasiConfig | None = None, memory_bytes: int = 0
+    ) -> Instance:
+        """A new instance; runs the module's start function. Imports are those of WASI, if given. ``memory_bytes``: most
+        it may have in each memory, 0: 4 GiB. Raises WasmLinkError naming every import that is missing, WasmTrap,
+        WasmError when a limit is exceeded."""
+        imports = self._link(module, self._make_wasi(wasi) if wasi else None)
+        limits = ffi.new("wr_instance_limits *", {"memory_bytes_max": memory_bytes})
+        out, error = ffi.new("wr_instance **"), ffi.new("wr_error *")
+        status = lib.wr_instance_new(
+            self.pointer, module.pointer, imports, len(imports), limits, execution.start(), out, error
+        )
+        self.check_call(status, execution)
+        _check(status, error, module.name)
+        return Instance(self, module, out[0])
+
+    def check_call(self, status: int, execution: Execution) -> None:
+        """Raise what ended a call: a trap, or the error of an output."""
+        for sink in self._sinks:
+            if sink.error is not None:
+                error, sink.error = sink.error, None
+                raise error
+        if lib.wr_status_class_of(status) == lib.WR_CLASS_TRAP:
+            raise execution.trap(status)
+
+    def _make_wasi(self, config: WasiConfig) -> Any:
+        texts = [_texts(config.args), _texts([f"{name}={value}" for name, value in config.env.items()])]
+        raw = ffi.new("wr_wasi_config *", {"is_seeded": config.seed is not None, "seed": config.seed or 0})
+        raw.args, raw.arg_count, raw.env, raw.env_count = texts[0][0], len(texts[0][1]), texts[1][0], len(texts[1][1])
+        raw.refuses_missing = config.refuses_missing
+        if config.output is not None:
+            sink = _Sink(config.output)
+            self._sinks.append(sink)
+            raw.output, raw.output_user = lib.wr_python_output, sink.handle
+        out = ffi.new("wr_wasi **")
+        _check(lib.wr_wasi_new(self.pointer, raw, out), what="wasi")
+        return out[0]
+
+    def _link(self, module: Module, wasi: Any) -> Any:
+        wanted, missing = module.imports(), []
+        imports = ffi.new("wr_extern[]", len(wanted))
+        for index, one in enumerate(wanted):
+            status = lib.WR_UNKNOWN_IMPORT
+            if wasi is not None and one.module == WASI_MODULE:
+                name = one.name.encode()
+                status = lib.wr_wasi_import(wasi, name, len(name), imports + index)
+            if status == lib.WR_UNKNOWN_IMPORT:
+                missing.append(str(one))
+            else:
+                _check(status, what=str(one))
+        if missing:
+            raise WasmLinkError("UNKNOWN_IMPORT", f"{module.name}: unknown import: {'; '.join(missing)}")
+        return imports
+
+
+def _texts(texts: Sequence[str]) -> tuple[Any, list[Any]]:
+    """An array of C strings and what keeps them alive."""
+    if any("\0" in text for text in texts):
+        raise HostFault("BAD_ARGUMENT", "an argument or variable contains a NUL")
+    kept = [ffi.new("char[]", os.fsencode(text)) for text in texts]
+    return ffi.new("char *[]", kept), kept
+
+
+class Instance:
+    """A module with memories, tables and globals of its own; lives as long as its store."""
+
+    def __init__(self, store: Store, module: Module, pointer: Any) -> None:
+        self.store = store
+        self.name = module.name
+        self._pointer = pointer
+
+    def func(self, name: str) -> Func:
+        """An exported function. Raises HostFault NOT_FOUND."""
+        out, raw = ffi.new("wr_extern *"), name.encode()
+        if self.store.closed:
+            raise ClosedError(self.store.what)
+        status = lib.wr_instance_export(self._pointer, raw, len(raw), out)
+        if status == _OK and out.kind != lib.WR_EXTERN_FUNC:
+            status = lib.WR_NOT_FOUND
+        _check(status, what=f"{self.name}: function {name}")
+        return Func(self.store, name, out.of.func)
+
+
+class Func:
+    """A function to be called; lives as long as its store."""
+
+    def __init__(self, store: Store, name: str, pointer: Any) -> None:
+        self.store = store
+        self.name = name
+        self.type = _func_type(lib.wr_func_type_of(pointer))
+        self._pointer = pointer
+
+    def call(self, execution: Execution, *arguments: Value) -> tuple[Value, ...]:
+        """Its results. Raises WasmTrap, and HostFault when the arguments do not fit its type."""
+        slots = self._slots(arguments)
+        self.store.check_call(lib.wr_call(execution.start(), self._pointer, slots, slots), execution)
+        return self._results(slots)
+
+    def time(self, execution: Execution, count: int, *arguments: Value) -> tuple[tuple[Value, ...], list[int]]:
+        """Calls it ``count`` times with the same arguments: results of the last call, nanoseconds of each call."""
+        arguments_in, slots = self._slots(arguments), self._slots(arguments)
+        times = ffi.new("uint64_t[]", count)
+        status = lib.wr_call_timed(execution.start(), self._pointer, arguments_in, slots, times, count)
+        self.store.check_call(status, execution)
+        return self._results(slots), list(times)
+
+    def _slots(self, arguments: Sequence[Value]) -> Any:
+        if self.store.closed:
+            raise ClosedError(self.store.what)
+        if len(arguments) != len(self.type.params):
+            raise HostFault("BAD_ARGUMENT", f"{self.name} {self.type}: found {len(arguments)} arguments")
+        packed = b"".join(map(pack_value, self.type.params, arguments))
+        slots = ffi.new("wr_slot[]", max(len(packed), 8 * sum(map(slot_count, self.type.results))) // 8 + 1)
+        ffi.memmove(slots, packed, len(packed))
+        return slots
+
+    def _results(self, slots: Any) -> tuple[Value, ...]:
+        raw, at, found = bytes(ffi.buffer(slots)), 0, []
+        for kind in self.type.results:
+            size = 8 * slot_count(kind)
+            found.append(unpack_value(kind, raw[at : at + size]))
+            at += size
+        return tuple(found)
+
+
+# ---- rings ----
 
 
 class Ring(_Handle):

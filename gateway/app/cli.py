@@ -1,4 +1,4 @@
-"""The command line: ``penstock run``, ``check``, ``plugin`` and ``demo``.
+"""The command line: ``penstock run``, ``check``, ``plugin``, ``wasm`` and ``demo``.
 
 Exit status: 0 all right, 1 failed while running, 2 wrong configuration or usage. Results go to standard output,
 logs and errors to standard error. Each command imports what it needs when it runs: a gateway has little memory.
@@ -29,10 +29,14 @@ EPILOG = "Exit status: 0 all right, 1 failed while running, 2 wrong configuratio
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if words[:1] == ["demo"]:  # has options of its own
+    if words[:1] == ["demo"]:  # has options of its own, as the next
         from gateway.app.demo import main as demo
 
         return demo(words[1:])
+    if words[:1] == ["wasm"]:
+        from gateway.app.wasm_cli import main as wasm
+
+        return wasm(words[1:])
     options = _parser().parse_args(words)
     command: Command = options.command
     try:
@@ -65,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         if name == "test":
             step.add_argument("--runner", type=Path, metavar="FILE", help="default: the one built by make -C runtime_c")
         step.set_defaults(command=command)
+    commands.add_parser("wasm", help="run, validate or inspect a WebAssembly module (penstock wasm --help)")
     commands.add_parser("demo", help="run against a simulated plant (penstock demo --help)")
     return parser
 

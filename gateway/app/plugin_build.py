@@ -2,7 +2,7 @@
 
 A plugin folder holds ``plugin.toml`` and C sources. The C structs of its configuration are generated from the manifest
 (``NAME_config.h``), so plugin code never keeps a copy of its own. The compiler and linker are those of the ``ziglang``
-wheel. The name section stays in: traps then name functions.
+wheel. The name section stays in: traps then name functions. plugin.toml goes into a custom section.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 
 from gateway.config.manifest import (
     SCALAR_TYPES,
+    SECTION,
     TAG_START,
     Field,
     Layout,
@@ -144,9 +145,23 @@ def build(folder: Path, out: Path) -> Path:
         objects = [_compile(source, work, out) for source in sources]
         fresh = work / f"{manifest.name}.wasm"
         _zig(["wasm-ld", *LINK_FLAGS, *map(str, objects), "-o", str(fresh)], out)
+        with fresh.open("ab") as file:
+            file.write(custom_section(SECTION, (folder / "plugin.toml").read_bytes()))
         os.replace(fresh, module)
     stamp.write_text(inputs)
     return module
+
+
+def custom_section(name: str, content: bytes) -> bytes:
+    """A section that may stand anywhere in a module, so also at its end."""
+    text = name.encode()
+    body = _leb128(len(text)) + text + content
+    return b"\0" + _leb128(len(body)) + body
+
+
+def _leb128(number: int) -> bytes:
+    groups = [number >> shift & 0x7F for shift in range(0, max(number.bit_length(), 1), 7)]
+    return bytes([*(group | 0x80 for group in groups[:-1]), groups[-1]])
 
 
 def _compile(source: Path, work: Path, out: Path) -> Path:
@@ -170,7 +185,7 @@ def _fingerprint(paths: Iterable[Path], generated: str) -> str:
     """A hash over everything the module depends on: tool version, flags, files."""
     digest = hashlib.sha256()
     version = importlib.metadata.version("ziglang")
-    digest.update("\0".join((version, *COMPILE_FLAGS, *LINK_FLAGS, generated)).encode())
+    digest.update("\0".join((version, *COMPILE_FLAGS, *LINK_FLAGS, SECTION, generated)).encode())
     for path in sorted(paths):
         digest.update(f"\0{path.name}\0".encode() + path.read_bytes())
     return digest.hexdigest()

@@ -1,7 +1,8 @@
 /* Penstock runtime: a WebAssembly engine and the data plane that runs plugins in it.
  *
- * The one public header. Two parts:
+ * The one public header. Three parts:
  *   wasm  engine, modules, stores, instances, calls, traps        (runtime_c/wasm)
+ *   wasi  WASI preview 1, over the public part of wasm            (runtime_c/wasi)
  *   flow  rings, ports, stages, the event loop                    (runtime_c/flow)
  *
  * Conventions. Functions that can fail return wr_status and deliver their result through the last pointer
@@ -244,6 +245,7 @@ typedef struct wr_import_desc {
     uint32_t module_len;
     uint32_t name_len;
     wr_extern_kind kind;
+    uint32_t index;         /* among what the module has of this kind */
     wr_func_type func_type; /* where kind is FUNC */
 } wr_import_desc;
 
@@ -251,7 +253,20 @@ typedef struct wr_export_desc {
     const char *name;
     uint32_t name_len;
     wr_extern_kind kind;
+    uint32_t index; /* among what the module has of this kind */
 } wr_export_desc;
+
+/* Type of a function, table, memory, global or tag; says which fields count. */
+typedef struct wr_extern_type {
+    wr_extern_kind kind;
+    wr_func_type func; /* FUNC, TAG */
+    uint8_t value;     /* GLOBAL: its value type; TABLE: that of its elements; typed references as funcref */
+    bool is_mutable;   /* GLOBAL */
+    bool is64;         /* TABLE, MEMORY: indices are i64 */
+    bool is_shared;    /* MEMORY */
+    uint64_t min;      /* TABLE: elements; MEMORY: pages of 64 KiB */
+    uint64_t max;      /* ditto; UINT64_MAX: not limited */
+} wr_extern_type;
 
 /* Decode, validate, translate. The bytes are not kept. */
 wr_status wr_module_load(wr_engine *engine, const uint8_t *bytes, size_t len, wr_module **out, wr_error *error);
@@ -261,6 +276,9 @@ uint32_t wr_module_import_count(const wr_module *module);
 wr_import_desc wr_module_import(const wr_module *module, uint32_t index);
 uint32_t wr_module_export_count(const wr_module *module);
 wr_export_desc wr_module_export(const wr_module *module, uint32_t index);
+/* How many functions, tables, … there are: imported ones, which come first, and defined ones. */
+uint32_t wr_module_count(const wr_module *module, wr_extern_kind kind);
+wr_extern_type wr_module_type(const wr_module *module, wr_extern_kind kind, uint32_t index);
 /* Custom section by name; returns its bytes (owned by the module) or NULL. */
 const uint8_t *wr_module_custom(const wr_module *module, const char *name, size_t *len);
 /* Name of a function from the name section, or its export name, or NULL. */
@@ -298,6 +316,8 @@ typedef struct wr_extern {
 
 wr_status wr_store_new(wr_engine *engine, wr_store **out);
 void wr_store_free(wr_store *store); /* frees every instance and object made in it */
+/* Zeroed memory that is freed with the store: for what host functions need. NULL: out of memory. */
+void *wr_store_alloc(wr_store *store, size_t bytes);
 
 wr_status wr_func_new(wr_store *store, const wr_func_type *type, wr_host_fn fn, void *env, wr_func **out);
 wr_status wr_global_new(wr_store *store, uint8_t type, bool is_mutable, wr_slot value, wr_global **out);
@@ -382,7 +402,46 @@ void wr_exec_interrupt(wr_exec *exec);
 wr_instance *wr_exec_instance(const wr_exec *exec);
 /* args: param slots; results: result slots; they may be the same array. Returns WR_OK, a TRAP status or a HOST one. */
 wr_status wr_call(wr_exec *exec, const wr_func *func, const wr_slot *args, wr_slot *results);
+/* Calls count times with the same arguments, each time with the limits that are set; times_ns gets how long each call
+ * took, results those of the last one. Ends at the first failure. */
+wr_status wr_call_timed(wr_exec *exec, const wr_func *func, const wr_slot *args, wr_slot *results, uint64_t *times_ns,
+                        uint32_t count);
 const wr_trap *wr_exec_trap(const wr_exec *exec); /* of the last call that trapped */
+
+/* For host functions. What takes long asks wr_exec_check now and then, what waits calls wr_exec_sleep (until_ns is of
+ * CLOCK_MONOTONIC); both answer WR_OK, or the TRAP status of a limit of the call, to be returned. */
+wr_status wr_exec_check(wr_exec *exec);
+wr_status wr_exec_sleep(wr_exec *exec, uint64_t until_ns);
+/* Exit code of the TRAP_EXIT that is returned next. */
+void wr_exec_set_exit_code(wr_exec *exec, int32_t code);
+
+/* ---- WASI preview 1 ---------------------------------------------------------------------------------- */
+
+/* The functions that standard libraries need, as imports of module wasi_snapshot_preview1: arguments, environment,
+ * clocks, random numbers, standard output to a function of the host, an empty standard input, exit, waiting for a clock.
+ * There are no files. The other functions answer ENOSYS, or are refused. */
+
+typedef struct wr_wasi wr_wasi;
+
+/* Gets what the program writes: fd 1 standard output, 2 standard error. WR_OK, or a TRAP status that ends the call. */
+typedef wr_status (*wr_wasi_output_fn)(void *user, uint32_t fd, const uint8_t *bytes, uint32_t len);
+
+typedef struct wr_wasi_config {
+    const char *const *args; /* copied; the first is the program's name */
+    const char *const *env;  /* copied; "NAME=value" */
+    uint32_t arg_count;
+    uint32_t env_count;
+    wr_wasi_output_fn output; /* NULL: thrown away */
+    void *output_user;
+    bool is_seeded;       /* random_get gives the same bytes in every run with this seed; else the kernel's */
+    bool refuses_missing; /* importing what only answers ENOSYS is WR_UNKNOWN_IMPORT */
+    uint64_t seed;
+} wr_wasi_config;
+
+/* Lives as long as the store. For one instance: descriptors and seed are its state. */
+wr_status wr_wasi_new(wr_store *store, const wr_wasi_config *config /* NULL: no arguments, no output */, wr_wasi **out);
+/* The function of this name. WR_UNKNOWN_IMPORT: preview 1 has none, or it is refused. */
+wr_status wr_wasi_import(wr_wasi *wasi, const char *name, size_t name_len, wr_extern *out);
 
 /* ---- flow: rings ------------------------------------------------------------------------------------- */
 

@@ -55,7 +55,12 @@ static const build_module MODULE = {.funcs = FUNCS, .func_count = 3, .memory_min
 static wr_status whole_life(fixture *fix, ledger *book) {
     const wr_engine_config config = {.bounds = WR_BOUNDS_CHECKED, .alloc = ledger_alloc, .alloc_user = book};
     wr_slot slot = {.u64 = 21};
+    const wr_wasi_config wasi_config = {.args = (const char *const[]){"it"}, .arg_count = 1};
+    wr_wasi *wasi = NULL;
+    wr_extern import;
     wr_status status = fixture_module(fix, &config, &MODULE);
+    status = status == WR_OK ? wr_wasi_new(fix->store, &wasi_config, &wasi) : status;
+    status = status == WR_OK ? wr_wasi_import(wasi, "fd_write", 8, &import) : status;
     return status == WR_OK ? fixture_call(fix, "run", &slot) : status;
 }
 

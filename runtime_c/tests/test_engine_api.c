@@ -42,6 +42,32 @@ static void describes_a_module(check_t *check) {
     fixture_close(&fix);
 }
 
+static void tells_types(check_t *check) {
+    /* a table of 1 to 9 externref, a shared memory of 2 to 3 pages, a tag (i32) -> nothing, a mutable f32 */
+    static const char SECTIONS[] = "\x01\x05\x01\x60\x01\x7F\x00\x04\x05\x01\x6F\x01\x01\x09\x05\x04\x01\x03\x02\x03"
+                                   "\x0D\x03\x01\x00\x00\x06\x09\x01\x7D\x01\x43\x00\x00\x00\x00\x0B";
+    fixture fix;
+    build_t bytes = {0};
+    REQUIRE_OK(fixture_open(&fix, NULL));
+    build_header(&bytes);
+    build_bytes(&bytes, SECTIONS, sizeof SECTIONS - 1);
+    REQUIRE_OK(fixture_load(&fix, &bytes));
+    CHECK_EQ_U64(wr_module_count(fix.module, WR_EXTERN_FUNC), 0);
+    for (wr_extern_kind kind = WR_EXTERN_TABLE; kind <= WR_EXTERN_TAG; kind++) {
+        REQUIRE(wr_module_count(fix.module, kind) == 1);
+        CHECK_EQ_U64(wr_module_type(fix.module, kind, 0).kind, kind);
+    }
+    wr_extern_type table = wr_module_type(fix.module, WR_EXTERN_TABLE, 0);
+    CHECK(table.value == WR_TYPE_EXTERNREF && table.min == 1 && table.max == 9 && !table.is64);
+    wr_extern_type memory = wr_module_type(fix.module, WR_EXTERN_MEMORY, 0);
+    CHECK(memory.min == 2 && memory.max == 3 && memory.is_shared && !memory.is64);
+    wr_extern_type tag = wr_module_type(fix.module, WR_EXTERN_TAG, 0);
+    CHECK(tag.func.param_count == 1 && tag.func.params[0] == WR_TYPE_I32 && tag.func.result_count == 0);
+    wr_extern_type global = wr_module_type(fix.module, WR_EXTERN_GLOBAL, 0);
+    CHECK(global.value == WR_TYPE_F32 && global.is_mutable);
+    fixture_close(&fix);
+}
+
 static void finds_custom_sections(check_t *check) {
     fixture fix;
     build_t bytes = {0};
@@ -357,6 +383,76 @@ static void a_host_function_can_be_called_directly(check_t *check) {
     fixture_close(&fix);
 }
 
+/* Sleeps until the time that env points to. */
+static wr_status doze(wr_exec *exec, void *env, wr_slot *slots) {
+    (void)slots;
+    return wr_exec_sleep(exec, *(const uint64_t *)env);
+}
+
+static void sleeping_looks_at_the_limits(check_t *check) {
+    fixture fix;
+    uint64_t until_ns = 1; /* long ago */
+    wr_slot slot = {.u64 = 0};
+    REQUIRE_OK(open_twice(&fix, doze, &until_ns));
+    CHECK_OK(fixture_call(&fix, "twice", &slot));
+    until_ns = UINT64_MAX;
+    wr_exec_set_limits(fix.exec, 1000, 0);
+    CHECK_STATUS(fixture_call(&fix, "twice", &slot), WR_TRAP_DEADLINE);
+    wr_exec_set_limits(fix.exec, 0, 0);
+    wr_exec_interrupt(fix.exec);
+    CHECK_STATUS(fixture_call(&fix, "twice", &slot), WR_TRAP_INTERRUPTED);
+    fixture_close(&fix);
+}
+
+static wr_status leave(wr_exec *exec, void *env, wr_slot *slots) {
+    (void)env;
+    wr_exec_set_exit_code(exec, slots[0].i32);
+    return slots[0].i32 < 0 ? WR_TRAP_HOST : WR_TRAP_EXIT;
+}
+
+static void exits_carry_a_code(check_t *check) {
+    static const int32_t CODES[][2] = {{0, 0}, {77, 77}, {-1, 0}}; /* given, of the trap: only exits have one */
+    for (size_t i = 0; i < 3; i++) {
+        fixture fix;
+        wr_slot slot = {.i32 = CODES[i][0]};
+        REQUIRE_OK(open_twice(&fix, leave, NULL));
+        CHECK_STATUS(fixture_call(&fix, "twice", &slot), CODES[i][0] < 0 ? WR_TRAP_HOST : WR_TRAP_EXIT);
+        CHECK_EQ_I64(wr_exec_trap(fix.exec)->exit_code, CODES[i][1]);
+        CHECK_EQ_U64(wr_exec_trap(fix.exec)->frames_total, 1);
+        fixture_close(&fix);
+    }
+}
+
+static void memory_of_a_store(check_t *check) {
+    fixture fix;
+    REQUIRE_OK(fixture_open(&fix, NULL));
+    for (size_t size = 0; size < 100; size++) {
+        uint8_t *block = wr_store_alloc(fix.store, size);
+        REQUIRE(block != NULL && (uintptr_t)block % _Alignof(max_align_t) == 0);
+        for (size_t i = 0; i < size; i++) CHECK_EQ_U64(block[i], 0);
+        memset(block, 0xFF, size);
+    }
+    CHECK(wr_store_alloc(fix.store, SIZE_MAX) == NULL);
+    fixture_close(&fix);
+}
+
+static void timed_calls_have_the_limits_anew(check_t *check) {
+    uint32_t step = 1;
+    uint64_t times_ns[4] = {0};
+    wr_slot argument = {.u64 = 5}, result = {.u64 = 0};
+    fixture fix;
+    REQUIRE_OK(open_twice(&fix, add_one, &step));
+    wr_func *twice = fixture_func(&fix, "twice");
+    wr_exec_set_limits(fix.exec, 1000000, 2); /* one call needs two */
+    CHECK_OK(wr_call_timed(fix.exec, twice, &argument, &result, times_ns, 4));
+    CHECK_EQ_U64(result.u32, 7);
+    for (size_t i = 0; i < 4; i++) CHECK(times_ns[i] > 0);
+    wr_exec_set_limits(fix.exec, 0, 1);
+    CHECK_STATUS(wr_call_timed(fix.exec, twice, &argument, &result, times_ns, 4), WR_TRAP_FUEL);
+    CHECK_STATUS(wr_call_timed(fix.exec, twice, &argument, &result, times_ns, 4), WR_TRAP_FUEL); /* none is left */
+    fixture_close(&fix);
+}
+
 static void many_results(check_t *check) {
     /* (i, l, f, d) -> (d, f, l, i) */
     const build_func SWAP[] = {
@@ -397,6 +493,7 @@ static void every_status_is_described(check_t *check) {
 static const check_test TESTS[] = {
     CHECK_TEST(calls_an_export),
     CHECK_TEST(describes_a_module),
+    CHECK_TEST(tells_types),
     CHECK_TEST(finds_custom_sections),
     CHECK_TEST(errors_tell_where),
     CHECK_TEST(modules_are_counted),
@@ -410,6 +507,10 @@ static const check_test TESTS[] = {
     CHECK_TEST(the_host_calls_back),
     CHECK_TEST(host_failures_are_traps),
     CHECK_TEST(a_host_function_can_be_called_directly),
+    CHECK_TEST(sleeping_looks_at_the_limits),
+    CHECK_TEST(exits_carry_a_code),
+    CHECK_TEST(memory_of_a_store),
+    CHECK_TEST(timed_calls_have_the_limits_anew),
     CHECK_TEST(many_results),
     CHECK_TEST(every_status_is_described),
 };

@@ -71,6 +71,7 @@ uint64_t wr_exec_fuel_left(const wr_exec *exec) {
 void wr_exec_interrupt(wr_exec *exec) { atomic_store_explicit(&exec->interrupt, true, memory_order_relaxed); }
 wr_instance *wr_exec_instance(const wr_exec *exec) { return exec->instance; }
 const wr_trap *wr_exec_trap(const wr_exec *exec) { return &exec->trap; }
+void wr_exec_set_exit_code(wr_exec *exec, int32_t code) { exec->exit_code = code; }
 
 /* ---- limits ---- */
 
@@ -91,6 +92,7 @@ static wr_status check_clock(wr_exec *exec) {
     return WR_OK;
 }
 
+/* Budget ran out, or a long operation asks: charges fuel, looks at interrupt and clock, grants the next budget. */
 wr_status wr_exec_check(wr_exec *exec) {
     int64_t charged = exec->budget < 0 ? 1 : 0; /* the back-edge or call that found the budget empty */
     if (exec->fuel_limited) {
@@ -286,4 +288,19 @@ wr_status wr_call(wr_exec *exec, const wr_func *func, const wr_slot *args, wr_sl
     }
     restore(exec, &state);
     return status;
+}
+
+wr_status wr_call_timed(wr_exec *exec, const wr_func *func, const wr_slot *args, wr_slot *results, uint64_t *times_ns,
+                        uint32_t count) {
+    const uint64_t fuel = wr_exec_fuel_left(exec);
+    const bool fuel_limited = exec->fuel_limited;
+    for (uint32_t i = 0; i < count; i++) {
+        wr_exec_set_limits(exec, exec->deadline_us, fuel);
+        exec->fuel_limited = fuel_limited; /* also when none is left */
+        const uint64_t begin = wr_monotonic_ns();
+        wr_status status = wr_call(exec, func, args, results);
+        times_ns[i] = wr_monotonic_ns() - begin;
+        if (status != WR_OK) return status;
+    }
+    return WR_OK;
 }

@@ -297,7 +297,10 @@ wr_status wr_instance_new(wr_store *store, const wr_module *module, const wr_ext
     WR_TRY(make_tables(instance, error));
     make_elems(instance, parts.elems);
     wr_status status = copy_segments(instance);
-    if (status != WR_OK) return wr_error_set(error, status, 0, "%s", "active segment");
+    if (status != WR_OK) {
+        wr_trap_record(exec, status);
+        return wr_error_set(error, status, 0, "%s", "active segment");
+    }
     if (module->start != UINT32_MAX) {
         wr_slot none = {0};
         status = wr_call(exec, instance->funcs[module->start], &none, &none);
@@ -333,20 +336,3 @@ wr_memory *wr_instance_memory(wr_instance *instance, uint32_t index) {
 
 void *wr_instance_user(const wr_instance *instance) { return instance->user; }
 void wr_instance_set_user(wr_instance *instance, void *user) { instance->user = user; }
-
-uint32_t wr_module_import_count(const wr_module *module) { return module->import_count; }
-uint32_t wr_module_export_count(const wr_module *module) { return module->export_count; }
-size_t wr_module_footprint(const wr_module *module) { return sizeof *module + module->arena.total; }
-
-wr_import_desc wr_module_import(const wr_module *module, uint32_t index) {
-    const wr_import *import = &module->imports[index];
-    wr_import_desc desc = {import->module.bytes, import->name.bytes, import->module.len, import->name.len,
-                           import->kind, {NULL, NULL, 0, 0}};
-    if (import->kind == WR_EXTERN_FUNC) desc.func_type = wr_type_public(module->funcs[import->index]);
-    return desc;
-}
-
-wr_export_desc wr_module_export(const wr_module *module, uint32_t index) {
-    const wr_export *export = &module->exports[index];
-    return (wr_export_desc){export->name.bytes, export->name.len, export->kind};
-}

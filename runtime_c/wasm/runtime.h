@@ -164,9 +164,7 @@ wr_status wr_memory_notify(const wr_memory *memory, const void *cell, uint32_t c
 wr_status wr_memory_wait(wr_exec *exec, const wr_memory *memory, const void *cell, uint64_t expected, uint32_t bytes,
                          int64_t timeout_ns, wr_slot *result);
 
-/* Budget ran out, or a long operation asks: charges fuel, looks at interrupt and clock, grants the next budget. */
-wr_status wr_exec_check(wr_exec *exec);
-/* The same for an instruction that will charge again. */
+/* wr_exec_check for an instruction that will charge again. */
 wr_status wr_exec_refill(wr_exec *exec);
 uint64_t wr_monotonic_ns(void);
 struct wr_visitor;

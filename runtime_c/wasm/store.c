@@ -21,6 +21,17 @@ void *wr_store_object(wr_store *store, size_t size, void (*destroy)(wr_object *o
     return object;
 }
 
+typedef struct host_block {
+    wr_object object;
+    max_align_t bytes[];
+} host_block;
+
+void *wr_store_alloc(wr_store *store, size_t bytes) {
+    if (bytes > SIZE_MAX - sizeof(host_block)) return NULL;
+    host_block *block = wr_store_object(store, sizeof *block + bytes, NULL);
+    return block == NULL ? NULL : block->bytes;
+}
+
 void wr_store_free(wr_store *store) {
     if (store == NULL) return;
     wr_exceptions_free(store);

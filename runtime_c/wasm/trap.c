@@ -31,7 +31,7 @@ void wr_trap_record(wr_exec *exec, wr_status status) {
     wr_trap *trap = &exec->trap;
     memset(trap, 0, sizeof *trap);
     trap->status = status;
-    trap->exit_code = exec->exit_code;
+    trap->exit_code = status == WR_TRAP_EXIT ? exec->exit_code : 0;
     const wr_insn *pc = exec->pc;
     const wr_slot *fp = exec->fp;
     const wr_instance *instance = exec->instance;

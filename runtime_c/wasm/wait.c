@@ -1,4 +1,4 @@
-/* Shared memories: what their stores have in common; wait and notify (threads proposal, "wait and notify"). */
+/* Waiting. Shared memories: what their stores have in common; wait and notify (threads proposal, "wait and notify"). */
 #include <time.h>
 
 #include "runtime.h"
@@ -12,6 +12,23 @@ typedef struct wr_waiter {
 } wr_waiter;
 
 enum { SLICE_NS = 5000000 }; /* how long wr_exec_interrupt may go unseen */
+
+/* When whoever waits from now until until_ns has to look at the limits of the call. */
+static struct timespec next_look(const wr_exec *exec, uint64_t now, uint64_t until_ns) {
+    uint64_t slice = until_ns - now < SLICE_NS ? until_ns : now + SLICE_NS;
+    if (exec->deadline_ns != 0 && exec->deadline_ns < slice) slice = exec->deadline_ns;
+    return (struct timespec){(time_t)(slice / 1000000000u), (long)(slice % 1000000000u)};
+}
+
+wr_status wr_exec_sleep(wr_exec *exec, uint64_t until_ns) {
+    for (;;) {
+        wr_status status = wr_exec_check(exec);
+        uint64_t now = wr_monotonic_ns();
+        if (status != WR_OK || now >= until_ns) return status;
+        struct timespec at = next_look(exec, now, until_ns);
+        (void)clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL); /* cut short by a signal: looks again */
+    }
+}
 
 wr_shared *wr_shared_new(const wr_engine *engine, uint64_t size) {
     wr_shared *shared = wr_mem_zero(engine, sizeof *shared);
@@ -74,9 +91,7 @@ static wr_status sleep_on(wr_exec *exec, wr_shared *shared, wr_waiter *waiter, u
     while (!waiter->notified) {
         uint64_t now = wr_monotonic_ns();
         if (now >= until_ns) return WR_OK;
-        uint64_t slice = now + SLICE_NS < until_ns ? now + SLICE_NS : until_ns;
-        if (exec->deadline_ns != 0 && exec->deadline_ns < slice) slice = exec->deadline_ns;
-        struct timespec at = {(time_t)(slice / 1000000000u), (long)(slice % 1000000000u)};
+        struct timespec at = next_look(exec, now, until_ns);
         (void)pthread_cond_timedwait(&waiter->woken, &shared->lock, &at);
         if (waiter->notified) return WR_OK;
         wr_status status = wr_exec_check(exec);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 OK = b"\x41\x00"  # i32.const 0
 REFUSE = b"\x41\x01"  # i32.const 1
@@ -40,3 +41,57 @@ def module(*, imports: str = "", init: bytes = OK, on_records: bytes = b"") -> b
             section(10, [bytes([len(body)]) + body for body in bodies]),
         ]
     )
+
+
+# ---- modules that are no plugins ----
+
+LETTERS = {"i": 0x7F, "l": 0x7E, "f": 0x7D, "d": 0x7C, "v": 0x7B, "r": 0x70, "x": 0x6F}
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A function: type in letters (i32, l64, f32, d64, v128, funcref, xternref), instructions without the last end."""
+
+    export: str
+    params: str
+    results: str
+    body: bytes
+    name: str = ""  # for the name section
+
+
+def signature(params: str, results: str) -> bytes:
+    """A function type."""
+    return b"\x60" + b"".join(bytes([len(text), *(LETTERS[letter] for letter in text)]) for text in (params, results))
+
+
+def counted(data: bytes) -> bytes:
+    """Its length in two bytes, then the data."""
+    return bytes([len(data) & 0x7F | 0x80, len(data) >> 7]) + data
+
+
+def library(
+    *functions: Code, imports: Sequence[tuple[str, str, str, str]] = (), memory: bytes = b"", globals_: bytes = b""
+) -> bytes:
+    """A module of these functions. ``imports``: module, name, parameters, results of functions; ``memory``: its limits;
+    ``globals_``: one global's type and initial value."""
+    types = [signature(params, results) for *_, params, results in imports]
+    types += [signature(one.params, one.results) for one in functions]
+    first = len(imports)
+    exports = [name(one.export) + bytes([0, first + at]) for at, one in enumerate(functions) if one.export]
+    exports += [name("memory") + bytes([MEMORY, 0])] if memory else []
+    bodies = [counted(b"\0" + one.body + b"\x0b") for one in functions]
+    names = b"".join(bytes([first + at]) + name(one.name) for at, one in enumerate(functions) if one.name)
+    named = sum(1 for one in functions if one.name)
+    parts = [
+        (1, types),
+        (2, [name(home) + name(what) + bytes([0, at]) for at, (home, what, _, _) in enumerate(imports)]),
+        (3, [bytes([first + at]) for at in range(len(functions))]),
+        (5, [memory] if memory else []),
+        (6, [globals_] if globals_ else []),
+        (7, exports),
+        (10, bodies),
+    ]
+    whole = [bytes([kind]) + counted(bytes([len(items)]) + b"".join(items)) for kind, items in parts if items]
+    if names:
+        whole.append(b"\0" + counted(name("name") + b"\1" + counted(bytes([named]) + names)))
+    return b"\0asm\1\0\0\0" + b"".join(whole)

@@ -8,9 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from gateway.app.plugin_build import SDK, build, header
-from gateway.config.manifest import TAG_START, TagSettings, layout, load_manifest, pack_config, parse_manifest
+from gateway.app.plugin_build import SDK, build, custom_section, header
+from gateway.config.manifest import (
+    SECTION,
+    TAG_START,
+    TagSettings,
+    layout,
+    load_manifest,
+    pack_config,
+    parse_manifest,
+)
 from gateway.errors import PluginError
+from gateway.wasm import Engine, Module
 from tests.runtime_c import toolchain
 
 EVERY_TYPE = """
@@ -141,6 +150,19 @@ def test_build_runs_once_for_the_same_inputs(folder: Path, tmp_path: Path) -> No
     assert (build(folder, out).stat().st_mtime_ns, module.read_bytes()) == first
     (folder / "every.c").write_text(PLUGIN_C.replace("sizeof", "1 + (int32_t)sizeof"), encoding="utf-8")
     assert build(folder, out).read_bytes() != first[1]
+
+
+def test_a_module_carries_its_manifest(folder: Path, tmp_path: Path) -> None:
+    raw = build(folder, tmp_path / "out").read_bytes()
+    with Engine() as engine, Module(engine, "every", raw) as module:
+        assert module.custom(SECTION) == EVERY_TYPE.encode()
+
+
+@pytest.mark.parametrize("size", [0, 1, 127 - 5, 128 - 5, 16384])
+def test_a_custom_section_of_any_size(size: int) -> None:
+    content = bytes(range(256)) * 65
+    with Engine() as engine, Module(engine, "it", b"\0asm\1\0\0\0" + custom_section("four", content[:size])) as module:
+        assert module.custom("four") == content[:size]
 
 
 def test_a_changed_manifest_is_a_changed_input(folder: Path, tmp_path: Path) -> None:

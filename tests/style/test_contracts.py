@@ -7,7 +7,7 @@ from enum import IntEnum
 
 import pytest
 
-from gateway import record
+from gateway import record, signature
 from tests.style.source import ROOT
 
 WR_H = (ROOT / "runtime_c/include/wr.h").read_text("utf-8")
@@ -64,6 +64,13 @@ def test_record_constants_in_c_and_python(python: type[IntEnum], prefix: str) ->
     assert c_constants(WR_H, prefix) == ours
     plugin = c_constants(PEN_H, "PEN_")
     assert {name: plugin[name] for name in ours} == ours
+
+
+def test_value_types_in_c_and_python() -> None:
+    header = {name: int(value, 16) for name, value in re.findall(r"\bWR_TYPE_(\w+) = (0x\w\w)", WR_H)}
+    assert len(header) >= 7
+    assert {name: signature.ValueType[name].value for name in header} == header
+    assert c_constants(WR_H, "WR_EXTERN_") == {kind.name: kind.value for kind in signature.ExternKind}
 
 
 def test_record_constants_in_the_document() -> None:

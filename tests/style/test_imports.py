@@ -17,7 +17,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("supervisor",),
     ("graph", "store"),
     ("wasm", "config"),
-    ("record", "clock"),
+    ("record", "clock", "signature"),
     ("errors",),
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
