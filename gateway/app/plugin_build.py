@@ -125,8 +125,10 @@ def _default_text(spec: Field) -> str:
 # ---- compiling ----------------------------------------------------------------------------------------------------
 
 
-def build(folder: Path, out: Path) -> Path:
+def build(folder: Path, out: Path, *, embed: bool = False) -> Path:
     """Compile the plugin in ``folder`` to ``out``/NAME.wasm unless nothing has changed since; returns that path.
+
+    ``embed``: the module carries its plugin.toml in the custom section ``penstock.manifest``.
 
     Raises ConfigError for a wrong manifest and PluginError with the compiler's text when it does not compile.
     """
@@ -135,7 +137,7 @@ def build(folder: Path, out: Path) -> Path:
     if not sources:
         raise PluginError(f"{folder}: no C sources (*.c) to build")
     module, stamp = out / f"{manifest.name}.wasm", out / f"{manifest.name}.inputs"
-    inputs = _fingerprint([folder / "plugin.toml", *sources, *folder.glob("*.h"), *SDK.glob("*.h")], header(manifest))
+    inputs = _fingerprint([folder / "plugin.toml", *sources, *folder.glob("*.h"), *SDK.glob("*.h")], header(manifest) + str(embed))
     if module.exists() and stamp.exists() and stamp.read_text() == inputs:
         return module
     out.mkdir(parents=True, exist_ok=True)
@@ -145,8 +147,9 @@ def build(folder: Path, out: Path) -> Path:
         objects = [_compile(source, work, out) for source in sources]
         fresh = work / f"{manifest.name}.wasm"
         _zig(["wasm-ld", *LINK_FLAGS, *map(str, objects), "-o", str(fresh)], out)
-        with fresh.open("ab") as file:
-            file.write(custom_section(SECTION, (folder / "plugin.toml").read_bytes()))
+        if embed:
+            with fresh.open("ab") as file:
+                file.write(custom_section(SECTION, (folder / "plugin.toml").read_bytes()))
         os.replace(fresh, module)
     stamp.write_text(inputs)
     return module

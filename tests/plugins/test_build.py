@@ -152,8 +152,10 @@ def test_build_runs_once_for_the_same_inputs(folder: Path, tmp_path: Path) -> No
     assert build(folder, out).read_bytes() != first[1]
 
 
-def test_a_module_carries_its_manifest(folder: Path, tmp_path: Path) -> None:
-    raw = build(folder, tmp_path / "out").read_bytes()
+def test_a_module_carries_its_manifest_on_request(folder: Path, tmp_path: Path) -> None:
+    plain = build(folder, tmp_path / "out").read_bytes()
+    raw = build(folder, tmp_path / "out", embed=True).read_bytes()
+    assert raw == plain + custom_section(SECTION, EVERY_TYPE.encode())
     with Engine() as engine, Module(engine, "every", raw) as module:
         assert module.custom(SECTION) == EVERY_TYPE.encode()
 
