@@ -137,7 +137,9 @@ def build(folder: Path, out: Path, *, embed: bool = False) -> Path:
     if not sources:
         raise PluginError(f"{folder}: no C sources (*.c) to build")
     module, stamp = out / f"{manifest.name}.wasm", out / f"{manifest.name}.inputs"
-    inputs = _fingerprint([folder / "plugin.toml", *sources, *folder.glob("*.h"), *SDK.glob("*.h")], header(manifest) + str(embed))
+    inputs = _fingerprint(
+        [folder / "plugin.toml", *sources, *folder.glob("*.h"), *SDK.glob("*.h")], header(manifest) + str(embed)
+    )
     if module.exists() and stamp.exists() and stamp.read_text() == inputs:
         return module
     out.mkdir(parents=True, exist_ok=True)

@@ -618,19 +618,14 @@ HANDLER(ELEM_DROP) {
         SET_##T(FN(cell, (M)GET_##T(c), __ATOMIC_SEQ_CST));             \
         SKIP(1);                                                        \
     }
-/* The expected value is wrapped for the access but compared whole: a value that does not fit is never found. */
-#define BODY_ATOMIC_CMPXCHG(C, NAME, TEXT, T, M, ALIGN)                                                               \
-    HANDLER(NAME) {                                                                                                   \
-        ATOMIC_AT(M);                                                                                                 \
-        const C_##T wanted = GET_##T(c);                                                                              \
-        M found = (M)wanted;                                                                                          \
-        if (found == wanted) {                                                                                        \
-            (void)__atomic_compare_exchange_n(cell, &found, (M)GET_##T(d), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
-        } else {                                                                                                      \
-            found = __atomic_load_n(cell, __ATOMIC_SEQ_CST);                                                          \
-        }                                                                                                             \
-        SET_##T(found);                                                                                               \
-        SKIP(1);                                                                                                      \
+/* The expected value is wrapped like the replacement: narrow accesses compare what they access. */
+#define BODY_ATOMIC_CMPXCHG(C, NAME, TEXT, T, M, ALIGN)                                                           \
+    HANDLER(NAME) {                                                                                               \
+        ATOMIC_AT(M);                                                                                             \
+        M found = (M)GET_##T(c);                                                                                  \
+        (void)__atomic_compare_exchange_n(cell, &found, (M)GET_##T(d), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
+        SET_##T(found);                                                                                           \
+        SKIP(1);                                                                                                  \
     }
 
 WR_ATOMIC_LOAD(BODY_ATOMIC_LOAD)

@@ -19,7 +19,7 @@ from tests.peers.gateway import Gateway
 from tests.peers.listener import Listener
 from tests.peers.slave import Manner, RtuTcpSlave, SerialSlave, Slave, TcpSlave, place_of
 
-TIMEOUT_MS = 200
+TIMEOUT_MS = 250
 LATE_S = 1.4 * TIMEOUT_MS / 1000
 ANSWERS, FEW = 60, 6  # more than a frame has bytes; where each takes its timeout
 PLACES = {1: (0, 2, 10, 20), 2: (0, 2, 10)}  # per unit: one request of four registers, the others of two
