@@ -89,8 +89,12 @@ class Listener:
         self._process = await asyncio.create_subprocess_exec(*self._command, stdout=pipe, limit=LINE_BYTES_MAX)
         subscribed = asyncio.Event()
         self._reading = asyncio.create_task(self._read(subscribed))
-        async with asyncio.timeout(SUBSCRIBE_MOST_S):
-            await subscribed.wait()
+        try:
+            async with asyncio.timeout(SUBSCRIBE_MOST_S):
+                await subscribed.wait()
+        except TimeoutError:
+            await self.__aexit__(None, None, None)
+            raise AssertionError(f"mosquitto_sub has not subscribed within {SUBSCRIBE_MOST_S:.0f} s") from None
         return self
 
     async def __aexit__(
