@@ -418,8 +418,8 @@ void wr_exec_set_exit_code(wr_exec *exec, int32_t code);
 /* ---- WASI preview 1 ---------------------------------------------------------------------------------- */
 
 /* The functions that standard libraries need, as imports of module wasi_snapshot_preview1: arguments, environment,
- * clocks, random numbers, standard output to a function of the host, an empty standard input, exit, waiting for a clock.
- * There are no files. The other functions answer ENOSYS, or are refused. */
+ * clocks, random numbers, standard output to a function of the host, an empty standard input, exit, waiting for a
+ * clock. There are no files. The other functions answer ENOSYS, or are refused. */
 
 typedef struct wr_wasi wr_wasi;
 

@@ -53,8 +53,8 @@ typedef struct wr_wasi_call {
 
 typedef wr_wasi_errno (*wr_wasi_fn)(wr_wasi_call *call);
 
-/* X(NAME, parameters, function): all of preview 1, with i = i32, l = i64. Each function answers an errno as i32, but for
- * proc_exit. The ones marked `missing` need files, sockets or signals. */
+/* X(NAME, parameters, function): all of preview 1, with i = i32, l = i64. Each function answers an errno as i32, but
+ * for proc_exit. The ones marked `missing` need files, sockets or signals. */
 #define WR_WASI_TABLE(X)                              \
     X(args_get, "ii", args_get)                       \
     X(args_sizes_get, "ii", args_sizes_get)           \
