@@ -2,7 +2,8 @@
 
 A plugin folder holds ``plugin.toml`` and C sources. The C structs of its configuration are generated from the manifest
 (``NAME_config.h``), so plugin code never keeps a copy of its own. The compiler and linker are those of the ``ziglang``
-wheel. The name section stays in: traps then name functions. plugin.toml goes into a custom section.
+wheel. The name section stays in: traps then name functions. plugin.toml goes into a custom section on request: a module
+then describes itself, and is larger by as much.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ def _default_text(spec: Field) -> str:
 # ---- compiling ----------------------------------------------------------------------------------------------------
 
 
-def build(folder: Path, out: Path) -> Path:
+def build(folder: Path, out: Path, *, embed_manifest: bool = False) -> Path:
     """Compile the plugin in ``folder`` to ``out``/NAME.wasm unless nothing has changed since; returns that path.
 
     Raises ConfigError for a wrong manifest and PluginError with the compiler's text when it does not compile.
@@ -135,7 +136,9 @@ def build(folder: Path, out: Path) -> Path:
     if not sources:
         raise PluginError(f"{folder}: no C sources (*.c) to build")
     module, stamp = out / f"{manifest.name}.wasm", out / f"{manifest.name}.inputs"
-    inputs = _fingerprint([folder / "plugin.toml", *sources, *folder.glob("*.h"), *SDK.glob("*.h")], header(manifest))
+    section = custom_section(SECTION, (folder / "plugin.toml").read_bytes()) if embed_manifest else b""
+    paths = [folder / "plugin.toml", *sources, *folder.glob("*.h"), *SDK.glob("*.h")]
+    inputs = _fingerprint(paths, header(manifest), section)
     if module.exists() and stamp.exists() and stamp.read_text() == inputs:
         return module
     out.mkdir(parents=True, exist_ok=True)
@@ -146,7 +149,7 @@ def build(folder: Path, out: Path) -> Path:
         fresh = work / f"{manifest.name}.wasm"
         _zig(["wasm-ld", *LINK_FLAGS, *map(str, objects), "-o", str(fresh)], out)
         with fresh.open("ab") as file:
-            file.write(custom_section(SECTION, (folder / "plugin.toml").read_bytes()))
+            file.write(section)
         os.replace(fresh, module)
     stamp.write_text(inputs)
     return module
@@ -181,11 +184,11 @@ def _zig(arguments: Sequence[str], out: Path) -> None:
         raise PluginError(f"zig {arguments[0]} failed:\n{done.stderr.strip()}")
 
 
-def _fingerprint(paths: Iterable[Path], generated: str) -> str:
+def _fingerprint(paths: Iterable[Path], generated: str, section: bytes) -> str:
     """A hash over everything the module depends on: tool version, flags, files."""
     digest = hashlib.sha256()
     version = importlib.metadata.version("ziglang")
-    digest.update("\0".join((version, *COMPILE_FLAGS, *LINK_FLAGS, SECTION, generated)).encode())
+    digest.update("\0".join((version, *COMPILE_FLAGS, *LINK_FLAGS, generated)).encode() + section)
     for path in sorted(paths):
         digest.update(f"\0{path.name}\0".encode() + path.read_bytes())
     return digest.hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -159,11 +160,10 @@ def _pass_on(fd: int, data: bytes) -> None:
 
 
 def _interruptible(execution: Execution, work: Callable[[], None]) -> None:
-    """Do it in a thread of its own: this one stays free for Ctrl-C, which becomes a trap of the running call."""
-    with ThreadPoolExecutor(1, "wasm") as pool:
-        done = pool.submit(work)
-        while True:
-            try:
-                return done.result()
-            except KeyboardInterrupt:
-                execution.interrupt()
+    """Do it in a thread of its own: this one stays free to make Ctrl-C a trap of the running call."""
+    before = signal.signal(signal.SIGINT, lambda *_: execution.interrupt())
+    try:
+        with ThreadPoolExecutor(1, "wasm") as pool:
+            pool.submit(work).result()
+    finally:
+        signal.signal(signal.SIGINT, before)
