@@ -59,6 +59,8 @@ def read_module(file: Path) -> bytes:
 
 def run(request: Request) -> None:
     """Load, link, call, print. Raises UsageError, WasmError, WasmLinkError, WasmTrap, WasmExit."""
+    if not request.wasi and (request.env or request.program or request.seed is not None):
+        raise UsageError("--env, --seed and program arguments are for WASI: allowed with --wasi")
     raw = read_module(request.file)
     with Engine(bounds=request.bounds) as engine, Module(engine, str(request.file), raw) as module:
         target = _target(request, module)
