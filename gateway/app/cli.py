@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         step.add_argument("folder", type=Path, metavar="FOLDER", help="folder with plugin.toml")
         step.add_argument("--out", type=Path, default=Path("build/plugins"), metavar="DIR", help="default: %(default)s")
         if name == "build":
-            step.add_argument("--embed-manifest", action="store_true", help="put plugin.toml into the module too")
+            step.add_argument("--embed", action="store_true", help="put plugin.toml into the module")
         if name == "test":
             step.add_argument("--runner", type=Path, metavar="FILE", help="default: the one built by make -C runtime_c")
         step.set_defaults(command=command)
@@ -139,7 +139,7 @@ def _check(options: argparse.Namespace) -> int:
 def _plugin_build(options: argparse.Namespace) -> int:
     from gateway.app.plugin_build import build
 
-    module = build(options.folder, options.out, embed_manifest=options.embed_manifest)
+    module = build(options.folder, options.out, embed=options.embed)
     print(f"{module}: {module.stat().st_size} bytes")
     return OK
 

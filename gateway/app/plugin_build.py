@@ -2,8 +2,7 @@
 
 A plugin folder holds ``plugin.toml`` and C sources. The C structs of its configuration are generated from the manifest
 (``NAME_config.h``), so plugin code never keeps a copy of its own. The compiler and linker are those of the ``ziglang``
-wheel. The name section stays in: traps then name functions. plugin.toml goes into a custom section on request: a module
-then describes itself, and is larger by as much.
+wheel. The name section stays in: traps then name functions. plugin.toml goes into a custom section.
 """
 
 from __future__ import annotations
@@ -126,8 +125,10 @@ def _default_text(spec: Field) -> str:
 # ---- compiling ----------------------------------------------------------------------------------------------------
 
 
-def build(folder: Path, out: Path, *, embed_manifest: bool = False) -> Path:
+def build(folder: Path, out: Path, *, embed: bool = False) -> Path:
     """Compile the plugin in ``folder`` to ``out``/NAME.wasm unless nothing has changed since; returns that path.
+
+    ``embed``: the module carries its plugin.toml in the custom section ``penstock.manifest``.
 
     Raises ConfigError for a wrong manifest and PluginError with the compiler's text when it does not compile.
     """
@@ -136,9 +137,9 @@ def build(folder: Path, out: Path, *, embed_manifest: bool = False) -> Path:
     if not sources:
         raise PluginError(f"{folder}: no C sources (*.c) to build")
     module, stamp = out / f"{manifest.name}.wasm", out / f"{manifest.name}.inputs"
-    section = custom_section(SECTION, (folder / "plugin.toml").read_bytes()) if embed_manifest else b""
-    paths = [folder / "plugin.toml", *sources, *folder.glob("*.h"), *SDK.glob("*.h")]
-    inputs = _fingerprint(paths, header(manifest), section)
+    inputs = _fingerprint(
+        [folder / "plugin.toml", *sources, *folder.glob("*.h"), *SDK.glob("*.h")], header(manifest) + str(embed)
+    )
     if module.exists() and stamp.exists() and stamp.read_text() == inputs:
         return module
     out.mkdir(parents=True, exist_ok=True)
@@ -148,8 +149,9 @@ def build(folder: Path, out: Path, *, embed_manifest: bool = False) -> Path:
         objects = [_compile(source, work, out) for source in sources]
         fresh = work / f"{manifest.name}.wasm"
         _zig(["wasm-ld", *LINK_FLAGS, *map(str, objects), "-o", str(fresh)], out)
-        with fresh.open("ab") as file:
-            file.write(section)
+        if embed:
+            with fresh.open("ab") as file:
+                file.write(custom_section(SECTION, (folder / "plugin.toml").read_bytes()))
         os.replace(fresh, module)
     stamp.write_text(inputs)
     return module
@@ -184,11 +186,11 @@ def _zig(arguments: Sequence[str], out: Path) -> None:
         raise PluginError(f"zig {arguments[0]} failed:\n{done.stderr.strip()}")
 
 
-def _fingerprint(paths: Iterable[Path], generated: str, section: bytes) -> str:
+def _fingerprint(paths: Iterable[Path], generated: str) -> str:
     """A hash over everything the module depends on: tool version, flags, files."""
     digest = hashlib.sha256()
     version = importlib.metadata.version("ziglang")
-    digest.update("\0".join((version, *COMPILE_FLAGS, *LINK_FLAGS, generated)).encode() + section)
+    digest.update("\0".join((version, *COMPILE_FLAGS, *LINK_FLAGS, SECTION, generated)).encode())
     for path in sorted(paths):
         digest.update(f"\0{path.name}\0".encode() + path.read_bytes())
     return digest.hexdigest()

@@ -136,7 +136,8 @@ static struct frame_reply take_rtu_suffix(struct frame_reader *reader, uint32_t 
     return found;
 }
 
-/* Length of the frame whose first bytes are given, requests and replies of other masters and functions too; 0: unknown. */
+/* Length of the frame whose first bytes are given, requests and replies of other masters and functions too. 0: not
+ * known. */
 static uint32_t rtu_length(const uint8_t *frame, uint32_t fill) {
     if (fill < RTU_OVERHEAD) return 0;
     if (frame[1] & EXCEPTION_FLAG) return RTU_OVERHEAD;

@@ -65,7 +65,7 @@ static uint32_t record_bytes(const struct point *point) {
     return (uint32_t)sizeof(struct pen_record) + ((text + 7u) & ~7u);
 }
 
-/* Shell sort (gaps by Ciura's rule of thumb, thirds): no recursion, no memory, a thousand keys in about a millisecond. */
+/* Shell sort (gaps by thirds): no recursion, no memory, a thousand keys in about a millisecond. */
 static void sort_keys(uint64_t *keys, uint32_t count) {
     uint32_t gap = 1;
     while (gap < count / 3) gap = gap * 3 + 1;

@@ -458,9 +458,20 @@ typedef struct wr_record {
 } wr_record;
 
 enum {
-    WR_KIND_SAMPLE = 1, WR_KIND_EVENT = 2, WR_KIND_COMMAND = 3, WR_KIND_PAYLOAD = 4, WR_KIND_HEARTBEAT = 5,
-    WR_QUALITY_GOOD = 0, WR_QUALITY_BAD = 1, WR_QUALITY_STALE = 2,
-    WR_VALUE_NONE = 0, WR_VALUE_BOOL = 1, WR_VALUE_I64 = 2, WR_VALUE_U64 = 3, WR_VALUE_F64 = 4, WR_VALUE_BYTES = 5
+    WR_KIND_SAMPLE = 1,
+    WR_KIND_EVENT = 2,
+    WR_KIND_COMMAND = 3,
+    WR_KIND_PAYLOAD = 4,
+    WR_KIND_HEARTBEAT = 5,
+    WR_QUALITY_GOOD = 0,
+    WR_QUALITY_BAD = 1,
+    WR_QUALITY_STALE = 2,
+    WR_VALUE_NONE = 0,
+    WR_VALUE_BOOL = 1,
+    WR_VALUE_I64 = 2,
+    WR_VALUE_U64 = 3,
+    WR_VALUE_F64 = 4,
+    WR_VALUE_BYTES = 5
 };
 
 typedef struct wr_ring wr_ring;
@@ -609,7 +620,11 @@ typedef struct wr_stage_stats {
 wr_status wr_loop_add_stage(wr_loop *loop, const wr_stage_config *config, uint32_t *stage, wr_error *error);
 wr_status wr_loop_stage_stats(wr_loop *loop, uint32_t stage, wr_stage_stats *out);
 /* Metrics a plugin published: copies up to capacity entries, *count = how many there are. */
-typedef struct wr_metric { char name[48]; uint32_t kind; int64_t value; } wr_metric; /* kind 0 counter, 1 gauge */
+typedef struct wr_metric {
+    char name[48];
+    uint32_t kind;
+    int64_t value;
+} wr_metric; /* kind 0 counter, 1 gauge */
 wr_status wr_loop_stage_metrics(wr_loop *loop, uint32_t stage, wr_metric *into, uint32_t capacity, uint32_t *count);
 
 /* Events for the host: fixed head, then len bytes of text, padded to 8. */

@@ -11,9 +11,9 @@
  *     exception ACTION
  *     malformed TEXT FILE       invalid TEXT FILE         unlinkable TEXT FILE          uninstantiable TEXT FILE
  *
- * A TEXT is a list of accepted texts joined by |; one of them must start with the text of the status. A VALUE is a list of
- * alternatives joined by |, each `KIND:LANE,…` with KIND i8…i64, f32, f64 or ref and LANE an unsigned number, canonical or
- * arithmetic (NaN), or any (not null); a host reference n is the number n + 1. */
+ * A TEXT is a list of accepted texts joined by |; one of them must start with the text of the status. A VALUE is a list
+ * of alternatives joined by |, each `KIND:LANE,…` with KIND i8…i64, f32, f64 or ref and LANE an unsigned number,
+ * canonical or arithmetic (NaN), or any (not null); a host reference n is the number n + 1. */
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -584,10 +584,19 @@ static const struct verb {
     const char *name;
     bool (*run)(runner *run, tokens *line);
 } VERBS[] = {
-    {"module", do_module},     {"definition", do_definition}, {"instance", do_instance},
-    {"register", do_register}, {"action", do_action},         {"return", do_return},
-    {"trap", do_trap},         {"exhaustion", do_trap},       {"malformed", do_malformed},
-    {"exception", do_exception}, {"invalid", do_invalid}, {"unlinkable", do_unlinkable}, {"uninstantiable", do_uninstantiable},
+    {"module", do_module},
+    {"definition", do_definition},
+    {"instance", do_instance},
+    {"register", do_register},
+    {"action", do_action},
+    {"return", do_return},
+    {"trap", do_trap},
+    {"exhaustion", do_trap},
+    {"malformed", do_malformed},
+    {"exception", do_exception},
+    {"invalid", do_invalid},
+    {"unlinkable", do_unlinkable},
+    {"uninstantiable", do_uninstantiable},
 };
 
 static void run_line(runner *run, tokens *line) {

@@ -61,18 +61,10 @@ static wr_status const_number(wr_loader *loader, const_typing *typing, uint8_t o
     uint32_t f32;
     uint64_t f64;
     switch (opcode) {
-    case 0x41:
-        WR_TRY(wr_read_s32(reader, &i32));
-        return const_value(loader, typing, WR_VT_I32, (uint32_t)i32);
-    case 0x42:
-        WR_TRY(wr_read_s64(reader, &i64));
-        return const_value(loader, typing, WR_VT_I64, (uint64_t)i64);
-    case 0x43:
-        WR_TRY(wr_read_fixed32(reader, &f32));
-        return const_value(loader, typing, WR_VT_F32, f32);
-    default:
-        WR_TRY(wr_read_fixed64(reader, &f64));
-        return const_value(loader, typing, WR_VT_F64, f64);
+    case 0x41: WR_TRY(wr_read_s32(reader, &i32)); return const_value(loader, typing, WR_VT_I32, (uint32_t)i32);
+    case 0x42: WR_TRY(wr_read_s64(reader, &i64)); return const_value(loader, typing, WR_VT_I64, (uint64_t)i64);
+    case 0x43: WR_TRY(wr_read_fixed32(reader, &f32)); return const_value(loader, typing, WR_VT_F32, f32);
+    default: WR_TRY(wr_read_fixed64(reader, &f64)); return const_value(loader, typing, WR_VT_F64, f64);
     }
 }
 
@@ -105,7 +97,10 @@ static wr_status const_null(wr_loader *loader, const_typing *typing) {
 static wr_status const_step(wr_loader *loader, const_typing *typing, uint8_t opcode) {
     switch (opcode) {
     case 0x23: return const_global(loader, typing);
-    case 0x41: case 0x42: case 0x43: case 0x44: return const_number(loader, typing, opcode);
+    case 0x41:
+    case 0x42:
+    case 0x43:
+    case 0x44: return const_number(loader, typing, opcode);
     case 0x6A: return const_arith(loader, typing, WR_VT_I32, WR_CONST_ADD32);
     case 0x6B: return const_arith(loader, typing, WR_VT_I32, WR_CONST_SUB32);
     case 0x6C: return const_arith(loader, typing, WR_VT_I32, WR_CONST_MUL32);
@@ -115,7 +110,9 @@ static wr_status const_step(wr_loader *loader, const_typing *typing, uint8_t opc
     case 0xD0: return const_null(loader, typing);
     case 0xD2: return const_func(loader, typing);
     case 0xFD: return const_vector(loader, typing);
-    case 0xFB: case 0xFC: case 0xFE: return wr_load_fail(loader, WR_UNSUPPORTED, "opcode 0x%02x", opcode);
+    case 0xFB:
+    case 0xFC:
+    case 0xFE: return wr_load_fail(loader, WR_UNSUPPORTED, "opcode 0x%02x", opcode);
     default:
         if (wr_opcode_name(opcode) == NULL) return wr_load_fail(loader, WR_ILLEGAL_OPCODE, "0x%02x", opcode);
         return wr_load_fail(loader, WR_CONST_REQUIRED, "%s", wr_opcode_name(opcode));

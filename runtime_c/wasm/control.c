@@ -402,7 +402,8 @@ wr_status wr_translate_control(wr_body *body, uint8_t opcode) {
     case 0x0D: return translate_br_if(body);
     case 0x0E: return translate_br_table(body);
     case 0x0F: return translate_return(body);
-    case 0x08: case 0x0A: return wr_translate_throw(body, opcode);
+    case 0x08:
+    case 0x0A: return wr_translate_throw(body, opcode);
     case 0x1F: return wr_translate_try_table(body);
     case 0xD5: return translate_br_null(body, true);
     case 0xD6: return translate_br_null(body, false);

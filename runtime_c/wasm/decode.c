@@ -26,8 +26,12 @@ wr_status wr_load_heap_type(wr_loader *loader, uint32_t *out) {
     }
     *out = WR_HEAP_ABSTRACT | (uint32_t)(heap + 0x80);
     switch (*out) {
-    case WR_HEAP_EXN: case WR_HEAP_EXTERN: case WR_HEAP_FUNC:
-    case WR_HEAP_NOEXN: case WR_HEAP_NOEXTERN: case WR_HEAP_NOFUNC: return WR_OK;
+    case WR_HEAP_EXN:
+    case WR_HEAP_EXTERN:
+    case WR_HEAP_FUNC:
+    case WR_HEAP_NOEXN:
+    case WR_HEAP_NOEXTERN:
+    case WR_HEAP_NOFUNC: return WR_OK;
     default: break;
     }
     if (heap <= -0x0C && heap >= -0x18) return wr_load_fail(loader, WR_UNSUPPORTED, "heap type %d", (int)heap);
@@ -89,7 +93,8 @@ static wr_status load_limits(wr_loader *loader, uint64_t range, uint64_t range64
                              wr_limit_pair *out) {
     uint8_t flags;
     WR_TRY(wr_read_byte(&loader->reader, &flags));
-    if ((flags & ~7u) != 0 || ((flags & 2) != 0 && !may_share)) return wr_load_fail(loader, WR_BAD_LIMITS_FLAGS, "0x%02x", flags);
+    if ((flags & ~7u) != 0 || ((flags & 2) != 0 && !may_share))
+        return wr_load_fail(loader, WR_BAD_LIMITS_FLAGS, "0x%02x", flags);
     *out = (wr_limit_pair){.max = UINT64_MAX, .is64 = (flags & 4) != 0, .shared = (flags & 2) != 0};
     WR_TRY(wr_read_u64(&loader->reader, &out->min));
     if ((flags & 1) != 0) {
@@ -211,9 +216,7 @@ static wr_status load_import_desc(wr_loader *loader, wr_import *import) {
     case WR_EXTERN_GLOBAL:
         import->index = module->global_imports++;
         return load_global_type(loader, &module->globals[import->index]);
-    default:
-        import->index = module->tag_imports++;
-        return load_tag(loader, &module->tags[import->index]);
+    default: import->index = module->tag_imports++; return load_tag(loader, &module->tags[import->index]);
     }
 }
 
@@ -429,20 +432,10 @@ static wr_status load_tag_section(wr_loader *loader) {
 }
 
 static const section sections[] = {
-    {0, wr_load_custom},
-    {1, load_type_section},
-    {2, load_import_section},
-    {3, load_function_section},
-    {4, load_table_section},
-    {5, load_memory_section},
-    {7, load_global_section},
-    {8, load_export_section},
-    {9, load_start_section},
-    {10, wr_load_element_section},
-    {12, load_code_section},
-    {13, wr_load_data_section},
-    {11, load_data_count_section},
-    {6, load_tag_section},
+    {0, wr_load_custom},           {1, load_type_section},        {2, load_import_section}, {3, load_function_section},
+    {4, load_table_section},       {5, load_memory_section},      {7, load_global_section}, {8, load_export_section},
+    {9, load_start_section},       {10, wr_load_element_section}, {12, load_code_section},  {13, wr_load_data_section},
+    {11, load_data_count_section}, {6, load_tag_section},
 };
 
 /* Function bodies may name functions only after the sections that declare them; allocated once they are counted. */
@@ -514,8 +507,8 @@ wr_status wr_module_load(wr_engine *engine, const uint8_t *bytes, size_t len, wr
     wr_vec_free(engine, &loader.scratch, sizeof(wr_const_op));
     if (status != WR_OK) {
         uint32_t offset = loader.fail_offset != 0 ? loader.fail_offset : wr_reader_offset(&loader.reader);
-        wr_error_set(error, status, offset, "%s%sat offset 0x%x", loader.detail,
-                     loader.detail[0] != '\0' ? " " : "", offset);
+        wr_error_set(error, status, offset, "%s%sat offset 0x%x", loader.detail, loader.detail[0] != '\0' ? " " : "",
+                     offset);
         module_free(module);
         return status;
     }

@@ -124,7 +124,9 @@ typedef enum wr_right { RIGHT_SLOT, RIGHT_CONST, RIGHT_WIDE } wr_right;
 static wr_right right_of(wr_op branch) {
     switch ((int)branch) {
         WR_INT_COMPARE(CONSTANT_CASE)
-    case OP_BR_AND: case OP_BR_NAND: return RIGHT_CONST;
+    case OP_BR_AND:
+    case OP_BR_NAND:
+        return RIGHT_CONST;
         WR_FLOAT_COMPARE(WIDE_FLOAT_CASE)
         return RIGHT_WIDE;
     default: return RIGHT_SLOT;
@@ -161,8 +163,10 @@ static uint32_t emit_compare_branch(wr_body *body, wr_op op, const wr_insn *comp
         insn->b = (uint16_t)insn->imm;
         insn->imm = 0; /* the end of a chain of branches to patch */
         wr_insn *data = wr_emit(body, OP_DATA);
-        if (right == RIGHT_SLOT) data->a = compare->c;
-        else data->uimm = compare->uimm;
+        if (right == RIGHT_SLOT)
+            data->a = compare->c;
+        else
+            data->uimm = compare->uimm;
         return at;
     }
     bool narrow = right == RIGHT_CONST && compare->imm == (int16_t)compare->imm;

@@ -18,9 +18,7 @@ static const char *const status_text[] = {WR_STATUS_TABLE(TEXT_OF)};
 wr_status_class wr_status_class_of(wr_status status) {
     return (unsigned)status < WR_STATUS_COUNT ? (wr_status_class)status_class[status] : WR_CLASS_HOST;
 }
-const char *wr_status_name(wr_status status) {
-    return (unsigned)status < WR_STATUS_COUNT ? status_name[status] : "?";
-}
+const char *wr_status_name(wr_status status) { return (unsigned)status < WR_STATUS_COUNT ? status_name[status] : "?"; }
 const char *wr_status_text(wr_status status) {
     return (unsigned)status < WR_STATUS_COUNT ? status_text[status] : "unknown status";
 }
@@ -119,7 +117,10 @@ wr_vt wr_vt_from_byte(uint8_t byte) {
     switch (byte) {
     case WR_TYPE_FUNCREF: return WR_VT_FUNCREF;
     case WR_TYPE_EXTERNREF: return WR_VT_EXTERNREF;
-    case 0x69: case 0x72: case 0x73: case 0x74: return WR_VT_REF | WR_VT_NULLABLE | WR_HEAP_ABSTRACT | byte;
+    case 0x69:
+    case 0x72:
+    case 0x73:
+    case 0x74: return WR_VT_REF | WR_VT_NULLABLE | WR_HEAP_ABSTRACT | byte;
     default: return WR_VT_BOTTOM;
     }
 }

@@ -22,7 +22,7 @@ typedef struct wr_visitor {
 } wr_visitor;
 
 static int by_address(const void *a, const void *b) {
-    uintptr_t left = (uintptr_t) * (wr_exn *const *)a, right = (uintptr_t) * (wr_exn *const *)b;
+    uintptr_t left = (uintptr_t)*(wr_exn *const *)a, right = (uintptr_t)*(wr_exn *const *)b;
     return left < right ? -1 : left > right;
 }
 

@@ -21,7 +21,8 @@ static bool import_fits(const wr_module *module, const wr_import *import, const 
         return given->of.table->type.elem == module->tables[import->index].elem &&
                limits_fit(&module->tables[import->index].limits, given->of.table->size, &given->of.table->type.limits);
     case WR_EXTERN_MEMORY:
-        return limits_fit(&module->memories[import->index], wr_memory_size(given->of.memory) >> 16, &given->of.memory->declared);
+        return limits_fit(&module->memories[import->index], wr_memory_size(given->of.memory) >> 16,
+                          &given->of.memory->declared);
     default: {
         const wr_global_type *wanted = &module->globals[import->index], *got = &given->of.global->type;
         return wanted->is_mutable == got->is_mutable &&
@@ -161,7 +162,8 @@ static wr_status make_tables(wr_instance *instance, wr_error *error) {
         uint64_t value = init->count != 0 ? evaluate(instance, init) : 0;
         wr_status status = wr_table_make(instance->store, &module->tables[i], value, &instance->tables[i]);
         if (status != WR_OK) {
-            return wr_error_set(error, status, 0, "table %u needs %u elements", i, (uint32_t)module->tables[i].limits.min);
+            return wr_error_set(error, status, 0, "table %u needs %u elements", i,
+                                (uint32_t)module->tables[i].limits.min);
         }
     }
     return WR_OK;

@@ -46,7 +46,8 @@
 #define WR_TAIL return
 #endif
 
-typedef WR_HANDLER_ABI void (*wr_handler)(const wr_insn *pc, wr_slot *fp, uint8_t *mem, uint64_t mem_len, wr_exec *exec);
+typedef WR_HANDLER_ABI void (*wr_handler)(const wr_insn *pc, wr_slot *fp, uint8_t *mem, uint64_t mem_len,
+                                          wr_exec *exec);
 
 #define WR_SIMD_FUNCTION static inline __attribute__((always_inline))
 #include "simd_ops.h"

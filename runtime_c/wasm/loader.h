@@ -4,7 +4,6 @@
 #include "module.h"
 #include "reader.h"
 
-
 typedef struct wr_body wr_body;
 
 typedef struct wr_loader {

@@ -206,7 +206,8 @@ wr_status wr_memory_fill(wr_exec *exec, wr_memory *memory, uint64_t at, uint8_t 
 }
 
 wr_status wr_memory_copy(wr_exec *exec, wr_memory *to, uint64_t at, wr_memory *from, uint64_t source, uint64_t len) {
-    if (!inside(wr_memory_size(to), at, len) || !inside(wr_memory_size(from), source, len)) return WR_TRAP_MEMORY_BOUNDS;
+    if (!inside(wr_memory_size(to), at, len) || !inside(wr_memory_size(from), source, len))
+        return WR_TRAP_MEMORY_BOUNDS;
     uint8_t *target = to->data + at;
     const uint8_t *bytes = from->data + source;
     bool backward = target > bytes; /* as memmove: overlapping parts are read before they are written */

@@ -1,8 +1,8 @@
 /* The SIMD part of the opcode table (opcode.h): fixed-width and relaxed. One row per instruction; the opcode is the
  * number behind the prefix 0xFD.
  *
- * `a`, `b` and `c` in an expression are the operands as vectors of the lanes the row names, unsigned or floats; `n` is a
- * shift count. Expressions may give any vector type: only the bits count. What they are made of is in simd.h.
+ * `a`, `b` and `c` in an expression are the operands as vectors of the lanes the row names, unsigned or floats; `n` is
+ * a shift count. Expressions may give any vector type: only the bits count. What they are made of is in simd.h.
  * Rows "_AS" are instructions that do exactly what another one does: they have no code of their own. That is where
  * the one choice made for each relaxed instruction shows; docs/engine-relaxed-simd.md tells why.
  * Sources: WebAssembly core specification 3.0, 4.3.4 (vectors), 4.3.5 (relaxed operations), 5.4.9 (opcodes). */

@@ -62,8 +62,10 @@ static void push(wr_body *body, wr_operand operand) {
     }
     if (end > body->slot_max) body->slot_max = end;
     wr_status status = wr_vec_reserve(body->loader->engine, &body->operands, 1, sizeof(wr_operand));
-    if (status != WR_OK) body->status = status;
-    else *operand_at(body, body->operands.count++) = operand;
+    if (status != WR_OK)
+        body->status = status;
+    else
+        *operand_at(body, body->operands.count++) = operand;
 }
 
 wr_status wr_pop_ref(wr_body *body, wr_operand *out) {
@@ -180,7 +182,8 @@ wr_status wr_check_top(wr_body *body, const wr_vt *types, uint32_t count, bool r
     uint32_t present = above < count ? (uint32_t)above : count;
     uint32_t missing = count - present;
     if (missing != 0 && !label->unreachable) {
-        return wr_load_fail(body->loader, WR_TYPE_MISMATCH, "expected %s, found nothing", type_name(types[missing - 1]));
+        return wr_load_fail(body->loader, WR_TYPE_MISMATCH, "expected %s, found nothing",
+                            type_name(types[missing - 1]));
     }
     for (uint32_t i = 0; i < present; i++) {
         wr_operand *operand = operand_at(body, body->operands.count - present + i);

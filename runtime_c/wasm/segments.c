@@ -42,8 +42,10 @@ static wr_status load_elem(wr_loader *loader, wr_elem *elem) {
     if (elem->mode == WR_SEGMENT_ACTIVE) WR_TRY(load_elem_offset(loader, elem, has_table));
     if ((flags & 3) != 0) {
         uint8_t kind = 0;
-        if ((flags & 4) != 0) WR_TRY(wr_load_ref_type(loader, &elem->type));
-        else WR_TRY(wr_read_byte(&loader->reader, &kind));
+        if ((flags & 4) != 0)
+            WR_TRY(wr_load_ref_type(loader, &elem->type));
+        else
+            WR_TRY(wr_read_byte(&loader->reader, &kind));
         if (kind != 0) return wr_load_fail(loader, WR_BAD_SEGMENT_KIND, "element kind %u", kind);
     }
     if (elem->mode == WR_SEGMENT_ACTIVE && !wr_vt_matches(elem->type, loader->module->tables[elem->table].elem)) {

@@ -25,7 +25,8 @@ typedef struct wr_simple {
 enum { SIMPLE_FC = 256, SIMPLE_COUNT = SIMPLE_FC + 8 };
 #define SIMPLE_AT(CODE) ((CODE) < 0x100 ? (CODE) : SIMPLE_FC + ((CODE)&0xFF))
 #define INT_BINARY_ROW(C, NAME, TEXT, T, COMM, EXPR)                                                            \
-    [SIMPLE_AT(C)] = {(COMM) ? SHAPE_COMMUTATIVE : SHAPE_BINARY, WR_VT_##T, WR_VT_##T, OP_##NAME##_RR, OP_##NAME##_RI, 0},
+    [SIMPLE_AT(C)] = {(COMM) ? SHAPE_COMMUTATIVE : SHAPE_BINARY, WR_VT_##T, WR_VT_##T, OP_##NAME##_RR,          \
+                      OP_##NAME##_RI, 0},
 #define INT_DIVIDE_ROW(C, NAME, TEXT, T, CHECK, EXPR) \
     [SIMPLE_AT(C)] = {SHAPE_BINARY, WR_VT_##T, WR_VT_##T, OP_##NAME##_RR, OP_##NAME##_RI, 0},
 #define FLOAT_BINARY_ROW(C, NAME, TEXT, T, EXPR) \
@@ -37,15 +38,10 @@ enum { SIMPLE_FC = 256, SIMPLE_COUNT = SIMPLE_FC + 8 };
 #define UNARY_ROW(C, NAME, TEXT, R, A, EXPR) [SIMPLE_AT(C)] = {SHAPE_UNARY, WR_VT_##R, WR_VT_##A, OP_##NAME, 0, 0},
 #define UNARY_TRAP_ROW(C, NAME, TEXT, R, A, CHECK, EXPR) UNARY_ROW(C, NAME, TEXT, R, A, EXPR)
 
-static const wr_simple simple_ops[SIMPLE_COUNT] = {
-    WR_INT_BINARY(INT_BINARY_ROW)
-    WR_INT_DIVIDE(INT_DIVIDE_ROW)
-    WR_FLOAT_BINARY(FLOAT_BINARY_ROW)
-    WR_INT_COMPARE(INT_COMPARE_ROW)
-    WR_FLOAT_COMPARE(FLOAT_COMPARE_ROW)
-    WR_UNARY(UNARY_ROW)
-    WR_UNARY_TRAP(UNARY_TRAP_ROW)
-};
+static const wr_simple simple_ops[SIMPLE_COUNT] = {WR_INT_BINARY(INT_BINARY_ROW) WR_INT_DIVIDE(INT_DIVIDE_ROW)
+                                                       WR_FLOAT_BINARY(FLOAT_BINARY_ROW) WR_INT_COMPARE(INT_COMPARE_ROW)
+                                                           WR_FLOAT_COMPARE(FLOAT_COMPARE_ROW) WR_UNARY(UNARY_ROW)
+                                                               WR_UNARY_TRAP(UNARY_TRAP_ROW)};
 
 /* Constants fit an instruction when sign extension of 32 bits gives them back. */
 static bool fits_imm(const wr_operand *operand, wr_vt type) {
@@ -298,20 +294,32 @@ static wr_status translate_opcode(wr_body *body, uint8_t opcode) {
     case 0x1A: return translate_drop(body);
     case 0x1B: return translate_select(body);
     case 0x1C: return translate_select_typed(body);
-    case 0x20: case 0x21: case 0x22: return translate_local(body, opcode);
-    case 0x23: case 0x24: return translate_global(body, opcode);
-    case 0x25: case 0x26: return wr_translate_table_access(body, opcode);
-    case 0x3F: case 0x40: return wr_translate_memory_size(body, opcode);
-    case 0x41: case 0x42: case 0x43: case 0x44: return translate_const(body, opcode);
+    case 0x20:
+    case 0x21:
+    case 0x22: return translate_local(body, opcode);
+    case 0x23:
+    case 0x24: return translate_global(body, opcode);
+    case 0x25:
+    case 0x26: return wr_translate_table_access(body, opcode);
+    case 0x3F:
+    case 0x40: return wr_translate_memory_size(body, opcode);
+    case 0x41:
+    case 0x42:
+    case 0x43:
+    case 0x44: return translate_const(body, opcode);
     case 0x45: return translate_eqz(body, WR_VT_I32, OP_I32_EQ_RI);
     case 0x50: return translate_eqz(body, WR_VT_I64, OP_I64_EQ_RI);
-    case 0xD0: case 0xD1: case 0xD2: case 0xD4: return translate_ref(body, opcode);
-    case 0xD5: case 0xD6: return wr_translate_control(body, opcode);
+    case 0xD0:
+    case 0xD1:
+    case 0xD2:
+    case 0xD4: return translate_ref(body, opcode);
+    case 0xD5:
+    case 0xD6: return wr_translate_control(body, opcode);
     case 0xFC: return translate_prefixed(body);
     case 0xFD: return wr_translate_simd(body);
     case 0xFE: return wr_translate_atomic(body);
-    case 0xD3: case 0xFB:
-        return wr_load_fail(body->loader, WR_UNSUPPORTED, "opcode 0x%02x", opcode);
+    case 0xD3:
+    case 0xFB: return wr_load_fail(body->loader, WR_UNSUPPORTED, "opcode 0x%02x", opcode);
     default: return wr_load_fail(body->loader, WR_ILLEGAL_OPCODE, "0x%02x", opcode);
     }
 }
@@ -351,6 +359,7 @@ static wr_status begin_function(wr_body *body, const wr_type *type, wr_code *cod
     body->inits.count = body->pending.count = body->catches.count = 0;
     body->last = body->flushed = body->barrier = 0;
     body->status = WR_OK;
+    WR_TRY(wr_vec_reserve(body->loader->engine, &body->operands, 1, sizeof(wr_operand))); /* never NULL */
     for (uint32_t i = 0; i < type->param_count; i++) WR_TRY(add_locals(body, type->values[i], false, 1, &slot));
     code->param_slots = (uint16_t)slot;
     WR_TRY(read_locals(body, &slot));

@@ -16,9 +16,8 @@ enum { ATOMIC_COUNT = 0x4F, ATOMIC_NOTIFY = 0, ATOMIC_WAIT32 = 1, ATOMIC_WAIT64 
 #define CMPXCHG_ROW(C, NAME, TEXT, T, M, ALIGN) [(C)&0xFF] = {OP_##NAME, WR_VT_##T, 2, ALIGN, true},
 #define WAIT_ROW(C, NAME, TEXT, T, M, ALIGN) \
     [(C)&0xFF] = {OP_##NAME, WR_VT_##T, (C) == 0xFE00 ? 1 : 2, ALIGN, true},
-static const wr_atomic atomics[ATOMIC_COUNT] = {WR_ATOMIC_LOAD(LOAD_ROW) WR_ATOMIC_STORE(STORE_ROW)
-                                                    WR_ATOMIC_RMW(RMW_ROW) WR_ATOMIC_CMPXCHG(CMPXCHG_ROW)
-                                                        WR_ATOMIC_WAIT(WAIT_ROW)};
+static const wr_atomic atomics[ATOMIC_COUNT] = {WR_ATOMIC_LOAD(LOAD_ROW) WR_ATOMIC_STORE(STORE_ROW) WR_ATOMIC_RMW(
+    RMW_ROW) WR_ATOMIC_CMPXCHG(CMPXCHG_ROW) WR_ATOMIC_WAIT(WAIT_ROW)};
 
 static wr_status translate_fence(wr_body *body) {
     uint8_t zero;

@@ -100,8 +100,10 @@ static wr_status translate_ref(wr_body *body, wr_callee callee) {
 wr_status wr_translate_call(wr_body *body, uint8_t opcode) {
     wr_callee callee = {.tail = opcode == 0x12 || opcode == 0x13 || opcode == 0x15};
     switch (opcode) {
-    case 0x10: case 0x12: return translate_direct(body, callee);
-    case 0x11: case 0x13: return translate_indirect(body, callee);
+    case 0x10:
+    case 0x12: return translate_direct(body, callee);
+    case 0x11:
+    case 0x13: return translate_indirect(body, callee);
     default: return translate_ref(body, callee);
     }
 }

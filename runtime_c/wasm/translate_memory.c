@@ -40,13 +40,12 @@ wr_status wr_read_memarg(wr_body *body, uint8_t align_max, bool exact, wr_memarg
     align &= 0x3F;
     WR_TRY(wr_read_u64(body->reader, &out->offset));
     WR_TRY(check_memory(body, out->memory));
-    if (align > align_max || (exact && align != align_max)) return wr_load_fail(body->loader, WR_ALIGNMENT, "2^%u", align);
+    if (align > align_max || (exact && align != align_max))
+        return wr_load_fail(body->loader, WR_ALIGNMENT, "2^%u", align);
     return out->offset > UINT32_MAX && !body->module->memories[out->memory].is64 ? WR_OFFSET_RANGE : WR_OK;
 }
 
-static void use_memory(wr_body *body, uint32_t memory) {
-    wr_emit(body, OP_USE_MEMORY)->uimm = memory;
-}
+static void use_memory(wr_body *body, uint32_t memory) { wr_emit(body, OP_USE_MEMORY)->uimm = memory; }
 
 wr_vt wr_address_type(const wr_body *body, uint32_t memory) {
     return body->module->memories[memory].is64 ? WR_VT_I64 : WR_VT_I32;

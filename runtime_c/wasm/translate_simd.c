@@ -56,19 +56,10 @@ typedef struct simd_row {
 #define ROW_SPECIAL(NAME)
 
 static const simd_row rows[] = {
-    WR_SIMD_COMPUTING(ROW)
-    WR_SIMD_ACCESSING(ROW)
-    WR_SIMD_UNARY_AS(ROW_UNARY_AS)
-    WR_SIMD_BINARY_AS(ROW_BINARY_AS)
-    WR_SIMD_BINARY_SWAPPED(ROW_BINARY_SWAPPED)
-    WR_SIMD_TERNARY_AS(ROW_TERNARY_AS)
-    WR_SIMD_SPLAT_AS(ROW_SPLAT_AS)
-    WR_SIMD_EXTRACT_AS(ROW_EXTRACT_AS)
-    WR_SIMD_REPLACE_AS(ROW_REPLACE_AS)
-    WR_SIMD_LOAD_LANE(ROW_LOAD_LANE)
-    WR_SIMD_STORE_LANE(ROW_STORE_LANE)
-    WR_SIMD_STRUCTURED(ROW_STRUCTURED)
-};
+    WR_SIMD_COMPUTING(ROW) WR_SIMD_ACCESSING(ROW) WR_SIMD_UNARY_AS(ROW_UNARY_AS) WR_SIMD_BINARY_AS(ROW_BINARY_AS)
+        WR_SIMD_BINARY_SWAPPED(ROW_BINARY_SWAPPED) WR_SIMD_TERNARY_AS(ROW_TERNARY_AS) WR_SIMD_SPLAT_AS(ROW_SPLAT_AS)
+            WR_SIMD_EXTRACT_AS(ROW_EXTRACT_AS) WR_SIMD_REPLACE_AS(ROW_REPLACE_AS) WR_SIMD_LOAD_LANE(ROW_LOAD_LANE)
+                WR_SIMD_STORE_LANE(ROW_STORE_LANE) WR_SIMD_STRUCTURED(ROW_STRUCTURED)};
 enum { ROW_COUNT = sizeof rows / sizeof *rows };
 
 static wr_status read_lane(wr_body *body, uint32_t lanes, uint8_t *out) {
@@ -169,10 +160,12 @@ wr_status wr_translate_simd(wr_body *body) {
     WR_TRY(wr_read_u32(body->reader, &number));
     const simd_row *row = number < ROW_COUNT ? &rows[number] : NULL;
     switch (row != NULL ? row->shape : SHAPE_NONE) {
-    case SHAPE_COMPUTE: case SHAPE_SWAPPED: return translate_compute(body, row);
+    case SHAPE_COMPUTE:
+    case SHAPE_SWAPPED: return translate_compute(body, row);
     case SHAPE_LOAD: return wr_translate_load(body, row->op, V, row->align_max);
     case SHAPE_STORE: return wr_translate_store(body, row->op, V, row->align_max);
-    case SHAPE_LOAD_LANE: case SHAPE_STORE_LANE: return translate_lane_access(body, row);
+    case SHAPE_LOAD_LANE:
+    case SHAPE_STORE_LANE: return translate_lane_access(body, row);
     case SHAPE_V128_CONST: return translate_const(body);
     case SHAPE_I8X16_SHUFFLE: return translate_shuffle(body);
     default: return wr_load_fail(body->loader, WR_ILLEGAL_OPCODE, "fd %02x", number);

@@ -9,7 +9,8 @@ static wr_status check_clause(wr_body *body, const wr_catch *clause, const wr_la
     const wr_vt *types = wr_branch_types(label, &count);
     const wr_type *tag = clause->tag == WR_CATCH_ALL ? NULL : body->module->tags[clause->tag];
     uint32_t values = tag != NULL ? tag->param_count : 0;
-    if (count != values + clause->with_ref) return wr_load_fail(body->loader, WR_TYPE_MISMATCH, "catch and label differ");
+    if (count != values + clause->with_ref)
+        return wr_load_fail(body->loader, WR_TYPE_MISMATCH, "catch and label differ");
     for (uint32_t i = 0; i < count; i++) {
         wr_vt found = i < values ? tag->values[i] : WR_VT_REF | WR_HEAP_EXN;
         if (!wr_vt_matches(found, types[i])) return wr_mismatch(body, types[i], found);

@@ -106,7 +106,8 @@ wr_status wr_memory_wait(wr_exec *exec, const wr_memory *memory, const void *cel
     if (shared == NULL) return WR_TRAP_NOT_SHARED;
     if (!is_inside(memory, cell, bytes)) return WR_TRAP_MEMORY_BOUNDS;
     uint64_t now = wr_monotonic_ns();
-    uint64_t until = timeout_ns < 0 || (uint64_t)timeout_ns > UINT64_MAX - now ? UINT64_MAX : now + (uint64_t)timeout_ns;
+    uint64_t until =
+        timeout_ns < 0 || (uint64_t)timeout_ns > UINT64_MAX - now ? UINT64_MAX : now + (uint64_t)timeout_ns;
     wr_waiter waiter = {.cell = cell};
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);

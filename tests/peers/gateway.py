@@ -109,7 +109,7 @@ class Gateway:
     # ---- waiting ----
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
-        """Return when ``condition`` holds; fail with ``what`` and the log after PATIENCE_S, or when the gateway ends."""
+        """Return when ``condition`` holds; fail with ``what`` and the log after PATIENCE_S or the gateway's end."""
         clock = Clock()
         give_up_s = clock.monotonic_s() + PATIENCE_S
         while not condition():

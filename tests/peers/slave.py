@@ -71,6 +71,12 @@ def crc(data: bytes) -> bytes:
     return struct.pack("<H", value)
 
 
+def rtu_frame(request: Request, body: bytes) -> bytes:
+    """Unit, function, ``body`` and CRC."""
+    frame = bytes([request.unit, request.function]) + body
+    return frame + crc(frame)
+
+
 class Exchange:
     """A request and the means to answer it, well or badly."""
 
@@ -149,6 +155,13 @@ class TcpWire(Wire):
         self._writer.close()
 
 
+class RtuTcpWire(TcpWire):
+    """A TCP connection with the frames of a serial line."""
+
+    def wrap(self, request: Request, body: bytes) -> bytes:
+        return rtu_frame(request, body)
+
+
 class SerialWire(Wire):
     """The far end of a serial line."""
 
@@ -156,8 +169,7 @@ class SerialWire(Wire):
         self._fd = fd
 
     def wrap(self, request: Request, body: bytes) -> bytes:
-        frame = bytes([request.unit, request.function]) + body
-        return frame + crc(frame)
+        return rtu_frame(request, body)
 
     def write(self, data: bytes) -> None:
         with contextlib.suppress(OSError):  # the line may have gone before a late reply
@@ -243,14 +255,31 @@ class TcpSlave(Slave):
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self._writers.add(writer)
-        wire = TcpWire(writer)
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            while True:
-                transaction, protocol, length = MBAP.unpack(await reader.readexactly(MBAP.size))
-                assert (protocol, length) == (0, 6)
-                self.asked(transaction, await reader.readexactly(length), wire)
+            await self._listen(reader, writer)
         self._writers.discard(writer)
         writer.close()
+
+    async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        wire = TcpWire(writer)
+        while True:
+            transaction, protocol, length = MBAP.unpack(await reader.readexactly(MBAP.size))
+            assert (protocol, length) == (0, 6)
+            self.asked(transaction, await reader.readexactly(length), wire)
+
+
+class RtuTcpSlave(TcpSlave):
+    """Speaks the frames of a serial line in a TCP stream, as serial servers and 4G modems do."""
+
+    def reached_by(self, port: str) -> tuple[str, str, dict[str, str]]:
+        return site.tcp_port(port, self.port), "rtu_tcp", {}
+
+    async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        wire = RtuTcpWire(writer)
+        while True:
+            frame = await reader.readexactly(RTU_REQUEST_BYTES)
+            assert crc(frame[:-2]) == frame[-2:]
+            self.asked(0, frame[:-2], wire)
 
 
 class SerialSlave(Slave):

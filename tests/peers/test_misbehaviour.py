@@ -17,9 +17,9 @@ from tests.gateway.peers import Mosquitto
 from tests.peers import manners, site
 from tests.peers.gateway import Gateway
 from tests.peers.listener import Listener
-from tests.peers.slave import Manner, SerialSlave, Slave, TcpSlave, place_of
+from tests.peers.slave import Manner, RtuTcpSlave, SerialSlave, Slave, TcpSlave, place_of
 
-TIMEOUT_MS = 200
+TIMEOUT_MS = 250
 LATE_S = 1.4 * TIMEOUT_MS / 1000
 ANSWERS, FEW = 60, 6  # more than a frame has bytes; where each takes its timeout
 PLACES = {1: (0, 2, 10, 20), 2: (0, 2, 10)}  # per unit: one request of four registers, the others of two
@@ -63,12 +63,14 @@ TCP = BOTH | {
     "hangs up": Case(manners.hangs_up, "stale", spares_others=False),
     "garbage": Case(manners.after_garbage, "", spares_others=False),
 }
-RTU = BOTH | {
+CRC = {
     "bad CRC": Case(manners.bad_crc, "stale"),
     "garbage": Case(manners.after_garbage, "good", config=PATIENT),
     # What comes in the time of the second request is taken for its answer, which is right: it is the same request.
     "late": Case(manners.late(LATE_S, counts=True), ""),
 }
+RTU = BOTH | CRC
+RTU_TCP = {"byte by byte": BOTH["byte by byte"], "merged": BOTH["merged"], "hangs up": TCP["hangs up"]} | CRC
 
 
 class Run:
@@ -172,6 +174,13 @@ def test_a_tcp_slave_misbehaves(name: str, tmp_path: Path, broker: Mosquitto, se
 def test_an_rtu_slave_misbehaves(name: str, tmp_path: Path, broker: Mosquitto, seed: int) -> None:
     case = RTU[name]
     slave = SerialSlave(seed=seed)
+    asyncio.run(play(slave, tmp_path, broker, lambda run: misbehave(run, case), **case.config))
+
+
+@pytest.mark.parametrize("name", RTU_TCP)
+def test_a_slave_behind_a_serial_server_misbehaves(name: str, tmp_path: Path, broker: Mosquitto, seed: int) -> None:
+    case = RTU_TCP[name]
+    slave = RtuTcpSlave(seed=seed)
     asyncio.run(play(slave, tmp_path, broker, lambda run: misbehave(run, case), **case.config))
 
 

@@ -18,8 +18,8 @@ from tests.peers.gateway import Gateway
 from tests.peers.listener import Listener
 from tests.peers.slave import SerialSlave, Slave, TcpSlave
 
-POLL_MS, TIMEOUT_MS, BACKOFF_MS = 400, 120, 300
-STARTED, CYCLES = 2, 20  # samples with the start-up in them, samples that are measured
+POLL_MS, TIMEOUT_MS, BACKOFF_MS = 500, 120, 300
+STARTED, CYCLES = 2, 16  # samples with the start-up in them, samples that are measured
 FIRST, SECOND = "first", "second"
 
 
