@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -58,6 +59,8 @@ def read_module(file: Path) -> bytes:
 
 def run(request: Request) -> None:
     """Load, link, call, print. Raises UsageError, WasmError, WasmLinkError, WasmTrap, WasmExit."""
+    if not request.wasi and (request.env or request.program or request.seed is not None):
+        raise UsageError("--env, --seed and program arguments are for WASI: allowed with --wasi")
     raw = read_module(request.file)
     with Engine(bounds=request.bounds) as engine, Module(engine, str(request.file), raw) as module:
         target = _target(request, module)
@@ -159,11 +162,10 @@ def _pass_on(fd: int, data: bytes) -> None:
 
 
 def _interruptible(execution: Execution, work: Callable[[], None]) -> None:
-    """Do it in a thread of its own: this one stays free for Ctrl-C, which becomes a trap of the running call."""
-    with ThreadPoolExecutor(1, "wasm") as pool:
-        done = pool.submit(work)
-        while True:
-            try:
-                return done.result()
-            except KeyboardInterrupt:
-                execution.interrupt()
+    """Do it in a thread of its own: this one stays free to make Ctrl-C a trap of the running call."""
+    before = signal.signal(signal.SIGINT, lambda *_: execution.interrupt())
+    try:
+        with ThreadPoolExecutor(1, "wasm") as pool:
+            pool.submit(work).result()
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -18,7 +18,7 @@ from gateway.config.reader import Problems, Table, nearest, parse_table, read_ta
 from gateway.errors import ConfigError, raise_config
 
 ABI = 1
-SECTION = "penstock.manifest"  # the custom section of a built plugin that holds its plugin.toml
+SECTION = "penstock.manifest"  # the custom section that holds plugin.toml, in modules that carry it
 # The order is the bit order of WR_HAL_TABLE in runtime_c/include/wr.h; a test compares them.
 HAL_NAMES = (
     "tx", "rx", "now", "timer", "config", "kv_get", "kv_put", "log", "metric", "ring_in", "ring_out", "port_state",

@@ -251,6 +251,10 @@ def adder(make: Make) -> str:
             "add (i32, i32) -> i32: argument 2: found '2.5', allowed: i32, decimal or 0x…,"
             " from -2147483648 to 4294967295",
         ),
+        *(
+            (["add.wasm", *words], "--env, --seed and program arguments are for WASI: allowed with --wasi")
+            for words in (["--env", "A=b"], ["--seed", "0"], ["--", "x"])
+        ),
         (["add.wasm", "--time", "3"], "--time needs --invoke: a program runs once"),
     ],
 )  # fmt: skip
