@@ -26,6 +26,8 @@ FLAGS = (
     "-D_GNU_SOURCE",
     "-D_FILE_OFFSET_BITS=64",
     "-O2",
+    "-ffp-contract=off",
+    "-fno-math-errno",
     "-g1",
     "-fno-semantic-interposition",
     "-fvisibility=hidden",

@@ -63,9 +63,8 @@ static uint8_t type_of(char letter) {
     static const struct {
         char letter;
         uint8_t type;
-    } LETTERS[] = {{'i', WR_TYPE_I32}, {'l', WR_TYPE_I64},     {'f', WR_TYPE_F32},
-                   {'d', WR_TYPE_F64}, {'v', WR_TYPE_V128},    {'r', WR_TYPE_FUNCREF},
-                   {'x', WR_TYPE_EXTERNREF}};
+    } LETTERS[] = {{'i', WR_TYPE_I32},  {'l', WR_TYPE_I64},     {'f', WR_TYPE_F32},      {'d', WR_TYPE_F64},
+                   {'v', WR_TYPE_V128}, {'r', WR_TYPE_FUNCREF}, {'x', WR_TYPE_EXTERNREF}};
     for (size_t i = 0; i < sizeof LETTERS / sizeof LETTERS[0]; i++) {
         if (LETTERS[i].letter == letter) {
             return LETTERS[i].type;

@@ -35,7 +35,8 @@ static void constants_travel(check_t *check) {
          BUILD_BODY(0, 0x02, 0x7B, 0x02, 0x7B, CONST_A, 0x20, 0, 0x0E, 1, 0, 1, 0x0B, 0x1A, CONST_B, 0x0B, 0x0B), NULL},
         {"i", "v", "select", NULL, BUILD_BODY(0, CONST_A, CONST_B, 0x20, 0, 0x1B, 0x0B), NULL},
         {"i", "v", "local", NULL,
-         BUILD_BODY(1, 1, 0x7B, CONST_A, 0x21, 1, 0x20, 0, 0x04, 0x40, 0x05, CONST_B, 0x21, 1, 0x0B, 0x20, 1, 0x0B), NULL},
+         BUILD_BODY(1, 1, 0x7B, CONST_A, 0x21, 1, 0x20, 0, 0x04, 0x40, 0x05, CONST_B, 0x21, 1, 0x0B, 0x20, 1, 0x0B),
+         NULL},
     };
     const build_module module = {.funcs = FUNCS, .func_count = 3};
     fixture fix;
@@ -123,9 +124,12 @@ static void load_globals_module(build_t *out) {
         const uint8_t *bytes;
         size_t len;
     } SECTIONS[] = {
-        {BUILD_TYPES, (const uint8_t[]){1, 0x60, 0, 0}, 4}, {BUILD_IMPORTS, IMPORTS, sizeof IMPORTS},
-        {BUILD_FUNCTIONS, (const uint8_t[]){1, 0}, 2},      {BUILD_GLOBALS, GLOBALS, sizeof GLOBALS},
-        {BUILD_EXPORTS, EXPORTS, sizeof EXPORTS},           {BUILD_START, (const uint8_t[]){0}, 1},
+        {BUILD_TYPES, (const uint8_t[]){1, 0x60, 0, 0}, 4},
+        {BUILD_IMPORTS, IMPORTS, sizeof IMPORTS},
+        {BUILD_FUNCTIONS, (const uint8_t[]){1, 0}, 2},
+        {BUILD_GLOBALS, GLOBALS, sizeof GLOBALS},
+        {BUILD_EXPORTS, EXPORTS, sizeof EXPORTS},
+        {BUILD_START, (const uint8_t[]){0}, 1},
         {BUILD_CODE, CODE, sizeof CODE},
     };
     build_header(out);
@@ -258,12 +262,8 @@ static void stores_are_whole(check_t *check) {
 }
 
 static const check_test TESTS[] = {
-    CHECK_TEST(constants_travel),
-    CHECK_TEST(shuffles_in_place),
-    CHECK_TEST(host_functions_take_vectors),
-    CHECK_TEST(globals_hold_vectors),
-    CHECK_TEST(globals_keep_their_type),
-    CHECK_TEST(lanes_reach_every_memory),
+    CHECK_TEST(constants_travel),     CHECK_TEST(shuffles_in_place),       CHECK_TEST(host_functions_take_vectors),
+    CHECK_TEST(globals_hold_vectors), CHECK_TEST(globals_keep_their_type), CHECK_TEST(lanes_reach_every_memory),
     CHECK_TEST(stores_are_whole),
 };
 

@@ -1,8 +1,8 @@
 /* The SIMD part of the opcode table (opcode.h): fixed-width and relaxed. One row per instruction; the opcode is the
  * number behind the prefix 0xFD.
  *
- * `a`, `b` and `c` in an expression are the operands as vectors of the lanes the row names, unsigned or floats; `n` is a
- * shift count. Expressions may give any vector type: only the bits count. What they are made of is in simd.h.
+ * `a`, `b` and `c` in an expression are the operands as vectors of the lanes the row names, unsigned or floats; `n` is
+ * a shift count. Expressions may give any vector type: only the bits count. What they are made of is in simd.h.
  * Rows "_AS" are instructions that do exactly what another one does: they have no code of their own. That is where
  * the one choice made for each relaxed instruction shows; docs/engine-relaxed-simd.md tells why.
  * Sources: WebAssembly core specification 3.0, 4.3.4 (vectors), 4.3.5 (relaxed operations), 5.4.9 (opcodes). */
@@ -354,6 +354,18 @@
 #define WR_SIMD_ACCESSING(PREFIX)      \
     WR_SIMD_LOAD(PREFIX##_LOAD)        \
     WR_SIMD_STORE(PREFIX##_STORE)
+/* Groups without code of their own. */
+#define WR_SIMD_DERIVED(PREFIX)                \
+    WR_SIMD_UNARY_AS(PREFIX##_UNARY_AS)        \
+    WR_SIMD_BINARY_AS(PREFIX##_BINARY_AS)      \
+    WR_SIMD_BINARY_SWAPPED(PREFIX##_SWAPPED)   \
+    WR_SIMD_TERNARY_AS(PREFIX##_TERNARY_AS)    \
+    WR_SIMD_SPLAT_AS(PREFIX##_SPLAT_AS)        \
+    WR_SIMD_EXTRACT_AS(PREFIX##_EXTRACT_AS)    \
+    WR_SIMD_REPLACE_AS(PREFIX##_REPLACE_AS)    \
+    WR_SIMD_LOAD_LANE(PREFIX##_LOAD_LANE)      \
+    WR_SIMD_STORE_LANE(PREFIX##_STORE_LANE)    \
+    WR_SIMD_STRUCTURED(PREFIX##_STRUCTURED)
 /* All rows: X(code, NAME, "text", ...). */
 #define WR_SIMD_ROWS(X)                                                                  \
     WR_SIMD_UNARY(X) WR_SIMD_UNARY_AS(X) WR_SIMD_BINARY(X) WR_SIMD_BINARY_AS(X)          \

@@ -54,6 +54,12 @@ def test_program(name: str, program: str) -> None:
     assert output.rstrip().endswith(" passed, 0 failed"), output
 
 
+@pytest.mark.parametrize("program", ["test_simd", "test_engine_api", "test_hostile"])
+def test_program_without_simd(program: str) -> None:
+    output = run(TOOLCHAINS["no_simd"], program)
+    assert output.rstrip().endswith(" passed, 0 failed"), output
+
+
 @pytest.mark.parametrize("program", THREADED)
 def test_no_data_races(program: str) -> None:
     assert "WARNING: ThreadSanitizer" not in run(TOOLCHAINS["tsan"], program)
