@@ -354,6 +354,18 @@
 #define WR_SIMD_ACCESSING(PREFIX)      \
     WR_SIMD_LOAD(PREFIX##_LOAD)        \
     WR_SIMD_STORE(PREFIX##_STORE)
+/* Groups without code of their own. */
+#define WR_SIMD_DERIVED(PREFIX)                \
+    WR_SIMD_UNARY_AS(PREFIX##_UNARY_AS)        \
+    WR_SIMD_BINARY_AS(PREFIX##_BINARY_AS)      \
+    WR_SIMD_BINARY_SWAPPED(PREFIX##_SWAPPED)   \
+    WR_SIMD_TERNARY_AS(PREFIX##_TERNARY_AS)    \
+    WR_SIMD_SPLAT_AS(PREFIX##_SPLAT_AS)        \
+    WR_SIMD_EXTRACT_AS(PREFIX##_EXTRACT_AS)    \
+    WR_SIMD_REPLACE_AS(PREFIX##_REPLACE_AS)    \
+    WR_SIMD_LOAD_LANE(PREFIX##_LOAD_LANE)      \
+    WR_SIMD_STORE_LANE(PREFIX##_STORE_LANE)    \
+    WR_SIMD_STRUCTURED(PREFIX##_STRUCTURED)
 /* All rows: X(code, NAME, "text", ...). */
 #define WR_SIMD_ROWS(X)                                                                  \
     WR_SIMD_UNARY(X) WR_SIMD_UNARY_AS(X) WR_SIMD_BINARY(X) WR_SIMD_BINARY_AS(X)          \

@@ -1,6 +1,6 @@
 /* Vector numerics of the specification (4.3.4), in vector types that gcc and clang compile for every target: SSE2,
- * NEON, or word by word where the processor has no vectors. Lanes are in memory order, which is the specification's on
- * the little-endian hosts that the engine runs on.
+ * NEON, or word by word where the processor has no vectors. Lanes are in memory order, which on the little-endian hosts
+ * that the engine runs on is the specification's.
  *
  * What the rows of opcode_simd.h are made of is in capitals where it is generic over vector types. Everything here is
  * inlined: no vector crosses a call, whose convention would depend on the processor. */

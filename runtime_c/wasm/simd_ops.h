@@ -3,6 +3,8 @@
 #ifndef WR_SIMD_OPS_H
 #define WR_SIMD_OPS_H
 #include "code.h"
+
+#ifndef WR_NO_SIMD
 #include "simd.h"
 
 /* Slots are aligned to 8 bytes only. */
@@ -65,7 +67,6 @@
 WR_SIMD_COMPUTING(FUNCTION)
 WR_SIMD_ACCESSING(FUNCTION)
 
-#ifndef WR_NO_SIMD
 /* Immediates of 16 bytes are in the two DATA behind the instruction. */
 WR_VECTOR wr_u8x16 wr_immediate(const wr_insn *insn) {
     return U8X16(((wr_u64x2){wr_insn_wide(insn + 1), wr_insn_wide(insn + 2)}));

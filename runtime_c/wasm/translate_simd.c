@@ -35,7 +35,7 @@ typedef struct simd_row {
 #define ROW_UNARY_AS(C, NAME, TEXT) [C] = COMPUTE(V, 0, OP_##NAME, V),
 #define ROW_BINARY(C, NAME, TEXT, L, EXPR) [C] = COMPUTE(V, 0, OP_##NAME, V, V),
 #define ROW_BINARY_AS(C, NAME, TEXT) [C] = COMPUTE(V, 0, OP_##NAME, V, V),
-#define ROW_BINARY_SWAPPED(C, NAME, TEXT) [C] = {SHAPE_SWAPPED, V, {V, V}, 0, 0, OP_##NAME, 0},
+#define ROW_SWAPPED(C, NAME, TEXT) [C] = {SHAPE_SWAPPED, V, {V, V}, 0, 0, OP_##NAME, 0},
 #define ROW_TERNARY(C, NAME, TEXT, L, LC, EXPR) [C] = COMPUTE(V, 0, OP_##NAME, V, V, V),
 #define ROW_TERNARY_AS(C, NAME, TEXT) [C] = COMPUTE(V, 0, OP_##NAME, V, V, V),
 #define ROW_SHIFT(C, NAME, TEXT, L, EXPR) [C] = COMPUTE(V, 0, OP_##NAME, V, WR_VT_I32),
@@ -55,11 +55,7 @@ typedef struct simd_row {
 #define ROW_STRUCTURED(C, NAME, TEXT) [C] = {.shape = SHAPE_##NAME},
 #define ROW_SPECIAL(NAME)
 
-static const simd_row rows[] = {
-    WR_SIMD_COMPUTING(ROW) WR_SIMD_ACCESSING(ROW) WR_SIMD_UNARY_AS(ROW_UNARY_AS) WR_SIMD_BINARY_AS(ROW_BINARY_AS)
-        WR_SIMD_BINARY_SWAPPED(ROW_BINARY_SWAPPED) WR_SIMD_TERNARY_AS(ROW_TERNARY_AS) WR_SIMD_SPLAT_AS(ROW_SPLAT_AS)
-            WR_SIMD_EXTRACT_AS(ROW_EXTRACT_AS) WR_SIMD_REPLACE_AS(ROW_REPLACE_AS) WR_SIMD_LOAD_LANE(ROW_LOAD_LANE)
-                WR_SIMD_STORE_LANE(ROW_STORE_LANE) WR_SIMD_STRUCTURED(ROW_STRUCTURED)};
+static const simd_row rows[] = {WR_SIMD_COMPUTING(ROW) WR_SIMD_ACCESSING(ROW) WR_SIMD_DERIVED(ROW)};
 enum { ROW_COUNT = sizeof rows / sizeof *rows };
 
 static wr_status read_lane(wr_body *body, uint32_t lanes, uint8_t *out) {
