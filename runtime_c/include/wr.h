@@ -324,7 +324,8 @@ wr_status wr_global_new(wr_store *store, uint8_t type, bool is_mutable, wr_slot 
 wr_status wr_global_new_v128(wr_store *store, bool is_mutable, const wr_slot *value /* 2 */, wr_global **out);
 wr_status wr_table_new(wr_store *store, uint8_t type, uint32_t min, uint32_t max, wr_table **out);
 wr_status wr_memory_new(wr_store *store, uint32_t pages_min, uint32_t pages_max, wr_memory **out);
-/* A shared memory, for instances of several stores and threads. wr_memory_share makes it known to another store. */
+/* A shared memory, for instances of several stores and threads (UNSUPPORTED without threads, as wr_tag_new is without
+ * exceptions). wr_memory_share makes it known to another store. */
 wr_status wr_memory_new_shared(wr_store *store, uint32_t pages_min, uint32_t pages_max, wr_memory **out);
 wr_status wr_memory_share(const wr_memory *memory, wr_store *store, wr_memory **out);
 wr_status wr_tag_new(wr_store *store, const wr_func_type *type, wr_tag **out);

@@ -233,6 +233,7 @@ WR_UNARY_TRAP(BODY_UNARY_TRAP)
 WR_LOAD(BODY_LOAD)
 WR_STORE(BODY_STORE)
 
+#ifndef WR_NO_MEMORY64
 HANDLER(ADDRESS64) {
     const uint64_t offset = pc->uimm | (uint64_t)pc[1].uimm << 32, at = SLOT(b).u64 + offset;
     if (at < offset || at > UINT32_MAX) TRAP(WR_TRAP_MEMORY_BOUNDS);
@@ -244,6 +245,7 @@ HANDLER(INDEX64) {
     SLOT(a).u64 = index < UINT32_MAX ? index : UINT32_MAX;
     NEXT();
 }
+#endif
 
 HANDLER(USE_MEMORY) {
     mem = exec->instance->memories[pc->uimm]->data;
@@ -417,11 +419,13 @@ HANDLER(RETURN_CALL_REF) {
 
 /* ---- exceptions ---- */
 
+#ifndef WR_NO_EXCEPTIONS
 HANDLER(THROW) { CONTINUE_AT(wr_throw(exec, exec->instance->tags[pc->uimm], fp + pc->a, pc, fp)); }
 HANDLER(THROW_REF) {
     if (SLOT(a).u64 == 0) TRAP(WR_TRAP_NULL_REF);
     CONTINUE_AT(wr_unwind(exec, (wr_exn *)(uintptr_t)SLOT(a).u64, pc, fp));
 }
+#endif
 
 HANDLER(BR_NULL) {
     if (SLOT(a).u64 == 0) JUMP_CHECKED();
@@ -593,6 +597,8 @@ HANDLER(ELEM_DROP) {
 
 /* ---- atomics ---- */
 
+#ifndef WR_NO_THREADS
+
 /* Alignment is checked on the effective address; bounds are always checked here, so there are no two variants. */
 #define ATOMIC_AT(M)                                                    \
     const uint64_t at = (uint64_t)SLOT(b).u32 + pc[1].uimm;             \
@@ -653,3 +659,4 @@ HANDLER(FENCE) {
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     NEXT();
 }
+#endif

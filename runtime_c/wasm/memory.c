@@ -93,8 +93,13 @@ wr_status wr_memory_new(wr_store *store, uint32_t pages_min, uint32_t pages_max,
 
 wr_status wr_memory_new_shared(wr_store *store, uint32_t pages_min, uint32_t pages_max, wr_memory **out) {
     if (pages_min > pages_max || pages_max > 65536) return WR_BAD_ARGUMENT;
+#ifdef WR_NO_THREADS
+    (void)store, (void)out;
+    return WR_UNSUPPORTED;
+#else
     wr_limit_pair limits = {.min = pages_min, .max = pages_max, .shared = true};
     return wr_memory_make(store, &limits, NULL, out);
+#endif
 }
 
 wr_status wr_memory_share(const wr_memory *memory, wr_store *store, wr_memory **out) {

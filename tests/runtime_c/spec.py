@@ -1,6 +1,6 @@
 """Runs the official WebAssembly test suite against the engine.
 
-    python -m tests.runtime_c.spec [ARCHIVE.zip…] [--bounds guard|checked|both] [--target native|aarch64|armv7]
+    python -m tests.runtime_c.spec [ARCHIVE.zip…] [--bounds guard|checked|both] [--target native|minimal|aarch64|armv7]
                                    [--only GLOB] [--json] [--jobs N]
 
 Without archives: ``core-3.0.zip`` and ``threads.zip`` from the folder in PENSTOCK_WASM_SPEC, or from
@@ -38,7 +38,7 @@ from tests.runtime_c.toolchain import ROOT, TOOLCHAINS, BuildError, build
 SUITE = Path(os.environ.get("PENSTOCK_WASM_SPEC", ROOT.parent / "shared" / "wasm-spec"))
 ARCHIVES = ("core-3.0.zip", "threads.zip")
 BOUNDS = {"guard": ("guard",), "checked": ("checked",), "both": ("guard", "checked")}
-TARGETS = ("native", "aarch64", "armv7")
+TARGETS = ("native", "minimal", "aarch64", "armv7")
 SCRIPT_SECONDS_MAX = 300  # per script and process; emulators are slow
 
 
@@ -72,13 +72,14 @@ class Engine:
     """``spec_run`` as built for a target, with what runs it."""
 
     command: tuple[str, ...]
+    minimal: bool = False
 
     @classmethod
     def build(cls, target: str) -> Engine:
         """Build the tool; ``BuildError`` if it cannot be built or run here."""
         toolchain = TOOLCHAINS[target]
         runner = toolchain.runner()
-        return cls((*runner, str(build(toolchain, "tools") / "tools" / "spec_run")))
+        return cls((*runner, str(build(toolchain, "tools") / "tools" / "spec_run")), target == "minimal")
 
     def run(self, path: Path, bounds: str) -> tuple[str, str]:
         """Run a script; returns its output and how it ended, empty for well."""
@@ -142,7 +143,7 @@ def rules_for(archive: Path) -> Rules:
 
 def run_archive(engine: Engine, archive: Path, bounds: Iterable[str], only: str, jobs: int) -> Iterator[Report]:
     """Reports by script, then bounds mode, in order."""
-    rules = rules_for(archive)
+    rules = rules_for(archive).for_minimal() if engine.minimal else rules_for(archive)
     work = [(script, mode) for script in read_archive(archive, only) for mode in bounds]
     with ThreadPoolExecutor(jobs) as pool:
         yield from pool.map(lambda item: run_script(engine, item[0], rules, item[1]), work)
