@@ -524,7 +524,7 @@ wr_status wr_module_load(wr_engine *engine, const uint8_t *bytes, size_t len, wr
     atomic_init(&module->refs, 1);
     module->start = UINT32_MAX;
     module->code_is_checked = engine->config.bounds == WR_BOUNDS_CHECKED;
-    wr_arena_init(&module->arena, engine);
+    wr_arena_init(&module->arena, engine, len);
     wr_loader loader = {.engine = engine, .module = module, .reader = {bytes, bytes, bytes + len}, .error = error};
     wr_status status = load_module(&loader);
     wr_vec_free(engine, &loader.scratch, sizeof(wr_const_op));

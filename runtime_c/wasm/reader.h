@@ -25,7 +25,7 @@ static inline wr_status wr_read_byte(wr_reader *reader, uint8_t *out) {
 }
 
 wr_status wr_read_u32_slow(wr_reader *reader, uint32_t *out);
-wr_status wr_read_s32(wr_reader *reader, int32_t *out);
+wr_status wr_read_s32_slow(wr_reader *reader, int32_t *out);
 wr_status wr_read_s33(wr_reader *reader, int64_t *out);
 wr_status wr_read_s64(wr_reader *reader, int64_t *out);
 wr_status wr_read_u64(wr_reader *reader, uint64_t *out);
@@ -43,6 +43,14 @@ static inline wr_status wr_read_u32(wr_reader *reader, uint32_t *out) {
         return WR_OK;
     }
     return wr_read_u32_slow(reader, out);
+}
+
+static inline wr_status wr_read_s32(wr_reader *reader, int32_t *out) {
+    if (reader->at != reader->end && *reader->at < 0x80) {
+        *out = (int32_t)((uint32_t)*reader->at++ << 25) >> 25;
+        return WR_OK;
+    }
+    return wr_read_s32_slow(reader, out);
 }
 
 #endif
