@@ -113,7 +113,7 @@ fmt: dev ## format Python and C
 	@$(PY) -m ruff check --fix-only -q . ; $(PY) -m ruff format -q .
 	@$(VENV)/bin/clang-format -i $$(find runtime_c plugins tests bench -name '*.[ch]')
 
-bench: dev ## measure, print one JSON  [ONLY=engine|flow|host|ota] [OUT=FILE.json]
+bench: dev ## measure, print one JSON  [ONLY=engine|flow|footprint|host|ota] [OUT=FILE.json]
 	@$(PY) -m bench $(if $(ONLY),--only $(ONLY)) $(if $(OUT),--out $(OUT))
 
 spec: dev ## run the official WebAssembly tests  [SPEC=FILE.zip]
