@@ -271,8 +271,8 @@ typedef struct wr_extern_type {
 /* Decode, validate, translate. The bytes are not kept. */
 wr_status wr_module_load(wr_engine *engine, const uint8_t *bytes, size_t len, wr_module **out, wr_error *error);
 
-/* The same in pieces of any size, as they arrive. Function bodies are translated one by one; what is held is at most one
- * section or body that is not complete yet. */
+/* The same in pieces of any size, as they arrive. Function bodies are translated one by one; what is held is at most
+ * one section or body that is not complete yet. */
 typedef struct wr_module_stream wr_module_stream;
 /* len: of the whole module, if it is known, else 0. A module that is too short is then refused earlier. */
 wr_status wr_module_begin(wr_engine *engine, size_t len, wr_module_stream **out, wr_error *error);
