@@ -22,7 +22,7 @@ typedef struct wr_arena {
     size_t total;
 } wr_arena;
 
-/* expected: bytes that will be asked for, roughly; small arenas take small blocks. */
+/* expected: bytes that will be asked for, roughly, 0: unknown; small arenas take small blocks. */
 void wr_arena_init(wr_arena *arena, const wr_engine *engine, size_t expected);
 void wr_arena_free(wr_arena *arena);
 /* count * size bytes, aligned to 16, or NULL. */
