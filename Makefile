@@ -85,7 +85,7 @@ $(DEV_PACKAGES_DONE): requirements-dev.lock $(SITE_PACKAGES_DONE)
 	$(call step,packages-dev,packages of requirements-dev.lock,$(PY) -m pip install -r requirements-dev.lock)
 	@touch $@
 
-$(RUNTIME_DONE): $(RUNTIME_SOURCES) gateway/_runtime_build.py setup.py pyproject.toml $(SITE_PACKAGES_DONE)
+$(RUNTIME_DONE): $(RUNTIME_SOURCES) gateway/_runtime_build.py gateway/_runtime_call.c setup.py pyproject.toml $(SITE_PACKAGES_DONE)
 	$(call step,runtime,C runtime and Python package ($(notdir $(CC))),CC='$(CC)' $(PY) -m pip install --no-deps --no-build-isolation -e .)
 	@touch $@
 
@@ -107,11 +107,11 @@ test: dev ## set up, then run every test
 
 check: dev ## ruff, mypy --strict, clang-format; changes nothing
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
-	@$(VENV)/bin/clang-format --dry-run --Werror $$(find runtime_c plugins tests bench -name '*.[ch]')
+	@$(VENV)/bin/clang-format --dry-run --Werror $$(find runtime_c gateway plugins tests bench -name '*.[ch]')
 
 fmt: dev ## format Python and C
 	@$(PY) -m ruff check --fix-only -q . ; $(PY) -m ruff format -q .
-	@$(VENV)/bin/clang-format -i $$(find runtime_c plugins tests bench -name '*.[ch]')
+	@$(VENV)/bin/clang-format -i $$(find runtime_c gateway plugins tests bench -name '*.[ch]')
 
 bench: dev ## measure, print one JSON  [ONLY=engine|flow|host|ota] [OUT=FILE.json]
 	@$(PY) -m bench $(if $(ONLY),--only $(ONLY)) $(if $(OUT),--out $(OUT))

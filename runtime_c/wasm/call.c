@@ -119,6 +119,10 @@ wr_status wr_exec_refill(wr_exec *exec) {
 
 static void start_limits(wr_exec *exec) {
     exec->deadline_ns = 0;
+    if (exec->deadline_us == 0 && !exec->fuel_limited) {
+        exec->granted = exec->budget = exec->chunk;
+        return;
+    }
     if (exec->deadline_us != 0) {
         exec->checked_ns = wr_monotonic_ns();
         exec->deadline_ns = exec->checked_ns + exec->deadline_us * 1000;
@@ -270,6 +274,11 @@ static wr_status run_host(wr_exec *exec, const wr_func *func, wr_slot *frame) {
     return status;
 }
 
+/* Mostly one or two, for which calling memcpy costs more than copying. */
+static void copy_slots(wr_slot *to, const wr_slot *from, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) to[i] = from[i];
+}
+
 wr_status wr_call(wr_exec *exec, const wr_func *func, const wr_slot *args, wr_slot *results) {
     const call_state state = {exec->instance, exec->pc, exec->fp, exec->top, exec->fault};
     wr_slot *frame = exec->top;
@@ -278,11 +287,11 @@ wr_status wr_call(wr_exec *exec, const wr_func *func, const wr_slot *args, wr_sl
     exec->trap.frame_count = exec->trap.frames_total = 0;
     wr_status status = WR_TRAP_STACK;
     if ((size_t)(exec->stack_end - frame) >= call_slots(func->type) && exec->depth <= NESTED_CALLS_MAX) {
-        if (func->type->param_slots != 0) memcpy(frame, args, func->type->param_slots * sizeof *frame);
+        copy_slots(frame, args, func->type->param_slots);
         status = func->instance != NULL ? run_wasm(exec, func, frame) : run_host(exec, func, frame);
     }
     if (status == WR_OK) {
-        if (func->type->result_slots != 0) memcpy(results, frame, func->type->result_slots * sizeof *frame);
+        copy_slots(results, frame, func->type->result_slots);
     } else {
         wr_trap_record(exec, status);
     }
