@@ -263,6 +263,7 @@ wr_status wr_finish_code(wr_body *body, wr_code *code) {
     wr_insn *insns = WR_LOAD_ALLOC(body->loader, count, wr_insn);
     if (insns == NULL) return WR_NO_MEMORY;
     memcpy(insns, body->code.items, count * sizeof *insns);
+    wr_fuse(insns, count);
     const uintptr_t *handlers = wr_interp_handlers();
     for (size_t i = 0; i < count; i++) {
         insns[i].op = handlers[body->module->code_is_checked ? checked_op(insns[i].op) : insns[i].op];

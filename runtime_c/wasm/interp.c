@@ -11,6 +11,7 @@
 #pragma GCC optimize("no-partial-inlining", "no-ipa-icf", "no-crossjumping", "no-gcse", "omit-frame-pointer")
 #endif
 
+#include "eval.h"
 #include "numeric.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -61,6 +62,7 @@ typedef WR_HANDLER_ABI void (*wr_handler)(const wr_insn *pc, wr_slot *fp, uint8_
                                          WR_UNUSED uint64_t mem_len, wr_exec *exec)
 #include "interp_ops.h"
 #include "interp_simd.h"
+#include "interp_fused.h"
 #undef HANDLER
 
 #define ADDRESS(NAME) (uintptr_t)op_##NAME,
@@ -90,12 +92,16 @@ typedef WR_HANDLER_ABI void (*wr_handler)(const wr_insn *pc, wr_slot *fp, uint8_
     X##_NONE WR_LOAD(X##_LOAD)                      \
     WR_STORE(X##_STORE)                             \
     WR_SIMD_ACCESSING(X##_SIMD)                     \
+    WR_FUSED_MEMORY(X##_FUSED_MEMORY)               \
+    WR_PAIRED_MEMORY(X##_PAIRED_MEMORY)             \
     X##_NONE WR_ATOMIC_LOAD(X##_ATOMIC)             \
     WR_ATOMIC_STORE(X##_ATOMIC)                     \
     WR_ATOMIC_RMW(X##_ATOMIC_RMW)                   \
     WR_ATOMIC_CMPXCHG(X##_ATOMIC)                   \
     WR_ATOMIC_WAIT(X##_ATOMIC)                      \
-    WR_OPS_SPECIAL(X##_SPECIAL)
+    WR_OPS_SPECIAL(X##_SPECIAL)                     \
+    WR_FUSED(X##_FUSED)                             \
+    WR_PAIRED(X##_PAIRED)
 #define AT_INT_BINARY(C, NAME, TEXT, T, COMM, EXPR) ADDRESS(NAME##_RR) ADDRESS(NAME##_RI)
 #define AT_INT_DIVIDE(C, NAME, TEXT, T, CHECK, EXPR) ADDRESS(NAME##_RR) ADDRESS(NAME##_RI)
 #define AT_FLOAT_BINARY(C, NAME, TEXT, T, EXPR) ADDRESS(NAME##_RR) ADDRESS(NAME##_RK)
@@ -125,6 +131,12 @@ typedef WR_HANDLER_ABI void (*wr_handler)(const wr_insn *pc, wr_slot *fp, uint8_
 #define AT_SIMD_SPECIAL(NAME) ADDRESS(NAME)
 #define AT_SIMD_LOAD(C, NAME, TEXT, M, ALIGN, EXPR) AT_ACCESS(NAME)
 #define AT_SIMD_STORE(C, NAME, TEXT, ALIGN) AT_ACCESS(NAME)
+#define AT_FUSED(T1, N1, F1, T2, N2, F2) ADDRESS(N1##_##F1##_TO_##N2##_##F2)
+#define AT_FUSED_MEMORY(T1, N1, F1, T2, N2, F2) \
+    ADDRESS(N1##_##F1##_TO_##N2##_##F2##_G) ADDRESS(N1##_##F1##_TO_##N2##_##F2##_C)
+#define AT_PAIRED(T1, N1, F1, T2, N2, F2) ADDRESS(N1##_##F1##_AND_##N2##_##F2)
+#define AT_PAIRED_MEMORY(T1, N1, F1, T2, N2, F2) \
+    ADDRESS(N1##_##F1##_AND_##N2##_##F2##_G) ADDRESS(N1##_##F1##_AND_##N2##_##F2##_C)
 #define AT_NONE 0,
 
 #if WR_DISPATCH_TAIL
@@ -152,6 +164,7 @@ static const uintptr_t *run(wr_exec *exec, const wr_insn *pc, wr_slot *fp) {
 #define HANDLER(NAME) op_##NAME:
 #include "interp_ops.h"
 #include "interp_simd.h"
+#include "interp_fused.h"
 #undef HANDLER
 }
 

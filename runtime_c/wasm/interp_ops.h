@@ -282,18 +282,20 @@ HANDLER(BR_NAND) {
 }
 
 /* A counter's step, comparison and branch. The counter is stored after the charge: RETRY runs the instruction again. */
-#define STEP_AND_BRANCH(NAME, LIMIT, EXPR)                   \
-    HANDLER(NAME) {                                          \
+#define STEP_THEN_BRANCH(LIMIT, EXPR)                                      \
+    do {                                                                   \
         const uint32_t step = IMM16_I32, a = GET_I32(a) + step, b = LIMIT; \
-        if (EXPR) {                                          \
-            if (pc->imm <= 0) CHARGE();                      \
-            SET_I32(a);                                      \
-            pc += pc->imm;                                   \
-            GO();                                            \
-        }                                                    \
-        SET_I32(a);                                          \
-        SKIP(1);                                             \
-    }
+        if (EXPR) {                                                        \
+            if (pc->imm <= 0) CHARGE();                                    \
+            SET_I32(a);                                                    \
+            pc += pc->imm;                                                 \
+            GO();                                                          \
+        }                                                                  \
+        SET_I32(a);                                                        \
+        SKIP(1);                                                           \
+    } while (0)
+#define STEP_AND_BRANCH(NAME, LIMIT, EXPR) \
+    HANDLER(NAME) { STEP_THEN_BRANCH(LIMIT, EXPR); }
 STEP_AND_BRANCH(LOOP_NE_I, pc[1].uimm, a != b)
 STEP_AND_BRANCH(LOOP_LT_S_I, pc[1].uimm, S32(a) < S32(b))
 STEP_AND_BRANCH(LOOP_LT_U_I, pc[1].uimm, a < b)
@@ -327,12 +329,15 @@ STEP_AND_BRANCH(LOOP_LT_U_R, fp[pc[1].a].u32, a < b)
     } while (0)
 
 HANDLER(RETURN) { LEAVE_FRAME(fp + pc->uimm); }
-HANDLER(RETURN1) {
-    const wr_slot *at = fp + pc->uimm;
-    const wr_slot information[2] = {at[0], at[1]}; /* a frame without locals has it where the result goes */
-    fp[0] = SLOT(a);
-    LEAVE_FRAME(information);
-}
+/* A frame without locals has the return information where the result goes. */
+#define RETURN_ONE(STORE)                              \
+    do {                                               \
+        const wr_slot *at = fp + pc->uimm;             \
+        const wr_slot information[2] = {at[0], at[1]}; \
+        STORE;                                         \
+        LEAVE_FRAME(information);                      \
+    } while (0)
+HANDLER(RETURN1) { RETURN_ONE(fp[0] = SLOT(a)); }
 HANDLER(RETURN_N) {
     const wr_slot *at = fp + pc->uimm;
     const wr_slot information[2] = {at[0], at[1]};

@@ -1,0 +1,90 @@
+/* Which neighbours become one (fused.h). Runs once over the finished code of a function. */
+#include "body.h"
+
+#define FIRST_ENUM(T, NAME, FORM, ...) FIRST_##NAME##_##FORM,
+#define SECOND_ENUM(NAME, FORM) SECOND_##NAME##_##FORM,
+enum { FIRST_NONE, WR_FIRSTS(FIRST_ENUM) FIRST_COUNT };
+enum { SECOND_NONE, WR_SECONDS(SECOND_ENUM) SECOND_F32_SUB_RC, SECOND_F64_SUB_RC, SECOND_COUNT };
+
+#define FIRST_OF(T, NAME, FORM, ...) [WR_PLAIN_##FORM(NAME)] = FIRST_##NAME##_##FORM,
+#define SECOND_OF(NAME, FORM) [WR_PLAIN_##FORM(NAME)] = SECOND_##NAME##_##FORM,
+static const uint8_t first_of[OP_COUNT] = {WR_FIRSTS(FIRST_OF)};
+static const uint8_t second_of[OP_COUNT] = {WR_SECONDS(SECOND_OF)};
+
+/* The field of the second instruction that is the result of the first. */
+typedef enum wr_field { FIELD_NONE, FIELD_A, FIELD_B } wr_field;
+#define FIELD_RR(NAME) FIELD_B
+#define FIELD_RI(NAME) FIELD_B
+#define FIELD_L(NAME) FIELD_B
+#define FIELD_LA(NAME) FIELD_B
+#define FIELD_S(NAME) FIELD_B
+#define FIELD_SA(NAME) FIELD_B
+#define FIELD_BR_RR(NAME) FIELD_A
+#define FIELD_BR_RI(NAME) FIELD_A
+#define FIELD_IF(NAME) FIELD_A
+#define FIELD_UNLESS(NAME) FIELD_A
+#define FIELD_SELF(NAME) FIELD_OF_##NAME
+#define FIELD_OF_RETURN1 FIELD_A
+#define FIELD_OF_MOVE FIELD_B
+#define FIELD_OF_BR FIELD_NONE
+#define FIELD_OF_CALL FIELD_NONE
+#define FIELD_OF_LOOP_NE_I FIELD_NONE
+#define FIELD_OF_LOOP_NE_R FIELD_NONE
+#define FIELD_OF_CONST32 FIELD_NONE
+#define SECOND_FIELD(NAME, FORM) [SECOND_##NAME##_##FORM] = FIELD_##FORM(NAME),
+static const uint8_t second_field[SECOND_COUNT] = {WR_SECONDS(SECOND_FIELD)};
+
+/* Operations of pairs: with the first's result handed on, and of mere neighbours. Memory access: for guard pages. */
+#define FUSED_AT(T1, N1, F1, T2, N2, F2) \
+    [FIRST_##N1##_##F1][SECOND_##N2##_##F2] = OP_##N1##_##F1##_TO_##N2##_##F2,
+#define FUSED_MEMORY_AT(T1, N1, F1, T2, N2, F2) \
+    [FIRST_##N1##_##F1][SECOND_##N2##_##F2] = OP_##N1##_##F1##_TO_##N2##_##F2##_G,
+#define PAIRED_AT(T1, N1, F1, T2, N2, F2) \
+    [FIRST_##N1##_##F1][SECOND_##N2##_##F2] = OP_##N1##_##F1##_AND_##N2##_##F2,
+#define PAIRED_MEMORY_AT(T1, N1, F1, T2, N2, F2) \
+    [FIRST_##N1##_##F1][SECOND_##N2##_##F2] = OP_##N1##_##F1##_AND_##N2##_##F2##_G,
+static const uint16_t fused[FIRST_COUNT][SECOND_COUNT] = {WR_FUSED(FUSED_AT) WR_FUSED_MEMORY(FUSED_MEMORY_AT)};
+static const uint16_t paired[FIRST_COUNT][SECOND_COUNT] = {WR_PAIRED(PAIRED_AT) WR_PAIRED_MEMORY(PAIRED_MEMORY_AT)};
+
+#define COMMUTATIVE_CASE(C, NAME, TEXT, T, COMM, EXPR) \
+    case OP_##NAME##_RR: return COMM;
+
+static bool is_commutative(uintptr_t op) {
+    switch (op) {
+        WR_INT_BINARY(COMMUTATIVE_CASE)
+    case OP_F32_ADD_RR:
+    case OP_F32_MUL_RR:
+    case OP_F64_ADD_RR:
+    case OP_F64_MUL_RR: return true;
+    default: return false;
+    }
+}
+
+static uint8_t crossed_second(uintptr_t op) {
+    return op == OP_F32_SUB_RR ? SECOND_F32_SUB_RC : op == OP_F64_SUB_RR ? SECOND_F64_SUB_RC : SECOND_NONE;
+}
+
+/* The operation of both, or OP_NONE. A commutative second gets its operands into the order that suits. */
+static uint16_t pair_op(const wr_insn *insn, wr_insn *next) {
+    const uint8_t first = first_of[insn->op], second = second_of[next->op];
+    if (first == FIRST_NONE || second == SECOND_NONE) return OP_NONE;
+    const uint16_t result = insn->a;
+    const uint8_t field = second_field[second];
+    uint16_t op = OP_NONE;
+    if (field == FIELD_B && next->b != result && next->c == result && is_commutative(next->op)) {
+        next->c = next->b;
+        next->b = result;
+    }
+    if ((field == FIELD_B && next->b == result) || (field == FIELD_A && next->a == result)) op = fused[first][second];
+    const uint8_t crossed = crossed_second(next->op);
+    if (op == OP_NONE && crossed != SECOND_NONE && next->c == result) op = fused[first][crossed];
+    return op != OP_NONE ? op : paired[first][second];
+}
+
+/* Pairs may overlap: whoever jumps to the second instruction finds it, maybe as the first of the next pair. */
+void wr_fuse(wr_insn *insns, size_t count) {
+    for (size_t i = 0; i + 1 < count; i++) {
+        const uint16_t op = pair_op(&insns[i], &insns[i + 1]);
+        if (op != OP_NONE) insns[i].op = op;
+    }
+}
