@@ -21,11 +21,16 @@ typedef enum wr_field { FIELD_NONE, FIELD_A, FIELD_B } wr_field;
 #define FIELD_SA(NAME) FIELD_B
 #define FIELD_BR_RR(NAME) FIELD_A
 #define FIELD_BR_RI(NAME) FIELD_A
+#define FIELD_BR_RW(NAME) FIELD_A
+#define FIELD_RK(NAME) FIELD_B
 #define FIELD_IF(NAME) FIELD_A
 #define FIELD_UNLESS(NAME) FIELD_A
 #define FIELD_SELF(NAME) FIELD_OF_##NAME
 #define FIELD_OF_RETURN1 FIELD_A
+#define FIELD_OF_BR_TABLE FIELD_A
 #define FIELD_OF_MOVE FIELD_B
+#define FIELD_OF_SELECT FIELD_NONE
+#define FIELD_OF_SELECT32 FIELD_NONE
 #define FIELD_OF_BR FIELD_NONE
 #define FIELD_OF_CALL FIELD_NONE
 #define FIELD_OF_LOOP_NE_I FIELD_NONE
@@ -60,21 +65,51 @@ static bool is_commutative(uintptr_t op) {
     }
 }
 
+/* The forms of the loads of a product: plain, then with form A, which code.h has two pairs further on. */
+#define PRODUCT_AT(T, NAME, LOAD, F1, F2) \
+    {OP_##NAME##_RR, WR_PLAIN_##F1(LOAD), WR_PLAIN_##F2(LOAD), OP_##NAME##_OF_##LOAD##_##F1##_##F2##_G},
+static const struct {
+    uint16_t product, first, second, op;
+} products[] = {WR_PRODUCTS(PRODUCT_AT)};
+
+static uint16_t product_op(const wr_insn *insn) {
+    const uint16_t left = insn[0].a, right = insn[1].a;
+    const bool straight = insn[2].b == left && insn[2].c == right, crossed = insn[2].b == right && insn[2].c == left;
+    if (left == right || (!straight && !crossed)) return OP_NONE;
+    for (size_t i = 0; i < sizeof products / sizeof *products; i++) {
+        if (insn[2].op == products[i].product && insn[0].op == products[i].first && insn[1].op == products[i].second)
+            return products[i].op;
+    }
+    return OP_NONE;
+}
+
+static bool is_product(uintptr_t op) {
+    return op == OP_F64_MUL_RR || op == OP_F32_MUL_RR || op == OP_I32_MUL_RR;
+}
+
 static uint8_t crossed_second(uintptr_t op) {
     return op == OP_F32_SUB_RR ? SECOND_F32_SUB_RC : op == OP_F64_SUB_RR ? SECOND_F64_SUB_RC : SECOND_NONE;
 }
 
-/* The operation of both, or OP_NONE. A commutative second gets its operands into the order that suits. */
+/* Puts the first's result where the second's handler takes it from, if the order of operands does not matter. */
+static void turn_operands(wr_insn *next, uint8_t field, uint16_t result) {
+    if (field == FIELD_B && next->b != result && next->c == result && is_commutative(next->op)) {
+        next->c = next->b;
+        next->b = result;
+    } else if (field == FIELD_A && next->a != result && next->b == result && next->op == OP_BR_I32_NE_RR) {
+        next->b = next->a;
+        next->a = result;
+    }
+}
+
+/* The operation of both, or OP_NONE. */
 static uint16_t pair_op(const wr_insn *insn, wr_insn *next) {
     const uint8_t first = first_of[insn->op], second = second_of[next->op];
     if (first == FIRST_NONE || second == SECOND_NONE) return OP_NONE;
     const uint16_t result = insn->a;
     const uint8_t field = second_field[second];
     uint16_t op = OP_NONE;
-    if (field == FIELD_B && next->b != result && next->c == result && is_commutative(next->op)) {
-        next->c = next->b;
-        next->b = result;
-    }
+    turn_operands(next, field, result);
     if ((field == FIELD_B && next->b == result) || (field == FIELD_A && next->a == result)) op = fused[first][second];
     const uint8_t crossed = crossed_second(next->op);
     if (op == OP_NONE && crossed != SECOND_NONE && next->c == result) op = fused[first][crossed];
@@ -84,7 +119,8 @@ static uint16_t pair_op(const wr_insn *insn, wr_insn *next) {
 /* Pairs may overlap: whoever jumps to the second instruction finds it, maybe as the first of the next pair. */
 void wr_fuse(wr_insn *insns, size_t count) {
     for (size_t i = 0; i + 1 < count; i++) {
-        const uint16_t op = pair_op(&insns[i], &insns[i + 1]);
+        uint16_t op = i + 2 < count && is_product(insns[i + 2].op) ? product_op(&insns[i]) : OP_NONE;
+        if (op == OP_NONE) op = pair_op(&insns[i], &insns[i + 1]);
         if (op != OP_NONE) insns[i].op = op;
     }
 }

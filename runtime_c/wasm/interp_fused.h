@@ -80,6 +80,12 @@
 #define SECOND_BR_RI(T, NAME, M, V)                     \
     if (eval_##NAME(V, IMM16_##T) != 0) JUMP_CHECKED(); \
     NEXT()
+#define SECOND_BR_RW(T, NAME, M, V)                    \
+    if (eval_##NAME(V, WIDE_##T) != 0) JUMP_CHECKED(); \
+    SKIP(1)
+#define SECOND_RK(T, NAME, M, V)         \
+    SET_##T(eval_##NAME(V, WIDE_##T));   \
+    SKIP(1)
 #define SECOND_IF(T, NAME, M, V)    \
     if ((V) != 0) JUMP_CHECKED();   \
     NEXT()
@@ -94,8 +100,15 @@
 #define SECOND_CONST32(V)   \
     SLOT(a).u64 = pc->uimm; \
     NEXT()
+#define SECOND_SELECT(V)                                           \
+    SLOT(a).u64 = GET_I32(d) != 0 ? SLOT(b).u64 : SLOT(c).u64;     \
+    NEXT()
+#define SECOND_SELECT32(V)                                         \
+    SLOT(a).u32 = GET_I32(d) != 0 ? SLOT(b).u32 : SLOT(c).u32;     \
+    NEXT()
+#define SECOND_BR_TABLE(V) JUMP_TABLE(V)
 #define SECOND_BR(V) JUMP_CHECKED()
-#define SECOND_CALL(V) ENTER(&exec->codes[pc->uimm], fp + pc->a)
+#define SECOND_CALL(V) ENTER(CALLEE(), fp + pc->a)
 #define SECOND_LOOP_NE_I(V) STEP_THEN_BRANCH(pc[1].uimm, a != b)
 #define SECOND_LOOP_NE_R(V) STEP_THEN_BRANCH(fp[pc[1].a].u32, a != b)
 
@@ -106,6 +119,8 @@
 #define READ_LA(T) GET_I32(b)
 #define READ_S(T) GET_##T(b)
 #define READ_SA(T) GET_##T(b)
+#define READ_BR_RI(T) GET_##T(a)
+#define READ_IF(T) GET_I32(a)
 #define READ_SELF(T) GET_I64(b)
 
 #define FUSE(NAME, T1, N1, F1, T2, N2, F2, M) \
@@ -134,3 +149,18 @@ WR_FUSED(BODY_FUSED)
 WR_PAIRED(BODY_PAIRED)
 WR_FUSED_MEMORY(BODY_FUSED_MEMORY)
 WR_PAIRED_MEMORY(BODY_PAIRED_MEMORY)
+
+/* The loads' results are the operands of the third, in either order. */
+#define PRODUCT(HANDLER_NAME, T, NAME, LOAD, F1, F2, M) \
+    HANDLER(HANDLER_NAME) {                             \
+        FIRST_##F1(T, LOAD, M, left);                   \
+        pc++;                                           \
+        FIRST_##F2(T, LOAD, M, right);                  \
+        pc++;                                           \
+        SET_##T(eval_##NAME(left, right));              \
+        NEXT();                                         \
+    }
+#define BODY_PRODUCT(T, NAME, LOAD, F1, F2)                                     \
+    PRODUCT(NAME##_OF_##LOAD##_##F1##_##F2##_G, T, NAME, LOAD, F1, F2, G)       \
+    PRODUCT(NAME##_OF_##LOAD##_##F1##_##F2##_C, T, NAME, LOAD, F1, F2, C)
+WR_PRODUCTS(BODY_PRODUCT)

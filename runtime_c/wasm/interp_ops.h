@@ -264,11 +264,13 @@ HANDLER(BR_UNLESS) {
     if (GET_I32(a) == 0) JUMP_CHECKED();
     NEXT();
 }
-HANDLER(BR_TABLE) {
-    uint32_t index = GET_I32(a);
-    pc += 1 + (index < pc->uimm ? index : pc->uimm); /* a BR */
-    JUMP_CHECKED();
-}
+#define JUMP_TABLE(INDEX)                                            \
+    do {                                                             \
+        const uint32_t index = (INDEX);                              \
+        pc += 1 + (index < pc->uimm ? index : pc->uimm); /* a BR */  \
+        JUMP_CHECKED();                                              \
+    } while (0)
+HANDLER(BR_TABLE) { JUMP_TABLE(GET_I32(a)); }
 
 HANDLER(BR_AND) {
     const uint32_t mask = IMM16_I32;
@@ -310,8 +312,12 @@ STEP_AND_BRANCH(LOOP_LT_U_R, fp[pc[1].a].u32, a < b)
         wr_slot *frame = (BASE);                                                           \
         if (__builtin_expect(frame + callee->frame_slots > exec->stack_end, 0)) TRAP(WR_TRAP_STACK); \
         CHARGE();                                                                          \
-        for (uint32_t i = 0; i < callee->local_slots; i++) frame[callee->param_slots + i].u64 = 0; \
         wr_slot *info = frame + callee->info_slot;                                         \
+        /* Two at a time: the information behind them is yet to be written. */             \
+        for (wr_slot *local = frame + callee->param_slots; local < info; local += 2) {     \
+            local[0].u64 = 0;                                                              \
+            local[1].u64 = 0;                                                              \
+        }                                                                                  \
         info[0].u64 = (uintptr_t)pc;                                                       \
         info[1].u64 = (uintptr_t)fp;                                                       \
         fp = frame;                                                                        \
@@ -344,7 +350,8 @@ HANDLER(RETURN_N) {
     memmove(fp, fp + pc->a, pc->b * sizeof *fp);
     LEAVE_FRAME(information);
 }
-HANDLER(CALL) { ENTER(&exec->codes[pc->uimm], fp + pc->a); }
+#define CALLEE() ((const wr_code *)(const void *)((const char *)exec->codes + pc->uimm))
+HANDLER(CALL) { ENTER(CALLEE(), fp + pc->a); }
 /* Goes on where an out-of-line helper says; its frame is in exec->fp. A pointer to the local fp would keep the compiler
  * from ending the handler in a jump. */
 #define CONTINUE_AT(NEXT_INSN)                                     \
@@ -356,14 +363,18 @@ HANDLER(CALL) { ENTER(&exec->codes[pc->uimm], fp + pc->a); }
         RELOAD();                                                  \
         GO();                                                      \
     } while (0)
-/* Same instance: as CALL. Otherwise out of line: host functions, other instances. */
+/* Same instance: as CALL. Otherwise in a handler of its own, which saves registers: host functions, other instances. */
 #define CALL_FUNC(FUNC)                                                      \
     do {                                                                     \
         const wr_func *func = (FUNC);                                        \
         if (func->instance == exec->instance) ENTER(func->code, fp + pc->a); \
-        CHARGE();                                                            \
-        CONTINUE_AT(wr_enter_func(exec, func, pc, fp, fp + pc->a));          \
+        exec->callee = func;                                                 \
+        GO_AWAY();                                                           \
     } while (0)
+HANDLER(CALL_AWAY) {
+    CHARGE();
+    CONTINUE_AT(wr_enter_func(exec, exec->callee, pc, fp, fp + pc->a));
+}
 HANDLER(CALL_IMPORT) { CALL_FUNC(exec->instance->funcs[pc->uimm]); }
 #define FIND_INDIRECT(CALLEE)                                                                   \
     do {                                                                                        \
@@ -407,7 +418,7 @@ HANDLER(CALL_REF) {
         CHARGE();                                                                      \
         CONTINUE_AT(wr_tail_func(exec, func, pc, fp, fp + pc->a, fp + (INFO)));        \
     } while (0)
-HANDLER(RETURN_CALL) { TAIL_ENTER(&exec->codes[pc->uimm], pc->b); }
+HANDLER(RETURN_CALL) { TAIL_ENTER(CALLEE(), pc->b); }
 HANDLER(RETURN_CALL_IMPORT) { TAIL_FUNC(exec->instance->funcs[pc->uimm], pc->b); }
 HANDLER(RETURN_CALL_INDIRECT) {
     const wr_func *callee_func = NULL;

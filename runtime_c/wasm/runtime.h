@@ -117,6 +117,7 @@ struct wr_exec {
     const wr_insn *pc;        /* last known position, for traps */
     wr_slot *fp;
     wr_status status;
+    const wr_func *callee;    /* of a call that leaves the instance */
     /* the rest */
     wr_slot *stack;
     wr_slot *top;             /* first free slot while a host function runs */
