@@ -238,7 +238,7 @@ typedef struct call_state {
     const wr_insn *pc;
     wr_slot *fp;
     wr_slot *top;
-    sigjmp_buf *fault;
+    void *fault;
 } call_state;
 
 static void restore(wr_exec *exec, const call_state *state) {
@@ -253,15 +253,12 @@ static void restore(wr_exec *exec, const call_state *state) {
 static wr_status run_wasm(wr_exec *exec, const wr_func *func, wr_slot *frame) {
     const wr_code *code = func->code;
     if ((size_t)(exec->stack_end - frame) < code->frame_slots) return WR_TRAP_STACK;
-    sigjmp_buf fault;
-    exec->fault = &fault;
     wr_set_instance(exec, func->instance);
     begin_frame(code, frame, &exec->exit_insns[0], frame);
     exec->pc = code->insns;
     exec->fp = frame;
     wr_exec *before = wr_fault_enter(exec);
-    /* The mask is not saved: the fault handler does not change it. */
-    if (sigsetjmp(fault, 0) == 0) wr_interp_run(exec, code->insns, frame);
+    wr_fault_call(exec, code->insns, frame, wr_interp_run);
     wr_fault_leave(before);
     return exec->status;
 }

@@ -53,7 +53,7 @@ static void on_fault(int signal, siginfo_t *info, void *context) {
         if (memory != NULL) {
             bool inside = (uint64_t)(address - memory->data) < wr_memory_size(memory);
             exec->status = inside ? WR_TRAP_MEMORY_PROTECTED : WR_TRAP_MEMORY_BOUNDS;
-            siglongjmp(*exec->fault, 1);
+            wr_fault_resume(exec->fault);
         }
     }
     pass_on(signal == SIGSEGV ? &previous_segv : &previous_bus, signal, info, context);

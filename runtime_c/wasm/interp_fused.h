@@ -125,14 +125,14 @@
 
 #define FUSE(NAME, T1, N1, F1, T2, N2, F2, M) \
     HANDLER(NAME) {                           \
-        FIRST_##F1(T1, N1, M, first);         \
+        FIRST_##F1(T1, N1, M, result);         \
         pc++;                                 \
-        SECOND_##F2(T2, N2, M, first);        \
+        SECOND_##F2(T2, N2, M, result);        \
     }
 #define PAIR(NAME, T1, N1, F1, T2, N2, F2, M)      \
     HANDLER(NAME) {                                \
-        FIRST_##F1(T1, N1, M, first);              \
-        (void)first;                               \
+        FIRST_##F1(T1, N1, M, result);              \
+        (void)result;                               \
         pc++;                                      \
         SECOND_##F2(T2, N2, M, READ_##F2(T2));     \
     }

@@ -1,7 +1,6 @@
 /* Run-time objects. Everything belongs to a store and is freed with it. */
 #ifndef WR_RUNTIME_H
 #define WR_RUNTIME_H
-#include <setjmp.h>
 #include <stdatomic.h>
 
 #include "module.h"
@@ -108,6 +107,7 @@ struct wr_instance {
 };
 
 struct wr_exec {
+    void *fault;              /* where a memory fault continues (fault_call.c) */
     /* what handlers use most comes first */
     wr_instance *instance;
     const wr_code *codes;
@@ -123,7 +123,6 @@ struct wr_exec {
     wr_slot *top;             /* first free slot while a host function runs */
     size_t stack_size;
     wr_engine *engine;
-    sigjmp_buf *fault;        /* where a memory fault continues */
     struct wr_exec *outer;    /* execution this thread was in before */
     int64_t granted;          /* budget at the last check */
     uint64_t fuel_left;
