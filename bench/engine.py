@@ -73,6 +73,10 @@ def _kernel(engines: list[Engine], kernel: Kernel) -> dict[str, Any]:
     }
 
 
+def _spread(times: list[int]) -> float:
+    return round((max(times) - min(times)) / statistics.median(times), 2)
+
+
 def _ratios(times: Samples) -> dict[str, float]:
     native = statistics.median(times["native"])
     return {name: round(statistics.median(took) / native, 2) for name, took in times.items() if name != "native"}

@@ -43,7 +43,7 @@ def found(bench_call: Path) -> list[Engine]:
         Engine("native", "", lambda kernel, work: _answer(kernel.native, str(work)), few=None),
         Engine("interp", "", lambda kernel, work: _answer(bench_call, kernel.wasm, "run", str(work))),
     ]
-    if "--aot" in subprocess.run([bench_call], capture_output=True, text=True).stderr:
+    if "--aot" in subprocess.run([bench_call], check=False, capture_output=True, text=True).stderr:
         aot: Run = lambda kernel, work: _answer(bench_call, "--aot", kernel.wasm, "run", str(work))  # noqa: E731
         engines.append(Engine("aot", "", aot))
     engines.append(Engine("wasmtime", importlib.metadata.version("wasmtime"), _wasmtime))
@@ -71,7 +71,7 @@ def _wasmtime(kernel: Kernel, work: int) -> tuple[int, int]:
 
 
 def _wasm3(kernel: Kernel, work: int) -> tuple[int, int]:
-    import wasm3  # noqa: PLC0415  it does not install everywhere
+    import wasm3  # it does not install everywhere
 
     environment = wasm3.Environment()
     runtime = environment.new_runtime(WASM3_STACK_BYTES)

@@ -537,8 +537,9 @@ class Func:
             raise AssertionError("settled a call that went well")
 
         addresses = (_address(one) for one in (_CALL, _SET_LIMITS, execution.pointer, self._pointer))
-        params, result = bytes(self.type.params), self.type.results[0] if self.type.results else 0
-        call = TypedCall(*addresses, execution.deadline_us, execution.fuel, params, result, settle)
+        signature = bytes(self.type.params), self.type.results[0] if self.type.results else 0
+        call: Callable[..., Value]
+        call = TypedCall(*addresses, execution.deadline_us, execution.fuel, *signature, settle)
         self.store._typed.add(call)
         execution._typed.add(call)
         return call

@@ -313,10 +313,11 @@ STEP_AND_BRANCH(LOOP_LT_U_R, fp[pc[1].a].u32, a < b)
         if (__builtin_expect(frame + callee->frame_slots > exec->stack_end, 0)) TRAP(WR_TRAP_STACK); \
         CHARGE();                                                                          \
         wr_slot *info = frame + callee->info_slot;                                         \
-        /* Two at a time: the information behind them is yet to be written. */             \
+        /* Two at a time: the information behind them is yet to be written. Not memset, which would be a call. */ \
         for (wr_slot *local = frame + callee->param_slots; local < info; local += 2) {     \
             local[0].u64 = 0;                                                              \
             local[1].u64 = 0;                                                              \
+            __asm__("" : "+r"(local));                                                     \
         }                                                                                  \
         info[0].u64 = (uintptr_t)pc;                                                       \
         info[1].u64 = (uintptr_t)fp;                                                       \
