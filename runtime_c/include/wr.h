@@ -270,6 +270,16 @@ typedef struct wr_extern_type {
 
 /* Decode, validate, translate. The bytes are not kept. */
 wr_status wr_module_load(wr_engine *engine, const uint8_t *bytes, size_t len, wr_module **out, wr_error *error);
+
+/* The same in pieces of any size, as they arrive. Function bodies are translated one by one; what is held is at most
+ * one section or body that is not complete yet. */
+typedef struct wr_module_stream wr_module_stream;
+/* len: of the whole module, if it is known, else 0. A module that is too short is then refused earlier. */
+wr_status wr_module_begin(wr_engine *engine, size_t len, wr_module_stream **out, wr_error *error);
+/* Takes all of the bytes. A failure is final and comes again from every later call. */
+wr_status wr_module_feed(wr_module_stream *stream, const uint8_t *bytes, size_t len, wr_error *error);
+/* Ends the module, and frees the stream whatever comes of it. out NULL: the module is not wanted any more. */
+wr_status wr_module_finish(wr_module_stream *stream, wr_module **out, wr_error *error);
 wr_module *wr_module_retain(wr_module *module);
 void wr_module_release(wr_module *module);
 uint32_t wr_module_import_count(const wr_module *module);

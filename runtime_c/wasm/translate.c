@@ -286,13 +286,15 @@ static wr_status translate_prefixed(wr_body *body) {
     return wr_load_fail(body->loader, WR_ILLEGAL_OPCODE, "fc %02x", sub);
 }
 
+/* One jump by the opcode: a chain of conditions would miss the branch predictor several times per instruction. */
 static wr_status translate_opcode(wr_body *body, uint8_t opcode) {
-    const wr_simple *row = &simple_ops[opcode];
-    if (row->shape != SHAPE_NONE) return translate_simple(body, row);
-    if (opcode >= 0x10 && opcode <= 0x15) return wr_translate_call(body, opcode);
-    if (opcode < 0x10 || opcode == 0x1F) return wr_translate_control(body, opcode);
-    if (opcode >= 0x28 && opcode <= 0x3E) return wr_translate_access(body, opcode);
     switch (opcode) {
+    case 0x00 ... 0x0F:
+    case 0x1F: return wr_translate_control(body, opcode);
+    case 0x10 ... 0x15: return wr_translate_call(body, opcode);
+    case 0x28 ... 0x3E: return wr_translate_access(body, opcode);
+    case 0x46 ... 0x4F:
+    case 0x51 ... 0xC4: return translate_simple(body, &simple_ops[opcode]);
     case 0x1A: return translate_drop(body);
     case 0x1B: return translate_select(body);
     case 0x1C: return translate_select_typed(body);
