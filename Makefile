@@ -45,7 +45,7 @@ endef
 
 # ---- setting up ------------------------------------------------------------------------------------------------------
 
-RUNTIME_SOURCES := $(wildcard runtime_c/include/*.h runtime_c/wasm/*.[ch] runtime_c/wasi/*.[ch] runtime_c/flow/*.[ch])
+RUNTIME_SOURCES := $(wildcard runtime_c/include/*.h runtime_c/wasm/*.[ch] runtime_c/aot/*.[ch] runtime_c/wasi/*.[ch] runtime_c/flow/*.[ch])
 PLUGIN_FOLDERS := $(patsubst %/plugin.toml,%,$(wildcard plugins/*/plugin.toml))
 PLUGIN_SOURCES := $(wildcard plugins/sdk/c/*.h $(addsuffix /*.[ch],$(PLUGIN_FOLDERS)) $(addsuffix /plugin.toml,$(PLUGIN_FOLDERS)))
 SITE_PACKAGES_DONE := $(VENV)/.packages

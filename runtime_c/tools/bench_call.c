@@ -1,7 +1,8 @@
 /* Calls one export of a module with one i32 and prints its result and how long the call took: for bench/engine.py.
  *
- *   bench_call MODULE.wasm EXPORT ARGUMENT      ->  {"result": 832040, "ns": 12345}
+ *   bench_call MODULE.wasm EXPORT ARGUMENT [--aot MODULE.so]     ->  {"result": 832040, "ns": 12345}
  *
+ * With --aot the compiled code must run: it fails where that is refused.
  * Loading and instantiating are not part of the time. The module imports nothing. */
 #include <inttypes.h>
 #include <stdio.h>
@@ -46,12 +47,16 @@ static wr_status call(wr_exec *exec, wr_instance *instance, const char *name, in
     return status;
 }
 
-static wr_status load_and_call(wr_engine *engine, const input *file, char **argv, wr_error *error) {
+static wr_status load_and_call(wr_engine *engine, const input *file, int argc, char **argv, wr_error *error) {
+    const char *artefact = argc == 6 ? argv[5] : NULL;
     wr_module *module = NULL;
     wr_store *store = NULL;
     wr_exec *exec = NULL;
     wr_instance *instance = NULL;
     wr_status status = wr_module_load(engine, file->bytes, file->len, &module, error);
+    if (status == WR_OK && artefact != NULL) {
+        status = wr_aot_attach(module, file->bytes, file->len, artefact, error);
+    }
     if (status == WR_OK) status = wr_store_new(engine, &store);
     if (status == WR_OK) status = wr_exec_new(engine, 1 << 20, &exec);
     if (status == WR_OK) status = wr_instance_new(store, module, NULL, 0, NULL, exec, &instance, error);
@@ -66,11 +71,12 @@ int main(int argc, char **argv) {
     input file = {0};
     wr_engine *engine = NULL;
     wr_error error = {0};
-    if (argc != 4 || !read_file(argv[1], &file) || wr_engine_new(NULL, &engine) != WR_OK) {
-        fprintf(stderr, "usage: bench_call MODULE.wasm EXPORT ARGUMENT\n");
+    const bool is_usage = argc == 4 || (argc == 6 && strcmp(argv[4], "--aot") == 0);
+    if (!is_usage || !read_file(argv[1], &file) || wr_engine_new(NULL, &engine) != WR_OK) {
+        fprintf(stderr, "usage: bench_call MODULE.wasm EXPORT ARGUMENT [--aot MODULE.so]\n");
         return 2;
     }
-    wr_status status = load_and_call(engine, &file, argv, &error);
+    wr_status status = load_and_call(engine, &file, argc, argv, &error);
     if (status != WR_OK) fprintf(stderr, "bench_call: %s: %s\n", wr_status_text(status), error.message);
     wr_engine_free(engine);
     free(file.bytes);
