@@ -12,6 +12,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -310,6 +311,29 @@ class Module(_Handle):
         length = ffi.new("size_t *")
         found = lib.wr_module_custom(self.pointer, name.encode(), length)
         return bytes(ffi.buffer(found, length[0])) if found else None
+
+
+    def attach(self, artefact: Path, wasm: bytes) -> None:
+        """Instances made from now on run the compiled code in ``artefact``; ``wasm`` is what the module was made of.
+        Raises HostFault: the file is damaged, or for another module, machine or engine; it stays interpreted."""
+        error = ffi.new("wr_error *")
+        _check(lib.wr_aot_attach(self.pointer, wasm, len(wasm), os.fsencode(artefact), error), error)
+
+
+def emit_c(engine: Engine, name: str, wasm: bytes) -> bytes:
+    """A module as C text. Raises WasmError: the module is not valid, or has instructions that are only interpreted."""
+    text, length, error = ffi.new("char **"), ffi.new("size_t *"), ffi.new("wr_error *")
+    _check(lib.wr_aot_emit_c(engine.pointer, wasm, len(wasm), text, length, error), error, name)
+    try:
+        return bytes(ffi.buffer(text[0], length[0]))
+    finally:
+        lib.wr_aot_free_c(text[0])
+
+
+def seal(artefact: Path, target: str) -> None:
+    """Complete a shared object that was compiled for ``target``. Raises HostFault."""
+    error = ffi.new("wr_error *")
+    _check(lib.wr_aot_seal(os.fsencode(artefact), target.encode(), error), error)
 
 
 # ---- stores, instances, calls ----
