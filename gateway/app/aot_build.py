@@ -50,6 +50,7 @@ FLAGS = (
 )  # fmt: skip
 # What would give two instructions of the module one address, so that a trap could not tell which it was.
 GCC_FLAGS = (
+    "-fsignaling-nans",
     "-fno-ipa-icf", "-fno-crossjumping", "-fno-tree-tail-merge", "-fno-code-hoisting", "-fno-partial-inlining",
 )  # fmt: skip
 CLANG_FLAGS = ("-Wno-everything", "-Wl,--no-gc-sections")

@@ -8,5 +8,6 @@ WR_EMBEDDED(wr_text_rounding);
 WR_EMBEDDED(wr_text_numeric);
 WR_EMBEDDED(wr_text_prelude);
 WR_EMBEDDED(wr_text_simd);
+WR_EMBEDDED(wr_text_vectors);
 
 #endif

@@ -53,7 +53,8 @@ typedef struct wr_aot_emit {
     wr_text thunks;
     bool *is_reachable; /* per function: has an entry, because something other than a direct call gets to it */
     bool *type_has_thunk;
-    bool uses_simd[0x114]; /* per vector instruction */
+    bool uses_simd[0x114]; /* per function of emit_simd.c */
+    bool has_vectors;
     bool has_tails;
     bool has_throws;
     wr_error *error;

@@ -96,7 +96,7 @@ static wr_status refuse(wr_aot_body *body, uint32_t code) {
 
 static wr_status translate(wr_aot_body *body, uint32_t code) {
     static wr_status (*const groups[])(wr_aot_body *, uint32_t) = {
-        wr_aot_simple, wr_aot_control, wr_aot_memory, wr_aot_call, wr_aot_table,
+        wr_aot_simple, wr_aot_control, wr_aot_memory, wr_aot_call, wr_aot_table, wr_aot_simd,
     };
     switch (code) {
     case 0x1A: (void)wr_aot_pop(body); return body->status;
@@ -162,6 +162,7 @@ static wr_status read_locals(wr_aot_body *body) {
         WR_TRY(wr_read_u32(&body->reader, &count));
         WR_TRY(wr_aot_read_type(body->module, &body->reader, &type));
         WR_TRY(wr_vec_reserve(engine, &body->locals, count, sizeof(wr_vt)));
+        body->emit->has_vectors = body->emit->has_vectors || type == WR_VT_V128;
         for (uint32_t k = 0; k < count; k++) ((wr_vt *)body->locals.items)[body->locals.count++] = type;
     }
     return WR_OK;

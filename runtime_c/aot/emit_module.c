@@ -16,6 +16,20 @@ static void reach_expr(wr_aot_emit *emit, const wr_const_expr *expr) {
     }
 }
 
+/* Vectors may also only pass through. */
+static bool names_vectors(const wr_module *module) {
+    for (uint32_t i = 0; i < module->type_count; i++) {
+        const wr_type *type = module->types[i];
+        for (uint32_t k = 0; k < type->param_count + type->result_count; k++) {
+            if (type->values[k] == WR_VT_V128) return true;
+        }
+    }
+    for (uint32_t i = 0; i < module->global_count; i++) {
+        if (module->globals[i].type == WR_VT_V128) return true;
+    }
+    return false;
+}
+
 static void find_reachable(wr_aot_emit *emit) {
     const wr_module *module = emit->module;
     for (uint32_t i = 0; i < module->export_count; i++) {
@@ -138,7 +152,7 @@ static void put_header(wr_text *out, const char *text) {
 #define STATUS_NAME(NAME, CLASS, TEXT) "WR_" #NAME,
 static const char *const status_names[] = {WR_STATUS_TABLE(STATUS_NAME)};
 
-static void put_headers(wr_text *out) {
+static void put_headers(const wr_aot_emit *emit, wr_text *out) {
     wr_text_add(out, "#include <stdbool.h>\n#include <stddef.h>\n#include <stdint.h>\n\ntypedef enum wr_status {\n");
     for (uint32_t i = 0; i < WR_STATUS_COUNT; i++) {
         if (i == WR_OK || wr_status_class_of((wr_status)i) == WR_CLASS_TRAP) {
@@ -153,6 +167,10 @@ static void put_headers(wr_text *out) {
     put_header(out, wr_text_rounding);
     put_header(out, wr_text_numeric);
     put_header(out, wr_text_prelude);
+    if (!emit->has_vectors) return;
+    put_header(out, wr_text_simd);
+    put_header(out, wr_text_vectors);
+    wr_aot_simd_functions(emit, out);
 }
 
 static void put_prototypes(const wr_aot_emit *emit, wr_text *out) {
@@ -202,10 +220,11 @@ static wr_status emit_all(wr_aot_emit *emit, wr_text *out) {
     wr_status status = emit->is_reachable == NULL || emit->type_has_thunk == NULL ? WR_NO_MEMORY : WR_OK;
     if (status == WR_OK) {
         find_reachable(emit);
+        emit->has_vectors = names_vectors(module);
         status = translate_bodies(emit, &body);
     }
     if (status == WR_OK) {
-        put_headers(out);
+        put_headers(emit, out);
         put_prototypes(emit, out);
         wr_text_put(out, emit->bodies.bytes.items, emit->bodies.bytes.count);
         put_thunks(emit, out);
