@@ -32,6 +32,8 @@ typedef struct wr_aot_label {
     uint32_t number;
     uint32_t height; /* operands below the parameters */
     bool reached;    /* something jumps to its end */
+    uint8_t copy;    /* LOOP: which copy of an unrolled one, from 1; 0: not unrolled, or the copy that counts */
+    bool is_copy;
     uint32_t clauses; /* TRY: where its catch clauses are in body->clauses */
 } wr_aot_label;
 
@@ -42,7 +44,20 @@ typedef struct wr_aot_clause {
     bool with_ref;
 } wr_aot_clause;
 
+/* A table or type that a function has a variable for. */
+typedef struct wr_aot_use {
+    bool is_type;
+    uint32_t index;
+} wr_aot_use;
+
 enum { AOT_NO_LABEL = UINT32_MAX };
+
+/* What is known of a loop before it is translated. */
+typedef struct wr_aot_loop {
+    bool has_calls;
+    bool has_loops;
+    uint32_t size; /* bytes of its body */
+} wr_aot_loop;
 
 typedef struct wr_aot_emit {
     wr_engine *engine;
@@ -71,7 +86,7 @@ typedef struct wr_aot_body {
     wr_vec stack;   /* wr_aot_value */
     wr_vec labels;  /* wr_aot_label */
     wr_vec temps;   /* uint8_t per height: which types are used there */
-    wr_vec loops;   /* bool per loop in their order: has calls in it */
+    wr_vec loops;   /* wr_aot_loop, in their order */
     wr_vec clauses; /* wr_aot_clause */
     wr_text text;
     wr_status status;
@@ -81,9 +96,13 @@ typedef struct wr_aot_body {
     uint32_t loop_at;  /* loops so far */
     uint32_t region;   /* label of the loop that counts for itself, or AOT_NO_LABEL */
     bool has_region;
+    uint32_t copied;   /* label of the copy of an unrolled loop that is being written, or AOT_NO_LABEL */
+    uint32_t prepaid;  /* jumps that this copy has paid for and gives back when the loop is left from it */
     bool dead;
     uint32_t dead_depth;
     uint32_t memories; /* bits: those it touches */
+    wr_vec used;       /* wr_aot_use: what else it loads once */
+    bool has_calls, has_cells;
 } wr_aot_body;
 
 /* scan.c. Opcodes: a byte, or 0xFC00 + number, 0xFE00 + number, WR_CODE_SIMD + number. */
@@ -91,7 +110,7 @@ wr_status wr_aot_read_code(wr_reader *reader, uint32_t *code);
 wr_status wr_aot_skip(wr_reader *reader, uint32_t code);
 wr_status wr_aot_read_block(const wr_module *module, wr_reader *reader, wr_aot_block *out);
 wr_status wr_aot_read_type(const wr_module *module, wr_reader *reader, wr_vt *out);
-/* Which loops have calls in them. */
+/* Fills body->loops. */
 wr_status wr_aot_scan_loops(wr_aot_body *body);
 
 /* emit_value.c */
@@ -118,6 +137,8 @@ void wr_aot_put_slot(wr_aot_body *body, const char *frame, uint32_t slot, wr_vt 
 void wr_aot_get_slot(wr_aot_body *body, const char *frame, uint32_t slot, wr_vt type, const char *to);
 #define EMIT(...) wr_text_add(&body->text, __VA_ARGS__)
 
+void wr_aot_use_of(wr_aot_body *body, bool is_type, uint32_t index);
+
 /* emit_control.c */
 wr_aot_label *wr_aot_label_at(const wr_aot_body *body, size_t index);
 wr_status wr_aot_push_label(wr_aot_body *body, wr_aot_kind kind, const wr_aot_block *type);
@@ -126,7 +147,8 @@ void wr_aot_die(wr_aot_body *body);
 void wr_aot_return(wr_aot_body *body);
 void wr_aot_branch(wr_aot_body *body, uint32_t depth);
 
-wr_status wr_aot_body_op(wr_aot_body *body, uint32_t code);  /* emit_body.c */
+/* Until only this many labels are open. (emit_body.c) */
+wr_status wr_aot_translate_until(wr_aot_body *body, size_t labels);
 wr_status wr_aot_simple(wr_aot_body *body, uint32_t code);   /* emit_simple.c; NOT_FOUND: not one of them */
 wr_status wr_aot_memory(wr_aot_body *body, uint32_t code);   /* emit_memory.c */
 wr_status wr_aot_table(wr_aot_body *body, uint32_t code);    /* emit_table.c */

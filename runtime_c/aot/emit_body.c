@@ -73,7 +73,8 @@ static wr_status do_global(wr_aot_body *body, uint32_t code) {
     WR_TRY(wr_read_u32(&body->reader, &index));
     const wr_vt type = body->module->globals[index].type;
     if (index >= body->module->global_imports) {
-        snprintf(cell, sizeof cell, "x->cells[%u].value", index - body->module->global_imports);
+        snprintf(cell, sizeof cell, "cells[%u].value", index - body->module->global_imports);
+        body->has_cells = true;
     } else {
         snprintf(cell, sizeof cell, "x->self->globals[%u]->value", index);
     }
@@ -135,8 +136,8 @@ static bool passes_over(wr_aot_body *body, uint32_t code) {
     return code != 0x0B && !(code == 0x05 && body->dead_depth == 0);
 }
 
-static wr_status translate_all(wr_aot_body *body) {
-    while (body->labels.count != 0) {
+wr_status wr_aot_translate_until(wr_aot_body *body, size_t labels) {
+    while (body->labels.count > labels) {
         uint32_t code;
         body->offset = wr_reader_offset(&body->reader);
         WR_TRY(wr_aot_read_code(&body->reader, &code));
@@ -205,6 +206,12 @@ static void put_variables(const wr_aot_body *body, wr_text *out) {
     for (uint32_t i = 0; i < 32; i++) {
         if ((body->memories >> i & 1) != 0) wr_text_add(out, "    USE_MEMORY(%u);\n", i);
     }
+    for (size_t i = 0; i < body->used.count; i++) {
+        const wr_aot_use *use = (const wr_aot_use *)body->used.items + i;
+        wr_text_add(out, "    USE_%s(%u);\n", use->is_type ? "TYPE" : "TABLE", use->index);
+    }
+    if (body->has_cells) wr_text_add(out, "    USE_CELLS();\n");
+    if (body->has_calls) wr_text_add(out, "    USE_INSTANCE();\n");
     if (body->has_region) wr_text_add(out, "    int64_t n = 0;\n");
 }
 
@@ -218,10 +225,11 @@ static void begin(wr_aot_body *body, wr_aot_emit *emit, uint32_t index, wr_reade
     body->reader = code;
     body->text.engine = emit->engine;
     body->text.status = body->status = WR_OK;
-    body->stack.count = body->labels.count = body->temps.count = body->clauses.count = body->text.bytes.count = 0;
+    body->stack.count = body->labels.count = body->temps.count = body->clauses.count = body->text.bytes.count = body->used.count = 0;
     body->flushed = body->numbers = body->loop_at = body->memories = 0;
-    body->region = AOT_NO_LABEL;
-    body->has_region = body->dead = false;
+    body->region = body->copied = AOT_NO_LABEL;
+    body->prepaid = 0;
+    body->has_region = body->has_calls = body->has_cells = body->dead = false;
 }
 
 wr_status wr_aot_function(wr_aot_emit *emit, uint32_t index, wr_reader code, wr_aot_body *body) {
@@ -230,7 +238,7 @@ wr_status wr_aot_function(wr_aot_emit *emit, uint32_t index, wr_reader code, wr_
     WR_TRY(wr_aot_scan_loops(body));
     const wr_aot_block results = {NULL, body->type->values + body->type->param_count, 0, body->type->result_count, 0};
     WR_TRY(wr_aot_push_label(body, AOT_FUNC, &results));
-    WR_TRY(translate_all(body));
+    WR_TRY(wr_aot_translate_until(body, 0));
     put_head(body, &emit->bodies);
     put_variables(body, &emit->bodies);
     wr_text_put(&emit->bodies, body->text.bytes.items, body->text.bytes.count);
@@ -244,7 +252,8 @@ void wr_aot_body_free(wr_aot_body *body) {
     wr_vec_free(engine, &body->stack, sizeof(wr_aot_value));
     wr_vec_free(engine, &body->labels, sizeof(wr_aot_label));
     wr_vec_free(engine, &body->temps, 1);
-    wr_vec_free(engine, &body->loops, sizeof(bool));
+    wr_vec_free(engine, &body->loops, sizeof(wr_aot_loop));
     wr_vec_free(engine, &body->clauses, sizeof(wr_aot_clause));
+    wr_vec_free(engine, &body->used, sizeof(wr_aot_use));
     wr_text_free(&body->text);
 }

@@ -96,6 +96,8 @@ static wr_status call_indirect(wr_aot_body *body) {
     const wr_aot_value index = wr_aot_pop(body);
     const callee call = take_operands(body, body->module->types[type_index]);
     const bool wide = index.type == WR_VT_I64;
+    wr_aot_use_of(body, false, table);
+    wr_aot_use_of(body, true, type_index);
     EMIT("    {\n    FIND_INDIRECT(%u, %s%s%s, %u, 0x%x);\n", table, wide ? "index64(" : "",
          wr_aot_text(body, &index).text, wide ? ")" : "", type_index, body->offset);
     call_found(body, &call);
@@ -113,6 +115,7 @@ static wr_status call_ref(wr_aot_body *body) {
 }
 
 wr_status wr_aot_call(wr_aot_body *body, uint32_t code) {
+    body->has_calls = body->has_calls || (code >= 0x10 && code <= 0x15);
     switch (code) {
     case 0x10: return call_direct(body);
     case 0x11: return call_indirect(body);

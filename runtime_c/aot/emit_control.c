@@ -5,6 +5,10 @@ wr_aot_label *wr_aot_label_at(const wr_aot_body *body, size_t index) {
     return (wr_aot_label *)body->labels.items + index;
 }
 
+/* Small loops without calls pay for several jumps at once: one copy of the body each, and one that counts, for when the
+ * allowance is nearly used up. */
+enum { UNROLL_COPIES = 4, UNROLL_BYTES_MAX = 128 };
+
 static wr_aot_label *innermost(const wr_aot_body *body) { return wr_aot_label_at(body, body->labels.count - 1); }
 
 static const wr_vt *results_of(const wr_aot_block *type) { return type->results == NULL ? &type->single : type->results; }
@@ -23,6 +27,7 @@ void wr_aot_die(wr_aot_body *body) {
 /* ---- leaving ---- */
 
 static void leave_region(wr_aot_body *body, size_t target) {
+    if (body->copied != AOT_NO_LABEL && target < body->copied && body->prepaid != 0) EMIT("    n += %u;\n", body->prepaid);
     if (body->region != AOT_NO_LABEL && target < body->region) EMIT("    LOOP_END();\n");
 }
 
@@ -65,6 +70,10 @@ void wr_aot_branch(wr_aot_body *body, uint32_t depth) {
     move_values(body, label);
     if (label->kind == AOT_LOOP) {
         const bool inside = body->region != AOT_NO_LABEL && index >= body->region;
+        if (label->copy != 0) {
+            EMIT(label->copy < UNROLL_COPIES ? "    goto L%u_%u;\n" : "    goto L%u;\n", label->number, label->copy + 1);
+            return;
+        }
         leave_region(body, index);
         EMIT("    %s(0x%x);\n", inside ? "LOOP_JUMP" : "JUMP", body->offset);
     } else {
@@ -85,6 +94,72 @@ wr_status wr_aot_push_label(wr_aot_body *body, wr_aot_kind kind, const wr_aot_bl
     return body->status;
 }
 
+/* ---- unrolling ---- */
+
+static wr_status put_copy(wr_aot_body *body, const wr_aot_block *type, uint32_t number, uint8_t copy) {
+    const size_t labels = body->labels.count;
+    WR_TRY(wr_aot_push_label(body, AOT_LOOP, type));
+    wr_aot_label *label = innermost(body);
+    label->number = number;
+    label->copy = copy;
+    label->is_copy = true;
+    body->copied = (uint32_t)labels;
+    body->prepaid = copy != 0 ? UNROLL_COPIES + 1u - copy : 0;
+    WR_TRY(wr_aot_translate_until(body, labels));
+    if (!body->dead && copy != 0) EMIT("    n += %u;\n    goto X%u;\n", body->prepaid, number);
+    body->copied = AOT_NO_LABEL;
+    body->prepaid = 0;
+    return body->status;
+}
+
+static wr_status put_unrolled(wr_aot_body *body, const wr_aot_block *type) {
+    const wr_reader start = body->reader;
+    const uint32_t number = body->numbers++, loop_at = body->loop_at;
+    const size_t height = body->stack.count;
+    bool is_left = false;
+    EMIT("L%u:; /* loop @0x%x */\n    if (unlikely(n < %u)) goto S%u;\n    n -= %u;\n", number, body->offset,
+         UNROLL_COPIES, number, UNROLL_COPIES);
+    for (uint8_t copy = 1; copy <= UNROLL_COPIES + 1; copy++) {
+        const bool counts = copy > UNROLL_COPIES;
+        if (counts) EMIT("S%u:;\n", number);
+        if (copy > 1 && !counts) EMIT("L%u_%u:;\n", number, copy);
+        body->reader = start;
+        body->loop_at = loop_at;
+        body->dead = false;
+        wr_aot_drop_to(body, height);
+        WR_TRY(put_copy(body, type, number, counts ? 0 : copy));
+        is_left = is_left || !body->dead;
+    }
+    body->dead = !is_left;
+    if (is_left) EMIT("X%u:;\n", number);
+    return body->status;
+}
+
+/* Whether the loop in hand is unrolled. */
+static bool is_small(const wr_aot_loop *loop, const wr_aot_block *type) {
+    return !loop->has_calls && !loop->has_loops && loop->size <= UNROLL_BYTES_MAX && type->param_count == 0;
+}
+
+static wr_status begin_loop(wr_aot_body *body, const wr_aot_block *type) {
+    const wr_aot_loop *loop = (const wr_aot_loop *)body->loops.items + body->loop_at++;
+    const bool opens_region = !loop->has_calls && body->region == AOT_NO_LABEL;
+    if (opens_region) {
+        body->region = (uint32_t)body->labels.count;
+        body->has_region = true;
+        EMIT("    LOOP_BEGIN();\n");
+    }
+    if (is_small(loop, type)) {
+        WR_TRY(put_unrolled(body, type));
+        if (!opens_region) return body->status;
+        body->region = AOT_NO_LABEL;
+        if (!body->dead) EMIT("    LOOP_END();\n");
+        return body->status;
+    }
+    WR_TRY(wr_aot_push_label(body, AOT_LOOP, type));
+    EMIT("L%u:; /* loop @0x%x */\n", innermost(body)->number, body->offset);
+    return body->status;
+}
+
 static wr_status begin_block(wr_aot_body *body, wr_aot_kind kind) {
     wr_aot_block type;
     WR_TRY(wr_aot_read_block(body->module, &body->reader, &type));
@@ -92,18 +167,10 @@ static wr_status begin_block(wr_aot_body *body, wr_aot_kind kind) {
     if (kind == AOT_IF) condition = wr_aot_pop(body);
     wr_aot_settle_locals(body);
     for (uint32_t i = 0; i < type.param_count; i++) wr_aot_settle(body, body->stack.count - type.param_count + i);
+    if (kind == AOT_LOOP) return begin_loop(body, &type);
     WR_TRY(wr_aot_push_label(body, kind, &type));
     const uint32_t number = innermost(body)->number;
     if (kind == AOT_IF) EMIT("    if (!%s) goto E%u;\n", wr_aot_text(body, &condition).text, number);
-    if (kind == AOT_LOOP) {
-        const bool calls = ((const bool *)body->loops.items)[body->loop_at++];
-        if (!calls && body->region == AOT_NO_LABEL) {
-            body->region = (uint32_t)body->labels.count - 1;
-            body->has_region = true;
-            EMIT("    LOOP_BEGIN();\n");
-        }
-        EMIT("L%u:; /* loop @0x%x */\n", number, body->offset);
-    }
     return body->status;
 }
 
@@ -142,7 +209,7 @@ static wr_status do_end(wr_aot_body *body) {
         EMIT("E%u:;\n", label.number);
         body->dead = false;
     }
-    if (body->region == body->labels.count - 1) {
+    if (body->region == body->labels.count - 1 && !label.is_copy) {
         if (!body->dead) EMIT("    LOOP_END();\n");
         body->region = AOT_NO_LABEL;
     }

@@ -20,6 +20,7 @@ static wr_status do_get(wr_aot_body *body) {
     WR_TRY(wr_read_u32(&body->reader, &table));
     const wr_aot_value index = wr_aot_pop(body);
     const wr_aot_name at = index_text(body, &index), to = wr_aot_push(body, body->module->tables[table].elem);
+    wr_aot_use_of(body, false, table);
     EMIT("    {\n    TABLE_AT(%u, %s, 0x%x);\n    %s = table_->elems[index_];\n    }\n", table, at.text, body->offset,
          to.text);
     return body->status;
@@ -30,6 +31,7 @@ static wr_status do_set(wr_aot_body *body) {
     WR_TRY(wr_read_u32(&body->reader, &table));
     const wr_aot_value value = wr_aot_pop(body), index = wr_aot_pop(body);
     const wr_aot_name at = index_text(body, &index);
+    wr_aot_use_of(body, false, table);
     EMIT("    {\n    TABLE_AT(%u, %s, 0x%x);\n    table_->elems[index_] = %s;\n    }\n", table, at.text, body->offset,
          wr_aot_text(body, &value).text);
     return body->status;

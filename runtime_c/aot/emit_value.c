@@ -139,6 +139,19 @@ void wr_aot_settle_locals(wr_aot_body *body) {
     body->flushed = (uint32_t)body->stack.count;
 }
 
+void wr_aot_use_of(wr_aot_body *body, bool is_type, uint32_t index) {
+    const wr_aot_use *uses = body->used.items;
+    for (size_t i = 0; i < body->used.count; i++) {
+        if (uses[i].is_type == is_type && uses[i].index == index) return;
+    }
+    wr_status status = wr_vec_reserve(body->emit->engine, &body->used, 1, sizeof(wr_aot_use));
+    if (status != WR_OK) {
+        body->status = status;
+        return;
+    }
+    ((wr_aot_use *)body->used.items)[body->used.count++] = (wr_aot_use){is_type, index};
+}
+
 enum { PRESERVE_SCAN_MAX = 64 };
 
 void wr_aot_preserve(wr_aot_body *body, uint32_t local) {

@@ -3,8 +3,8 @@
  *
  * A site is a place that may trap or be on the way to a trap. SITE notes the address of the instruction that follows
  * and the offset of the WebAssembly instruction it is from, in a section of its own: back-traces cost nothing until
- * they are needed. Accesses to linear memory are volatile: one that nothing depends on must trap all the same, and what
- * came before it must have happened. */
+ * they are needed. No access to memory moves across a site, and what a load gives is KEPT: one that nothing depends on
+ * must trap all the same, and what came before it must have happened. */
 #ifndef WR_AOT_PRELUDE_H
 #define WR_AOT_PRELUDE_H
 
@@ -12,7 +12,8 @@
 #define SITE(OFFSET)                                                                          \
     __asm__ volatile("1: .pushsection wr_sites,\"a\",%%progbits\n.long 1b-., %c0\n.popsection" \
                      :                                                                        \
-                     : "i"(OFFSET))
+                     : "i"(OFFSET)                                                            \
+                     : "memory")
 #define TRAP(OFFSET, STATUS)    \
     do {                        \
         SITE(OFFSET);           \
@@ -27,17 +28,24 @@
 /* ---- counting ---- */
 
 #if defined(__x86_64__)
-#define STACK_REGISTER "rsp"
+#define READ_STACK_POINTER "mov %%rsp, %0"
+#elif defined(__riscv)
+#define READ_STACK_POINTER "mv %0, sp"
 #else
-#define STACK_REGISTER "sp"
+#define READ_STACK_POINTER "mov %0, sp"
 #endif
-register uintptr_t stack_pointer __asm__(STACK_REGISTER);
+static inline uintptr_t stack_pointer(void) {
+    uintptr_t value;
+    __asm__ volatile(READ_STACK_POINTER : "=r"(value));
+    return value;
+}
 
 /* In front of a call whose frame ends at END. */
 #define ENTER(END, OFFSET)                                                                                       \
     do {                                                                                                         \
         const wr_slot *const end_ = (END);                                                                       \
-        if (unlikely(end_ > x->stack_end) || unlikely(stack_pointer < x->native_limit) || unlikely(--x->budget < 0)) { \
+        if (unlikely(end_ > x->stack_end) || unlikely(stack_pointer() < x->native_limit) ||                      \
+            unlikely(--x->budget < 0)) {                                                                         \
             SITE(OFFSET);                                                                                        \
             x->rt->enter(x, end_);                                                                               \
         }                                                                                                        \
@@ -86,12 +94,13 @@ CELL(uint32_t)
 CELL(uint64_t)
 CELL(float)
 CELL(double)
-#define AT(T, K, ADDRESS) (((volatile struct cell_##T *)(mem##K + (uintptr_t)(ADDRESS)))->v)
+#define AT(T, K, ADDRESS) (((struct cell_##T *)(mem##K + (uintptr_t)(ADDRESS)))->v)
 
 #ifdef WR_CHECKED
 #define USE_MEMORY(K)                                          \
     const wra_memory *const memory##K = x->self->memories[K];  \
     uint8_t *const mem##K = memory##K->data
+#define KEEP(CLASS, VALUE)
 #define REACH(K, ADDRESS, SIZE, OFFSET) \
     if (unlikely((ADDRESS) + (SIZE) > memory##K->len)) TRAP(OFFSET, WR_TRAP_MEMORY_BOUNDS)
 #define REACH_STORE(K, ADDRESS, SIZE, OFFSET) \
@@ -100,21 +109,39 @@ CELL(double)
 #else
 #define USE_MEMORY(K) uint8_t *const mem##K = (K) == 0 ? x->memory : x->self->memories[K]->data
 #define REACH(K, ADDRESS, SIZE, OFFSET) SITE(OFFSET)
+#define KEEP(CLASS, VALUE) KEEP_##CLASS(VALUE)
+#define KEEP_INT(VALUE) __asm__ volatile("" : : "r"(VALUE))
+#if defined(__x86_64__)
+#define KEEP_FLOAT(VALUE) __asm__ volatile("" : : "x"(VALUE))
+#define KEEP_VECTOR KEEP_FLOAT
+#elif defined(__riscv)
+#define KEEP_FLOAT(VALUE) __asm__ volatile("" : : "f"(VALUE))
+#define KEEP_VECTOR(VALUE) __asm__ volatile("" : : "r"((VALUE)[0]), "r"((VALUE)[1]))
+#else
+#define KEEP_FLOAT(VALUE) __asm__ volatile("" : : "w"(VALUE))
+#if defined(__aarch64__)
+#define KEEP_VECTOR KEEP_FLOAT
+#else
+#define KEEP_VECTOR(VALUE) __asm__ volatile("" : : "r"((VALUE)[0]), "r"((VALUE)[1]))
+#endif
+#endif
 /* A store that faults on its second page must not have written to the first. x86-64 sees to that. */
 #if defined(__x86_64__)
 #define REACH_STORE(K, ADDRESS, SIZE, OFFSET) SITE(OFFSET)
 #else
 #define REACH_STORE(K, ADDRESS, SIZE, OFFSET) \
     SITE(OFFSET);                             \
-    if ((SIZE) > 1) (void)AT(uint8_t, K, (ADDRESS) + (SIZE)-1)
+    if ((SIZE) > 1) KEEP_INT(AT(uint8_t, K, (ADDRESS) + (SIZE)-1))
 #endif
 #endif
 
-#define LOAD(K, TO, CAST, T, ADDRESS, OFFSET)         \
+#define LOAD(CLASS, K, TO, CAST, T, ADDRESS, OFFSET)  \
     do {                                              \
         const uint64_t at_ = (ADDRESS);               \
         REACH(K, at_, sizeof(T), OFFSET);             \
-        TO = CAST AT(T, K, at_);                      \
+        const T loaded_ = AT(T, K, at_);              \
+        KEEP(CLASS, loaded_);                         \
+        TO = CAST loaded_;                            \
     } while (0)
 #define STORE(K, T, ADDRESS, VALUE, OFFSET)           \
     do {                                              \
@@ -134,18 +161,22 @@ static inline uint32_t index64(uint64_t index) { return index < UINT32_MAX ? (ui
 /* ---- calls ---- */
 
 #define FIND_INDIRECT(TABLE, INDEX, TYPE, OFFSET)                                                       \
-    const wra_table *const table_ = x->self->tables[TABLE];                                             \
+    const wra_table *const table_ = table##TABLE;                                                       \
     const uint32_t index_ = (INDEX);                                                                    \
     if (unlikely(index_ >= table_->size)) TRAP(OFFSET, WR_TRAP_UNDEFINED_ELEMENT);                      \
     const wra_func *const f = (const wra_func *)(uintptr_t)table_->elems[index_];                       \
     if (unlikely(f == NULL)) TRAP(OFFSET, WR_TRAP_UNINITIALIZED_ELEMENT);                               \
-    if (unlikely(f->type != x->self->types[TYPE])) TRAP(OFFSET, WR_TRAP_CALL_TYPE)
+    if (unlikely(f->type != type##TYPE)) TRAP(OFFSET, WR_TRAP_CALL_TYPE)
 #define FIND_REF(REF, OFFSET)                                            \
     const wra_func *const f = (const wra_func *)(uintptr_t)(REF);        \
     if (unlikely(f == NULL)) TRAP(OFFSET, WR_TRAP_NULL_FUNC)
-#define IS_OWN(F) __builtin_expect((F)->instance == x->self->instance, 1)
+#define IS_OWN(F) __builtin_expect((F)->instance == own_instance, 1)
+#define USE_TABLE(K) wra_table *const table##K = x->self->tables[K]
+#define USE_TYPE(K) const void *const type##K = x->self->types[K]
+#define USE_INSTANCE() const void *const own_instance = x->self->instance
+#define USE_CELLS() wra_global *const cells = x->cells
 #define TABLE_AT(TABLE, INDEX, OFFSET)                                                      \
-    wra_table *const table_ = x->self->tables[TABLE];                                       \
+    wra_table *const table_ = table##TABLE;                                                 \
     const uint32_t index_ = (INDEX);                                                        \
     if (unlikely(index_ >= table_->size)) TRAP(OFFSET, WR_TRAP_TABLE_BOUNDS)
 

@@ -149,9 +149,29 @@ wr_status wr_aot_read_block(const wr_module *module, wr_reader *reader, wr_aot_b
 static bool is_call(uint32_t code) { return code >= 0x10 && code <= 0x15; }
 static bool opens(uint32_t code) { return (code >= 0x02 && code <= 0x04) || code == 0x1F; }
 
-/* One entry of `open` per open block: the loop it is, or AOT_NO_LABEL. */
-wr_status wr_aot_scan_loops(wr_aot_body *body) {
+static wr_aot_loop *loop_at(const wr_aot_body *body, size_t index) { return (wr_aot_loop *)body->loops.items + index; }
+
+/* Open blocks: the loop that each is, or AOT_NO_LABEL. */
+static wr_status open_block(wr_aot_body *body, wr_vec *open, bool is_loop, uint32_t offset) {
     const wr_engine *engine = body->emit->engine;
+    WR_TRY(wr_vec_reserve(engine, open, 1, sizeof(uint32_t)));
+    WR_TRY(wr_vec_reserve(engine, &body->loops, 1, sizeof(wr_aot_loop)));
+    for (size_t i = 0; is_loop && i < open->count; i++) {
+        const uint32_t outer = ((const uint32_t *)open->items)[i];
+        if (outer != AOT_NO_LABEL) loop_at(body, outer)->has_loops = true;
+    }
+    ((uint32_t *)open->items)[open->count++] = is_loop ? (uint32_t)body->loops.count : AOT_NO_LABEL;
+    if (is_loop) *loop_at(body, body->loops.count++) = (wr_aot_loop){.size = offset};
+    return WR_OK;
+}
+
+static void close_block(const wr_aot_body *body, wr_vec *open, uint32_t offset) {
+    if (open->count == 0) return;
+    const uint32_t loop = ((const uint32_t *)open->items)[--open->count];
+    if (loop != AOT_NO_LABEL) loop_at(body, loop)->size = offset - loop_at(body, loop)->size;
+}
+
+wr_status wr_aot_scan_loops(wr_aot_body *body) {
     wr_reader reader = body->reader;
     wr_vec open = {0};
     wr_status status = WR_OK;
@@ -160,19 +180,14 @@ wr_status wr_aot_scan_loops(wr_aot_body *body) {
         uint32_t code = 0;
         status = wr_aot_read_code(&reader, &code);
         if (status == WR_OK) status = wr_aot_skip(&reader, code);
-        if (status == WR_OK && opens(code)) status = wr_vec_reserve(engine, &open, 1, sizeof(uint32_t));
-        if (status == WR_OK && code == 0x03) status = wr_vec_reserve(engine, &body->loops, 1, sizeof(bool));
         if (status != WR_OK) break;
-        if (opens(code)) {
-            ((uint32_t *)open.items)[open.count++] = code == 0x03 ? (uint32_t)body->loops.count : AOT_NO_LABEL;
-        }
-        if (code == 0x03) ((bool *)body->loops.items)[body->loops.count++] = false;
+        if (opens(code)) status = open_block(body, &open, code == 0x03, wr_reader_offset(&reader));
         for (size_t i = 0; is_call(code) && i < open.count; i++) {
-            uint32_t loop = ((const uint32_t *)open.items)[i];
-            if (loop != AOT_NO_LABEL) ((bool *)body->loops.items)[loop] = true;
+            const uint32_t loop = ((const uint32_t *)open.items)[i];
+            if (loop != AOT_NO_LABEL) loop_at(body, loop)->has_calls = true;
         }
-        if (code == 0x0B && open.count != 0) open.count--;
+        if (code == 0x0B) close_block(body, &open, wr_reader_offset(&reader));
     }
-    wr_vec_free(engine, &open, sizeof(uint32_t));
+    wr_vec_free(body->emit->engine, &open, sizeof(uint32_t));
     return status;
 }
