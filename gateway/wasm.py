@@ -7,7 +7,9 @@ works per record: readers get whole batches.
 
 from __future__ import annotations
 
+import logging
 import os
+import platform
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,11 +42,13 @@ from gateway.signature import (
     unpack_value,
 )
 
+_log = logging.getLogger("penstock.wasm")
 _OK = lib.WR_OK
 _EVENT = struct.Struct("<IHHIIq")
 _EVENTS_BYTES = 16 * 1024
 _METRICS_MAX = 32
 _UNLIMITED = (1 << 64) - 1
+TARGET = platform.machine().replace("armv7l", "armv7").replace("armv8l", "armv7")  # in the names of artefacts
 WASI_MODULE = "wasi_snapshot_preview1"
 _FAULTS: dict[int, type[RuntimeFault]] = {
     lib.WR_CLASS_MALFORMED: WasmError,
@@ -312,12 +316,25 @@ class Module(_Handle):
         found = lib.wr_module_custom(self.pointer, name.encode(), length)
         return bytes(ffi.buffer(found, length[0])) if found else None
 
-
     def attach(self, artefact: Path, wasm: bytes) -> None:
         """Instances made from now on run the compiled code in ``artefact``; ``wasm`` is what the module was made of.
         Raises HostFault: the file is damaged, or for another module, machine or engine; it stays interpreted."""
         error = ffi.new("wr_error *")
         _check(lib.wr_aot_attach(self.pointer, wasm, len(wasm), os.fsencode(artefact), error), error)
+
+    @classmethod
+    def of_file(cls, engine: Engine, name: str, file: Path, wasm: bytes) -> Module:
+        """The module in ``file``, compiled where NAME.TARGET.so lies beside it and fits; the log tells which. Raises
+        WasmError."""
+        module = cls(engine, name, wasm)
+        artefact = file.with_suffix(f".{TARGET}.so")
+        if artefact.is_file():
+            try:
+                module.attach(artefact, wasm)
+                _log.info("%s runs compiled: %s", name, artefact)
+            except HostFault as fault:
+                _log.warning("%s is interpreted: %s", name, fault)
+        return module
 
 
 def emit_c(engine: Engine, name: str, wasm: bytes) -> bytes:
@@ -485,6 +502,13 @@ class Instance:
         self.store = store
         self.name = module.name
         self._pointer = pointer
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether its code runs compiled; else it is interpreted."""
+        if self.store.closed:
+            raise ClosedError(self.store.what)
+        return bool(lib.wr_instance_is_compiled(self._pointer))
 
     def func(self, name: str) -> Func:
         """An exported function. Raises HostFault NOT_FOUND."""

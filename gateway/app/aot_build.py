@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import platform
 import shlex
 import shutil
 import subprocess
@@ -14,10 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.clock import Clock
 from gateway.errors import UsageError
-from gateway.wasm import Engine, emit_c, seal
-
-HOST = platform.machine().replace("armv7l", "armv7").replace("armv8l", "armv7")
+from gateway.wasm import TARGET, Engine, emit_c, seal
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +50,7 @@ FLAGS = (
 GCC_FLAGS = (
     "-fsignaling-nans",
     "-fno-ipa-icf", "-fno-crossjumping", "-fno-tree-tail-merge", "-fno-code-hoisting", "-fno-partial-inlining",
+    "-fno-ipa-pure-const",  # a function found never to return could not be walked through
 )  # fmt: skip
 CLANG_FLAGS = ("-Wno-everything", "-Wl,--no-gc-sections")
 
@@ -74,12 +73,12 @@ def find_compiler(target: str, command: str = "") -> Compiler:
         if not words or shutil.which(words[0]) is None:
             raise UsageError(f"--cc {command}: there is no such command")
         return Compiler(words, target, _is_clang(words))
-    for name in (("cc", "gcc") if target == HOST else ()) + (about.gcc,):
+    for name in (("cc", "gcc") if target == TARGET else ()) + (about.gcc,):
         if shutil.which(name):
             return Compiler((name,), target, _is_clang((name,)))
     if importlib.util.find_spec("ziglang"):
         return Compiler((sys.executable, "-m", "ziglang", "cc", "-target", about.zig), target, is_clang=True)
-    package = "gcc" if target == HOST else about.package
+    package = "gcc" if target == TARGET else about.package
     raise UsageError(f"no C compiler for {target}: apt install {package}, or pip install ziglang, or give --cc")
 
 
@@ -117,6 +116,28 @@ def build(
             raise UsageError(f"{shlex.join(compiler.command)} failed:\n{done.stdout}{done.stderr}".rstrip())
         seal(made, compiler.target)
         os.replace(made, out)
+
+
+def compile_file(
+    file: Path, out: Path | None, target: str | None, command: str, bounds: str | None, keep_c: bool
+) -> str:
+    """``penstock aot``: returns what was made, in a line. Raises UsageError, WasmError."""
+    target = target or TARGET
+    if target not in TARGETS:
+        raise UsageError(f"--target {target}: allowed: {', '.join(TARGETS)}")
+    if bounds == "guard" and TARGETS[target].is_checked:
+        raise UsageError(f"--bounds guard: {target} has too few addresses for it, allowed: checked")
+    try:
+        wasm = file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}") from error
+    out = out or file.with_suffix(f".{target}.so")
+    checked = None if bounds is None else bounds == "checked"
+    clock = Clock()
+    begin = clock.monotonic_s()
+    c_file = out.with_suffix(".c") if keep_c else None
+    compile_module(find_compiler(target, command), str(file), wasm, out, checked=checked, keep_c=c_file)
+    return f"{out}: {out.stat().st_size} bytes for {target}, from {len(wasm)} bytes, in {clock.monotonic_s() - begin:.1f} s"
 
 
 def compile_module(

@@ -110,7 +110,7 @@ struct wra_context {
     int64_t budget;         /* back-edges and calls until the next check */
     int64_t allowance_mask; /* 0: fuel is counted, so loops may not run ahead of the budget; else all ones */
     void *exception;        /* thrown, on its way to whoever catches it */
-    void (*trap)(wra_context *x, uint32_t status) __attribute__((noreturn));
+    void (*trap)(wra_context *x, uint32_t status, uint32_t offset) __attribute__((noreturn));
     const wra_runtime *rt;
 };
 

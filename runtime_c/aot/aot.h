@@ -30,10 +30,9 @@ wr_status wr_aot_run(wr_exec *exec, const wr_func *func, wr_slot *frame);
 /* From the interpreter, in another instance. Status of the call. */
 wr_status wr_aot_run_across(wr_exec *exec, const wr_func *func, const wr_insn *pc, wr_slot *fp, wr_slot *args);
 extern const wra_runtime wr_aot_runtime;
-void wr_aot_trap(wra_context *x, uint32_t status) __attribute__((noreturn));
 
 /* Fills exec->trap with the compiled functions that this was called from (and the interpreted ones in between), behind
- * what is there already. */
-void wr_aot_trace(wr_exec *exec);
+ * what is there already. offset: of the instruction that traps; 0: look it up. */
+void wr_aot_trace(wr_exec *exec, uint32_t offset);
 
 #endif

@@ -225,7 +225,8 @@ static void begin(wr_aot_body *body, wr_aot_emit *emit, uint32_t index, wr_reade
     body->reader = code;
     body->text.engine = emit->engine;
     body->text.status = body->status = WR_OK;
-    body->stack.count = body->labels.count = body->temps.count = body->clauses.count = body->text.bytes.count = body->used.count = 0;
+    body->stack.count = body->labels.count = body->temps.count = body->clauses.count = body->text.bytes.count =
+        body->used.count = 0;
     body->flushed = body->numbers = body->loop_at = body->memories = 0;
     body->region = body->copied = AOT_NO_LABEL;
     body->prepaid = 0;

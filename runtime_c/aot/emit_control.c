@@ -11,7 +11,9 @@ enum { UNROLL_COPIES = 4, UNROLL_BYTES_MAX = 128 };
 
 static wr_aot_label *innermost(const wr_aot_body *body) { return wr_aot_label_at(body, body->labels.count - 1); }
 
-static const wr_vt *results_of(const wr_aot_block *type) { return type->results == NULL ? &type->single : type->results; }
+static const wr_vt *results_of(const wr_aot_block *type) {
+    return type->results == NULL ? &type->single : type->results;
+}
 
 /* Types of what a jump to the label carries. */
 static const wr_vt *carried(const wr_aot_label *label, uint32_t *count) {
@@ -27,7 +29,8 @@ void wr_aot_die(wr_aot_body *body) {
 /* ---- leaving ---- */
 
 static void leave_region(wr_aot_body *body, size_t target) {
-    if (body->copied != AOT_NO_LABEL && target < body->copied && body->prepaid != 0) EMIT("    n += %u;\n", body->prepaid);
+    if (body->copied != AOT_NO_LABEL && target < body->copied && body->prepaid != 0)
+        EMIT("    n += %u;\n", body->prepaid);
     if (body->region != AOT_NO_LABEL && target < body->region) EMIT("    LOOP_END();\n");
 }
 
@@ -71,7 +74,8 @@ void wr_aot_branch(wr_aot_body *body, uint32_t depth) {
     if (label->kind == AOT_LOOP) {
         const bool inside = body->region != AOT_NO_LABEL && index >= body->region;
         if (label->copy != 0) {
-            EMIT(label->copy < UNROLL_COPIES ? "    goto L%u_%u;\n" : "    goto L%u;\n", label->number, label->copy + 1);
+            EMIT(label->copy < UNROLL_COPIES ? "    goto L%u_%u;\n" : "    goto L%u;\n", label->number,
+                 label->copy + 1);
             return;
         }
         leave_region(body, index);

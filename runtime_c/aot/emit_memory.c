@@ -46,8 +46,8 @@ static wr_status do_load(wr_aot_body *body, const access *row) {
     const wr_aot_value address = wr_aot_pop(body);
     const wr_aot_name at = wr_aot_address(body, &address, &arg), to = wr_aot_push(body, row->type);
     const bool is_float = row->type == WR_VT_F32 || row->type == WR_VT_F64;
-    EMIT("    LOAD(%s, %u, %s, %s, %s, %s, 0x%x);\n", is_float ? "FLOAT" : "INT", arg.memory, to.text, row->cast, row->ctype,
-         at.text, body->offset);
+    EMIT("    LOAD(%s, %u, %s, %s, %s, %s, 0x%x);\n", is_float ? "FLOAT" : "INT", arg.memory, to.text, row->cast,
+         row->ctype, at.text, body->offset);
     return body->status;
 }
 

@@ -199,15 +199,16 @@ static void put_artefact(const wr_aot_emit *emit, wr_text *out) {
             wr_text_add(out, "    {NULL, NULL},\n");
         }
     }
-    wr_text_add(out, "    {NULL, NULL},\n};\n"
-                     "extern const int32_t __start_wr_sites[] __attribute__((weak, visibility(\"hidden\")));\n"
-                     "extern const int32_t __stop_wr_sites[] __attribute__((weak, visibility(\"hidden\")));\n"
-                     "extern const char __start_wr_thunks[] __attribute__((weak, visibility(\"hidden\")));\n"
-                     "extern const char __stop_wr_thunks[] __attribute__((weak, visibility(\"hidden\")));\n"
-                     "extern const wra_artefact %s;\n"
-                     "__attribute__((visibility(\"default\"))) const wra_artefact %s = {\n"
-                     "    WRA_ABI, WRA_LAYOUT, WR_IS_CHECKED, %u,\n    {", symbol, symbol,
-                module->func_count - module->func_imports);
+    wr_text_add(out,
+                "    {NULL, NULL},\n};\n"
+                "extern const int32_t __start_wr_sites[] __attribute__((weak, visibility(\"hidden\")));\n"
+                "extern const int32_t __stop_wr_sites[] __attribute__((weak, visibility(\"hidden\")));\n"
+                "extern const char __start_wr_thunks[] __attribute__((weak, visibility(\"hidden\")));\n"
+                "extern const char __stop_wr_thunks[] __attribute__((weak, visibility(\"hidden\")));\n"
+                "extern const wra_artefact %s;\n"
+                "__attribute__((visibility(\"default\"))) const wra_artefact %s = {\n"
+                "    WRA_ABI, WRA_LAYOUT, WR_IS_CHECKED, %u,\n    {",
+                symbol, symbol, module->func_count - module->func_imports);
     for (size_t i = 0; i < sizeof hash; i++) wr_text_add(out, "%u%s", hash[i], i + 1 < sizeof hash ? ", " : "");
     wr_text_add(out, "},\n    entries, __start_wr_sites, __stop_wr_sites, __start_wr_thunks, __stop_wr_thunks,\n};\n");
 }

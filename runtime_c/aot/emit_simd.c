@@ -171,7 +171,8 @@ static wr_status do_load(wr_aot_body *body, const simd_row *row) {
     const wr_aot_value address = wr_aot_pop(body);
     const wr_aot_name at = wr_aot_address(body, &address, &arg), to = wr_aot_push(body, V);
     EMIT("    {\n    %s m;\n    LOAD(%s, %u, m, , %s, %s, 0x%x);\n    %s = simd_%s(m);\n    }\n", row->detail,
-         strcmp(row->detail, "wr_u64x2") == 0 ? "VECTOR" : "INT", arg.memory, row->detail, at.text, body->offset, to.text, functions[row->function].name);
+         strcmp(row->detail, "wr_u64x2") == 0 ? "VECTOR" : "INT", arg.memory, row->detail, at.text, body->offset,
+         to.text, functions[row->function].name);
     body->emit->uses_simd[row->function] = true;
     return body->status;
 }
@@ -199,8 +200,8 @@ static wr_status do_lane_access(wr_aot_body *body, const simd_row *row) {
         return body->status;
     }
     const wr_aot_name to = wr_aot_push(body, V);
-    EMIT("    {\n    uint%.*s_t m;\n    LOAD(INT, %u, m, , uint%.*s_t, %s, 0x%x);\n", bits, row->detail, arg.memory, bits,
-         row->detail, at.text, body->offset);
+    EMIT("    {\n    uint%.*s_t m;\n    LOAD(INT, %u, m, , uint%.*s_t, %s, 0x%x);\n", bits, row->detail, arg.memory,
+         bits, row->detail, at.text, body->offset);
     EMIT("    %s = REPLACE(wr_u%s, %s, %u, m);\n    }\n", to.text, row->detail, from.text, lane);
     return body->status;
 }

@@ -44,7 +44,9 @@ static void constant_text(wr_aot_name *name, const wr_aot_value *value) {
     const double number = value->type == WR_VT_F32 ? (double)wr_from_bits_f32(low) : wr_from_bits_f64(value->bits);
     const bool finite = number - number == 0;
     switch (class_of(value->type)) {
-    case CLASS_I32: snprintf(name->text, sizeof name->text, low > 9999 ? "0x%" PRIx32 "u" : "%" PRIu32 "u", low); return;
+    case CLASS_I32:
+        snprintf(name->text, sizeof name->text, low > 9999 ? "0x%" PRIx32 "u" : "%" PRIu32 "u", low);
+        return;
     case CLASS_F32:
         if (finite) {
             snprintf(name->text, sizeof name->text, "(%af)", number);

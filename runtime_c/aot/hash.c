@@ -40,7 +40,8 @@ static void add_block(uint32_t state[8], const uint8_t *block) {
 }
 
 void wr_hash(const uint8_t *bytes, size_t len, uint8_t out[WR_HASH_BYTES]) {
-    uint32_t state[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+    uint32_t state[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                         0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
     uint8_t tail[128] = {0};
     size_t whole = len & ~(size_t)63, rest = len - whole, padded = rest < 56 ? 64 : 128;
     for (size_t i = 0; i < whole; i += 64) add_block(state, bytes + i);

@@ -14,11 +14,8 @@
                      :                                                                        \
                      : "i"(OFFSET)                                                            \
                      : "memory")
-#define TRAP(OFFSET, STATUS)    \
-    do {                        \
-        SITE(OFFSET);           \
-        x->trap(x, STATUS);     \
-    } while (0)
+/* The offset comes along: compilers may share the call between several. */
+#define TRAP(OFFSET, STATUS) x->trap(x, STATUS, OFFSET)
 #define CHECK(EXPR, OFFSET)                                         \
     do {                                                            \
         const uint32_t status_ = (EXPR);                            \

@@ -11,19 +11,25 @@ enum {
     RECORD_SLOTS = 4             /* of a call across instances, as in call.c: the same depth fits */
 };
 
+static void trap_at(wra_context *x, uint32_t status, uint32_t offset) __attribute__((noreturn));
+static void trap(wra_context *x, uint32_t status) __attribute__((noreturn));
+
 static wr_exec *exec_of(wra_context *x) { return (wr_exec *)(void *)((char *)x - offsetof(wr_exec, aot)); }
 
 /* ---- traps and limits ---- */
 
-void wr_aot_trap(wra_context *x, uint32_t status) {
+static void trap_at(wra_context *x, uint32_t status, uint32_t offset) {
     wr_exec *exec = exec_of(x);
     exec->status = (wr_status)status;
-    wr_aot_trace(exec);
+    wr_aot_trace(exec, offset);
     siglongjmp(*exec->fault, 1);
 }
 
+/* From a function that compiled code called: the site in front of the call tells where. */
+static void trap(wra_context *x, uint32_t status) { trap_at(x, status, 0); }
+
 static void try_status(wra_context *x, wr_status status) {
-    if (status != WR_OK) wr_aot_trap(x, status);
+    if (status != WR_OK) trap(x, status);
 }
 
 /* The engine's own budget holds only while it has the word. */
@@ -36,7 +42,7 @@ static void check_limits(wra_context *x) {
 }
 
 static void enter(wra_context *x, const wr_slot *end) {
-    if (end > x->stack_end || (uintptr_t)__builtin_frame_address(0) < x->native_limit) wr_aot_trap(x, WR_TRAP_STACK);
+    if (end > x->stack_end || (uintptr_t)__builtin_frame_address(0) < x->native_limit) trap(x, WR_TRAP_STACK);
     if (x->budget < 0) check_limits(x);
 }
 
@@ -66,14 +72,14 @@ static void use_instance(wr_exec *exec, wr_instance *instance) {
 }
 
 static void check_native(wra_context *x) {
-    if ((uintptr_t)__builtin_frame_address(0) < x->native_limit) wr_aot_trap(x, WR_TRAP_STACK);
+    if ((uintptr_t)__builtin_frame_address(0) < x->native_limit) trap(x, WR_TRAP_STACK);
 }
 
 static void call_host(wra_context *x, const wr_func *func, wr_slot *args) {
     wr_exec *exec = exec_of(x);
     const wr_type *type = func->type;
     const uint32_t slots = type->param_slots > type->result_slots ? type->param_slots : type->result_slots;
-    if ((size_t)(exec->stack_end - args) < slots) wr_aot_trap(x, WR_TRAP_STACK);
+    if ((size_t)(exec->stack_end - args) < slots) trap(x, WR_TRAP_STACK);
     wr_slot *top = exec->top;
     exec->top = args + slots;
     exec->budget = x->budget;
@@ -165,7 +171,7 @@ static void prepare(wr_exec *exec) {
     x->stack_end = exec->stack_end;
     x->budget = exec->budget;
     x->allowance_mask = exec->fuel_limited ? 0 : -1;
-    x->trap = wr_aot_trap;
+    x->trap = trap_at;
     x->rt = &wr_aot_runtime;
 }
 

@@ -7,7 +7,8 @@
 typedef struct unwind_walk {
     wr_exec *exec;
     wr_instance *instance; /* whose frames come next */
-    wr_aot_link *link;     /* the next call across instances, outwards */
+    wr_aot_link *link; /* the next call across instances, outwards */
+    uint32_t offset; /* of the first frame; 0: not known */
 } unwind_walk;
 
 /* The last site at or before pc: code between two sites belongs to the first of them. */
@@ -69,14 +70,15 @@ static _Unwind_Reason_Code on_frame(struct _Unwind_Context *context, void *argum
         trap->frames_total++;
         return _URC_NO_REASON;
     }
-    const uint32_t offset = find_offset(aot->artefact, pc);
+    const uint32_t offset = walk->offset != 0 ? walk->offset : find_offset(aot->artefact, pc);
+    walk->offset = 0;
     wr_trap_add(trap, instance->module, find_func(instance->module, offset), offset);
     return _URC_NO_REASON;
 }
 
-void wr_aot_trace(wr_exec *exec) {
+void wr_aot_trace(wr_exec *exec, uint32_t offset) {
     if (!exec->is_traced) wr_trap_begin(exec);
-    unwind_walk walk = {exec, exec->instance, exec->aot_link};
+    unwind_walk walk = {exec, exec->instance, exec->aot_link, offset};
     (void)_Unwind_Backtrace(on_frame, &walk);
     pass_links(&walk, (uintptr_t)exec->fault);
 }

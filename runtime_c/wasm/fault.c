@@ -53,7 +53,7 @@ static void on_fault(int signal, siginfo_t *info, void *context) {
         if (memory != NULL) {
             bool inside = (uint64_t)(address - memory->data) < wr_memory_size(memory);
             exec->status = inside ? WR_TRAP_MEMORY_PROTECTED : WR_TRAP_MEMORY_BOUNDS;
-            if (exec->instance->is_compiled) wr_aot_trace(exec);
+            if (exec->instance->is_compiled) wr_aot_trace(exec, 0);
             siglongjmp(*exec->fault, 1);
         }
     }
