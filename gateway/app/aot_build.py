@@ -137,7 +137,8 @@ def compile_file(
     begin = clock.monotonic_s()
     c_file = out.with_suffix(".c") if keep_c else None
     compile_module(find_compiler(target, command), str(file), wasm, out, checked=checked, keep_c=c_file)
-    return f"{out}: {out.stat().st_size} bytes for {target}, from {len(wasm)} bytes, in {clock.monotonic_s() - begin:.1f} s"
+    took = clock.monotonic_s() - begin
+    return f"{out}: {out.stat().st_size} bytes for {target}, from {len(wasm)} bytes, in {took:.1f} s"
 
 
 def compile_module(

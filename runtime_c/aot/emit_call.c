@@ -1,5 +1,5 @@
-/* Calls. Parameters are C values; a single result too, several are left in the callee's first slots. Where the callee is
- * not known to be compiled code of this instance, parameters and results go through the slots. */
+/* Calls. Parameters are C values; a single result too, several are left in the callee's first slots. Where the callee
+ * is not known to be compiled code of this instance, parameters and results go through the slots. */
 #include <stdio.h>
 
 #include "emit.h"

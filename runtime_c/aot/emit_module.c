@@ -1,4 +1,4 @@
-/* A whole module as one C file: headers, prototypes, functions, thunks, and the table by which the engine finds them. */
+/* A whole module as one C file: headers, prototypes, functions, thunks, the table by which the engine finds them. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

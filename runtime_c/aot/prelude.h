@@ -93,6 +93,23 @@ CELL(float)
 CELL(double)
 #define AT(T, K, ADDRESS) (((struct cell_##T *)(mem##K + (uintptr_t)(ADDRESS)))->v)
 
+/* Registers of floats. */
+#if defined(__x86_64__)
+#define FLOAT_CLASS "x"
+#elif defined(__riscv)
+#define FLOAT_CLASS "f"
+#else
+#define FLOAT_CLASS "w"
+#endif
+#define HIDE_FLOAT(VALUE) __asm__("" : "+" FLOAT_CLASS(VALUE))
+#define KEEP_INT(VALUE) __asm__ volatile("" : : "r"(VALUE))
+#define KEEP_FLOAT(VALUE) __asm__ volatile("" : : FLOAT_CLASS(VALUE))
+#if defined(__x86_64__) || defined(__aarch64__)
+#define KEEP_VECTOR KEEP_FLOAT
+#else
+#define KEEP_VECTOR(VALUE) __asm__ volatile("" : : "r"((VALUE)[0]), "r"((VALUE)[1]))
+#endif
+
 #ifdef WR_CHECKED
 #define USE_MEMORY(K)                                          \
     const wra_memory *const memory##K = x->self->memories[K];  \
@@ -107,21 +124,6 @@ CELL(double)
 #define USE_MEMORY(K) uint8_t *const mem##K = (K) == 0 ? x->memory : x->self->memories[K]->data
 #define REACH(K, ADDRESS, SIZE, OFFSET) SITE(OFFSET)
 #define KEEP(CLASS, VALUE) KEEP_##CLASS(VALUE)
-#define KEEP_INT(VALUE) __asm__ volatile("" : : "r"(VALUE))
-#if defined(__x86_64__)
-#define KEEP_FLOAT(VALUE) __asm__ volatile("" : : "x"(VALUE))
-#define KEEP_VECTOR KEEP_FLOAT
-#elif defined(__riscv)
-#define KEEP_FLOAT(VALUE) __asm__ volatile("" : : "f"(VALUE))
-#define KEEP_VECTOR(VALUE) __asm__ volatile("" : : "r"((VALUE)[0]), "r"((VALUE)[1]))
-#else
-#define KEEP_FLOAT(VALUE) __asm__ volatile("" : : "w"(VALUE))
-#if defined(__aarch64__)
-#define KEEP_VECTOR KEEP_FLOAT
-#else
-#define KEEP_VECTOR(VALUE) __asm__ volatile("" : : "r"((VALUE)[0]), "r"((VALUE)[1]))
-#endif
-#endif
 /* A store that faults on its second page must not have written to the first. x86-64 sees to that. */
 #if defined(__x86_64__)
 #define REACH_STORE(K, ADDRESS, SIZE, OFFSET) SITE(OFFSET)

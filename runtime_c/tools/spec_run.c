@@ -3,8 +3,8 @@
  *     spec_run SCRIPT [--bounds auto|guard|checked] [--aot MODULES.so]
  *
  * Script lines are `INDEX VERB TOKEN…`; each gives one output line, `INDEX pass` or `INDEX fail TEXT`, flushed at once
- * so that a crash belongs to the first command without a line. The last line is `end`. With --aot, modules that MODULES.so
- * has the code of run compiled; `compiled COUNT of COUNT` tells how many did. Names and texts are %-encoded
+ * so that a crash belongs to the first command without a line. The last line is `end`. With --aot, modules that
+ * MODULES.so has the code of run compiled; `compiled COUNT of COUNT` tells how many did. Names and texts are %-encoded
  * and start with a colon; `-` stands for none. An ACTION is `invoke INSTANCE NAME COUNT VALUE…` or `get INSTANCE NAME`.
  *
  *     module NAME FILE          definition NAME FILE      instance NAME DEFINITION      register INSTANCE NAME

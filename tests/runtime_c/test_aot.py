@@ -12,7 +12,7 @@ import pytest
 from gateway.app import aot_build
 from gateway.app.aot_build import Compiler, compile_module, find_compiler
 from gateway.errors import HostFault
-from gateway.wasm import Bounds, Engine, Execution, Module, Store
+from gateway.wasm import Bounds, Engine, Execution, Module, Store, emit_c
 from tests.runtime_c.spec import Engine as SpecEngine
 from tests.runtime_c.spec import run_archive
 from tests.runtime_c.test_c_units import require
@@ -153,7 +153,7 @@ def test_another_target_is_refused(cases: Path, tmp_path: Path) -> None:
 
 def test_another_abi_is_refused(kernels: Path, tmp_path: Path) -> None:
     with Engine() as engine:
-        text = aot_build.emit_c(engine, "kernels", kernels.read_bytes())
+        text = emit_c(engine, "kernels", kernels.read_bytes())
     older = text.replace(b"enum { WRA_ABI = ", b"enum { WRA_ABI = 1000 + ")
     assert older != text
     out = tmp_path / "it.so"
@@ -161,7 +161,7 @@ def test_another_abi_is_refused(kernels: Path, tmp_path: Path) -> None:
     assert "was compiled for another version of the engine" in refusal(kernels.read_bytes(), out)
 
 
-def test_code_for_guards_is_not_used_without_them(artefact: Path, kernels: Path, tmp_path: Path) -> None:
+def test_code_for_guards_is_not_used_without_them(kernels: Path, tmp_path: Path) -> None:
     """An instance whose memory has no guard pages is interpreted."""
     out = tmp_path / "kernels.so"
     compile_module(find_compiler(HOST), "kernels", kernels.read_bytes(), out, checked=False)
