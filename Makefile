@@ -45,7 +45,7 @@ endef
 
 # ---- setting up ------------------------------------------------------------------------------------------------------
 
-RUNTIME_SOURCES := $(wildcard runtime_c/include/*.h runtime_c/wasm/*.[ch] runtime_c/wasi/*.[ch] runtime_c/flow/*.[ch])
+RUNTIME_SOURCES := $(wildcard runtime_c/include/*.h runtime_c/wasm/*.[ch] runtime_c/aot/*.[ch] runtime_c/wasi/*.[ch] runtime_c/flow/*.[ch])
 PLUGIN_FOLDERS := $(patsubst %/plugin.toml,%,$(wildcard plugins/*/plugin.toml))
 PLUGIN_SOURCES := $(wildcard plugins/sdk/c/*.h $(addsuffix /*.[ch],$(PLUGIN_FOLDERS)) $(addsuffix /plugin.toml,$(PLUGIN_FOLDERS)))
 SITE_PACKAGES_DONE := $(VENV)/.packages
@@ -116,8 +116,9 @@ fmt: dev ## format Python and C
 bench: dev ## measure, print one JSON  [ONLY=engine|flow|host|ota] [OUT=FILE.json]
 	@$(PY) -m bench $(if $(ONLY),--only $(ONLY)) $(if $(OUT),--out $(OUT))
 
-spec: dev ## run the official WebAssembly tests  [SPEC=FILE.zip]
+spec: dev ## run the official WebAssembly tests, interpreted and compiled  [SPEC=FILE.zip]
 	@$(PY) -m tests.runtime_c.spec $(SPEC)
+	@$(PY) -m tests.runtime_c.spec --aot $(SPEC)
 
 fuzz: dev ## mutate modules and run them under sanitizers  [SECONDS=60]
 	$(call step,fuzz,C runtime with address and UB sanitizers,$(RUNTIME_MAKE) fuzzers plugins SANITIZE=$(SANITIZERS) BUILD=$(FUZZ))

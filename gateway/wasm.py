@@ -7,12 +7,15 @@ works per record: readers get whole batches.
 
 from __future__ import annotations
 
+import logging
 import os
+import platform
 import struct
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
@@ -41,6 +44,7 @@ from gateway.signature import (
     unpack_value,
 )
 
+_log = logging.getLogger("penstock.wasm")
 _OK = lib.WR_OK
 _EVENT = struct.Struct("<IHHIIq")
 _EVENTS_BYTES = 16 * 1024
@@ -49,6 +53,7 @@ _UNLIMITED = (1 << 64) - 1
 _TYPED_PARAMS_MAX = 16
 _CALL, _SET_LIMITS = ffi.addressof(lib, "wr_call"), ffi.addressof(lib, "wr_exec_set_limits")
 _NUMBERS = (ValueType.I32, ValueType.I64, ValueType.F32, ValueType.F64)
+TARGET = platform.machine().replace("armv7l", "armv7").replace("armv8l", "armv7")  # in the names of artefacts
 WASI_MODULE = "wasi_snapshot_preview1"
 _FAULTS: dict[int, type[RuntimeFault]] = {
     lib.WR_CLASS_MALFORMED: WasmError,
@@ -320,6 +325,42 @@ class Module(_Handle):
         found = lib.wr_module_custom(self.pointer, name.encode(), length)
         return bytes(ffi.buffer(found, length[0])) if found else None
 
+    def attach(self, artefact: Path, wasm: bytes) -> None:
+        """Instances made from now on run the compiled code in ``artefact``; ``wasm`` is what the module was made of.
+        Raises HostFault: the file is damaged, or for another module, machine or engine; it stays interpreted."""
+        error = ffi.new("wr_error *")
+        _check(lib.wr_aot_attach(self.pointer, wasm, len(wasm), os.fsencode(artefact), error), error)
+
+    @classmethod
+    def of_file(cls, engine: Engine, name: str, file: Path, wasm: bytes) -> Module:
+        """The module in ``file``, compiled where NAME.TARGET.so lies beside it and fits; the log tells which. Raises
+        WasmError."""
+        module = cls(engine, name, wasm)
+        artefact = file.with_suffix(f".{TARGET}.so")
+        if artefact.is_file():
+            try:
+                module.attach(artefact, wasm)
+                _log.info("%s runs compiled: %s", name, artefact)
+            except HostFault as fault:
+                _log.warning("%s is interpreted: %s", name, fault)
+        return module
+
+
+def emit_c(engine: Engine, name: str, wasm: bytes) -> bytes:
+    """A module as C text. Raises WasmError: the module is not valid, or has instructions that are only interpreted."""
+    text, length, error = ffi.new("char **"), ffi.new("size_t *"), ffi.new("wr_error *")
+    _check(lib.wr_aot_emit_c(engine.pointer, wasm, len(wasm), text, length, error), error, name)
+    try:
+        return bytes(ffi.buffer(text[0], length[0]))
+    finally:
+        lib.wr_aot_free_c(text[0])
+
+
+def seal(artefact: Path, target: str) -> None:
+    """Complete a shared object that was compiled for ``target``. Raises HostFault."""
+    error = ffi.new("wr_error *")
+    _check(lib.wr_aot_seal(os.fsencode(artefact), target.encode(), error), error)
+
 
 # ---- stores, instances, calls ----
 
@@ -482,6 +523,13 @@ class Instance:
         self.store = store
         self.name = module.name
         self._pointer = pointer
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether its code runs compiled; else it is interpreted."""
+        if self.store.closed:
+            raise ClosedError(self.store.what)
+        return bool(lib.wr_instance_is_compiled(self._pointer))
 
     def func(self, name: str) -> Func:
         """An exported function. Raises HostFault NOT_FOUND."""

@@ -1,9 +1,11 @@
 /* Times calls, for bench/engine.py and bench/calls.py.
  *
- *   bench_call MODULE.wasm EXPORT ARGUMENT      ->  {"result": 832040, "ns": 12345}
+ *   bench_call MODULE.wasm EXPORT ARGUMENT [--aot MODULE.so]     ->  {"result": 832040, "ns": 12345}
  *       one call with one i32; loading and instantiating are not part of the time
- *   bench_call --calls CALLS.wasm               ->  {"host_to_wasm_ns": 9.1, ...}
- *       nanoseconds a call costs in each direction; CALLS.wasm is bench/calls.c */
+ *   bench_call --calls CALLS.wasm [--aot CALLS.so]               ->  {"host_to_wasm_ns": 9.1, ...}
+ *       nanoseconds a call costs in each direction; CALLS.wasm is bench/calls.c
+ *
+ * With --aot the compiled code must run: it fails where that is refused. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,10 +53,13 @@ static wr_status add(wr_exec *exec, void *env, wr_slot *args) {
 }
 
 /* Modules import nothing, or host.add. */
-static wr_status begin(wr_engine *engine, const input *file, session *at, wr_error *error) {
+static wr_status begin(wr_engine *engine, const input *file, const char *artefact, session *at, wr_error *error) {
     static const uint8_t add_type[] = {WR_TYPE_I32, WR_TYPE_I32, WR_TYPE_I32};
     wr_func *host_add = NULL;
     wr_status status = wr_module_load(engine, file->bytes, file->len, &at->module, error);
+    if (status == WR_OK && artefact != NULL) {
+        status = wr_aot_attach(at->module, file->bytes, file->len, artefact, error);
+    }
     if (status == WR_OK) status = wr_store_new(engine, &at->store);
     if (status == WR_OK) status = wr_exec_new(engine, 1 << 20, &at->exec);
     if (status == WR_OK)
@@ -138,16 +143,20 @@ static wr_status all_calls(const session *at) {
 }
 
 int main(int argc, char **argv) {
-    bool calls = argc == 3 && strcmp(argv[1], "--calls") == 0;
+    const bool compiled = argc >= 5 && strcmp(argv[argc - 2], "--aot") == 0;
+    const char *artefact = compiled ? argv[argc - 1] : NULL;
+    if (compiled) argc -= 2;
+    const bool calls = argc == 3 && strcmp(argv[1], "--calls") == 0;
     input file = {0};
     wr_engine *engine = NULL;
     wr_error error = {0};
     if ((!calls && argc != 4) || !read_file(argv[calls ? 2 : 1], &file) || wr_engine_new(NULL, &engine) != WR_OK) {
-        fprintf(stderr, "usage: bench_call MODULE.wasm EXPORT ARGUMENT\n       bench_call --calls CALLS.wasm\n");
+        fprintf(stderr, "usage: bench_call MODULE.wasm EXPORT ARGUMENT [--aot MODULE.so]\n"
+                        "       bench_call --calls CALLS.wasm [--aot CALLS.so]\n");
         return 2;
     }
     session at = {0};
-    wr_status status = begin(engine, &file, &at, &error);
+    wr_status status = begin(engine, &file, artefact, &at, &error);
     if (status == WR_OK) status = calls ? all_calls(&at) : one_call(&at, argv[2], (int32_t)strtol(argv[3], NULL, 10));
     if (status != WR_OK) fprintf(stderr, "bench_call: %s: %s\n", wr_status_text(status), error.message);
     end(&at);

@@ -2,6 +2,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "../aot/aot.h"
 #include "fault.h"
 #include "interp.h"
 
@@ -180,6 +181,10 @@ static const wr_insn *call_across(wr_exec *exec, const wr_func *func, const wr_i
 }
 
 const wr_insn *wr_enter_func(wr_exec *exec, const wr_func *func, const wr_insn *pc, wr_slot *fp, wr_slot *args) {
+    if (func->instance != NULL && func->thunk != NULL) {
+        exec->status = wr_aot_run_across(exec, func, pc, fp, args);
+        return exec->status == WR_OK ? pc + 1 : NULL;
+    }
     if (func->instance != NULL) return call_across(exec, func, pc, fp, args);
     const wr_insn *next = call_host(exec, func, pc, fp, args);
     if (next == NULL && exec->status == WR_TRAP_EXCEPTION && exec->exception != NULL) {
@@ -222,7 +227,7 @@ static const wr_insn *tail_across(wr_exec *exec, const wr_func *func, wr_slot *f
 const wr_insn *wr_tail_func(wr_exec *exec, const wr_func *func, const wr_insn *pc, wr_slot *fp, wr_slot *args,
                             const wr_slot *information) {
     const wr_slot saved[2] = {information[0], information[1]};
-    if (func->instance != NULL) return tail_across(exec, func, fp, args, saved);
+    if (func->instance != NULL && func->thunk == NULL) return tail_across(exec, func, fp, args, saved);
     const wr_insn *next = wr_enter_func(exec, func, pc, fp, args);
     if (next != pc + 1) return next; /* trapped, or caught further up */
     memmove(fp, args, func->type->result_slots * sizeof *args);
@@ -252,6 +257,7 @@ static void restore(wr_exec *exec, const call_state *state) {
 
 static wr_status run_wasm(wr_exec *exec, const wr_func *func, wr_slot *frame) {
     const wr_code *code = func->code;
+    if (func->thunk != NULL) return wr_aot_run(exec, func, frame);
     if ((size_t)(exec->stack_end - frame) < code->frame_slots) return WR_TRAP_STACK;
     wr_set_instance(exec, func->instance);
     begin_frame(code, frame, &exec->exit_insns[0], frame);

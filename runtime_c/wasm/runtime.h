@@ -3,6 +3,7 @@
 #define WR_RUNTIME_H
 #include <stdatomic.h>
 
+#include "../aot/abi.h"
 #include "module.h"
 
 struct wr_visitor;
@@ -29,9 +30,16 @@ struct wr_func {
     const wr_type *type;
     wr_instance *instance; /* NULL: host function */
     const wr_code *code;
-    wr_host_fn host;
-    void *env;
+    union {
+        wr_host_fn host;
+        wra_code compiled; /* of an instance that runs compiled code */
+    };
+    union {
+        void *env;
+        wra_thunk thunk; /* with instance: how to call it; NULL: interpreted, or only called by its own kind */
+    };
     uint32_t index;
+    uint32_t frame_slots;
 };
 
 struct wr_global {
@@ -104,6 +112,8 @@ struct wr_instance {
     bool *elem_dropped;
     uint64_t **elems;        /* evaluated segments */
     void *user;
+    bool is_compiled;
+    wra_instance aot;        /* what compiled code knows of this */
 };
 
 struct wr_exec {
@@ -135,6 +145,10 @@ struct wr_exec {
     int32_t exit_code;
     wr_exn *exception;        /* thrown and not caught by the call that just ended */
     atomic_bool interrupt;
+    wra_context aot;           /* what compiled code knows of this */
+    struct wr_aot_link *aot_link; /* innermost call between instances that compiled code takes part in */
+    pthread_t native_thread;   /* whose C stack aot.native_limit is about */
+    bool is_traced;            /* trap has its back-trace already */
     wr_insn exit_insns[2];     /* [1] is what the outermost function returns to */
     wr_insn instance_insns[2]; /* [1] is what a function called across instances returns to */
     wr_trap trap;
@@ -174,5 +188,9 @@ void wr_exceptions_free(wr_store *store);
 /* Function an instruction belongs to. (trap.c) */
 const wr_code *wr_code_find(const wr_instance *instance, const wr_insn *pc, uint32_t *index);
 void wr_trap_record(wr_exec *exec, wr_status status); /* trap.c: fills exec->trap from exec->pc and fp */
+/* Its parts. Functions from pc outwards up to where the interpreter was entered; one function. */
+void wr_trap_begin(wr_exec *exec);
+void wr_trap_walk(wr_exec *exec, const wr_insn *pc, const wr_slot *fp, const wr_instance *instance);
+void wr_trap_add(wr_trap *trap, const wr_module *module, uint32_t index, uint32_t offset);
 
 #endif
