@@ -176,7 +176,7 @@ class _Plane:
         """Each plugin is loaded once; stages of the same plugin share its code."""
         with contextlib.ExitStack() as loaded:
             modules = {
-                name: loaded.enter_context(Module(self.engine, name, plugins[name].read()))
+                name: loaded.enter_context(Module.of_file(self.engine, name, plugins[name].wasm, plugins[name].read()))
                 for name in sorted({stage.manifest.name for stage in plan.stages})
             }
             return {stage.name: self._add_stage(stage, modules[stage.manifest.name]) for stage in plan.stages}

@@ -140,6 +140,7 @@ typedef enum wr_status_class {
     X(BAD_STATE, HOST, "not possible in this state")                                           \
     X(NOT_FOUND, HOST, "not found")                                                            \
     X(SCHEMA, HOST, "record schemas differ")                                                   \
+    X(ARTEFACT, HOST, "compiled code refused")                                                 \
     X(FULL, HOST, "no room")                                                                   \
     X(SYSTEM, HOST, "system call failed")
 
@@ -425,6 +426,22 @@ wr_status wr_exec_check(wr_exec *exec);
 wr_status wr_exec_sleep(wr_exec *exec, uint64_t until_ns);
 /* Exit code of the TRAP_EXIT that is returned next. */
 void wr_exec_set_exit_code(wr_exec *exec, int32_t code);
+
+/* ---- modules compiled ahead of time -------------------------------------------------------------------- */
+
+/* Writes a module as C: one file for `cc -shared`, that needs no header. WR_UNSUPPORTED: it has instructions that are
+ * only interpreted. The text ends in NUL; wr_aot_free_c frees it. */
+wr_status wr_aot_emit_c(wr_engine *engine, const uint8_t *bytes, size_t len, char **text, size_t *text_len,
+                        wr_error *error);
+void wr_aot_free_c(char *text);
+/* Completes the shared object that a compiler made: adds what damage and foreign targets are known by. target: x86_64,
+ * aarch64, armv7 or riscv64. */
+wr_status wr_aot_seal(const char *path, const char *target, wr_error *error);
+/* Instances of the module that are made from now on run the compiled code. bytes are those the module was loaded from.
+ * WR_ARTEFACT: damaged, for another target, engine or module; the module stays interpreted. */
+wr_status wr_aot_attach(wr_module *module, const uint8_t *bytes, size_t len, const char *path, wr_error *error);
+/* False also where the code relies on guard pages and a memory of this instance has none. */
+bool wr_instance_is_compiled(const wr_instance *instance);
 
 /* ---- WASI preview 1 ---------------------------------------------------------------------------------- */
 

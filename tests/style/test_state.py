@@ -23,7 +23,7 @@ ALLOWED: dict[str, str] = {
     "current_exec": "thread-local: the call that a fault in this thread belongs to",
 }
 COMPILER = ["cc"] if shutil.which("cc") else [sys.executable, "-m", "ziglang", "cc"]
-SOURCES = sorted(files("runtime_c/wasm", "runtime_c/wasi", "runtime_c/flow", suffixes={".c"}))
+SOURCES = sorted(files("runtime_c/wasm", "runtime_c/aot", "runtime_c/wasi", "runtime_c/flow", suffixes={".c"}))
 
 
 @dataclass(frozen=True, slots=True)
