@@ -10,13 +10,10 @@ ONLY ?=
 OUT ?=
 JOBS ?= 2
 
-comma := ,
 VENV := .venv
 PY := $(VENV)/bin/python
 LOG := build/log
 RUNTIME_MAKE = $(MAKE) -C runtime_c -j$(JOBS) PYTHON=$(abspath $(PY))
-FUZZ := $(CURDIR)/build/fuzz
-SANITIZERS := address$(comma)undefined
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .DELETE_ON_ERROR:
@@ -121,8 +118,7 @@ spec: dev ## run the official WebAssembly tests, interpreted and compiled  [SPEC
 	@$(PY) -m tests.runtime_c.spec --aot $(SPEC)
 
 fuzz: dev ## mutate modules and run them under sanitizers  [SECONDS=60]
-	$(call step,fuzz,C runtime with address and UB sanitizers,$(RUNTIME_MAKE) fuzzers plugins SANITIZE=$(SANITIZERS) BUILD=$(FUZZ))
-	@cd $(FUZZ) && ./fuzz/mutate $(or $(SECONDS),60) ../plugins/*.wasm plugins/*.wasm
+	@$(PY) -m tests.runtime_c.fuzz --seconds $(or $(SECONDS),60)
 
 clean: ## remove everything that was made
 	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache gateway/_runtime.c gateway/_runtime*.so

@@ -563,7 +563,7 @@ HANDLER(MEMORY_COPY) {
 HANDLER(MEMORY_INIT) {
     const wr_memory *memory = exec->instance->memories[pc->d];
     MAY_FAULT();
-    TRY(wr_memory_init(exec->instance, pc->d, pc[1].uimm, GET_ADDRESS(memory->declared, a), GET_I32(b), GET_I32(c)));
+    TRY(wr_memory_init(exec, exec->instance, pc->d, pc[1].uimm, GET_ADDRESS(memory->declared, a), GET_I32(b), GET_I32(c)));
     SKIP(1);
 }
 HANDLER(DATA_DROP) {
@@ -590,21 +590,21 @@ HANDLER(TABLE_SIZE) {
 }
 HANDLER(TABLE_GROW) {
     wr_table *table = exec->instance->tables[pc->d];
-    const uint64_t before = wr_table_grow(table, GET_I32(c), SLOT(b).u64);
-    SLOT(a).u64 = table->type.limits.is64 ? before : (uint32_t)before;
+    TRY(wr_table_grow(exec, table, GET_I32(c), SLOT(b).u64, &SLOT(a).u64));
+    if (!table->type.limits.is64) SLOT(a).u64 = SLOT(a).u32;
     NEXT();
 }
 HANDLER(TABLE_FILL) {
-    TRY(wr_table_fill(exec->instance->tables[pc->d], GET_I32(a), SLOT(b).u64, GET_I32(c)));
+    TRY(wr_table_fill(exec, exec->instance->tables[pc->d], GET_I32(a), SLOT(b).u64, GET_I32(c)));
     NEXT();
 }
 HANDLER(TABLE_COPY) {
     wr_table **tables = exec->instance->tables;
-    TRY(wr_table_copy(tables[pc->d & 0xFF], GET_I32(a), tables[pc->d >> 8], GET_I32(b), GET_I32(c)));
+    TRY(wr_table_copy(exec, tables[pc->d & 0xFF], GET_I32(a), tables[pc->d >> 8], GET_I32(b), GET_I32(c)));
     NEXT();
 }
 HANDLER(TABLE_INIT) {
-    TRY(wr_table_init(exec->instance, pc->d, pc[1].uimm, GET_I32(a), GET_I32(b), GET_I32(c)));
+    TRY(wr_table_init(exec, exec->instance, pc->d, pc[1].uimm, GET_I32(a), GET_I32(b), GET_I32(c)));
     SKIP(1);
 }
 HANDLER(ELEM_DROP) {
