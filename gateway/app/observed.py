@@ -56,7 +56,7 @@ class LinkStatus(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """One status line; what else it says is not looked at. See ``gateway.app.status``."""
+    """One status line; what else it says is not looked at. See ``gateway.api.status``."""
 
     uptime_s: float
     stages: dict[str, StageStatus]

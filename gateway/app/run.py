@@ -9,9 +9,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gateway.api.status import status_line
 from gateway.app.notify import Notifier
 from gateway.app.site_check import Loaded
-from gateway.app.status import status_line
 from gateway.clock import Clock
 from gateway.graph import LinkPlan, PortPlan
 from gateway.links.ports import FieldPort

@@ -11,7 +11,9 @@ from gateway.config.reader import Problems
 from gateway.config.site import SerialPort, Site, read_site
 from gateway.errors import ConfigError, PluginError
 from gateway.graph import Plan, make_plan
-from gateway.store import Plugin, find, search_path
+from gateway.store import Plugin, search_path
+from gateway.store.choose import Choice, choose, install
+from gateway.store.plugins import PluginStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +24,18 @@ class Loaded:
     plugins: dict[str, Plugin]
 
 
-def load(site_path: Path, board_path: Path | None, plugin_folders: Sequence[Path], *, to_run: bool) -> Loaded:
+def load(
+    site_path: Path,
+    board_path: Path | None,
+    plugin_folders: Sequence[Path],
+    *,
+    to_run: bool,
+    store: PluginStore | None = None,
+) -> Loaded:
     """Read and check everything. ``to_run``: without a board file, serial ports are a mistake.
 
-    Raises ConfigError for all mistakes of all files at once.
+    With a ``store`` its versions are used, and plugins that only the search path has are installed there once all is
+    right. Raises ConfigError for all mistakes of all files at once.
     """
     problems = Problems()
     site = read_site(site_path, problems)
@@ -33,22 +43,24 @@ def load(site_path: Path, board_path: Path | None, plugin_folders: Sequence[Path
     if site is None:
         problems.raise_any()
         raise AssertionError("a site that cannot be read is a problem")
-    plugins = _find_plugins(site, search_path(plugin_folders, site.folder), problems)
+    choices = _choose_plugins(site, store, search_path(plugin_folders, site.folder), problems)
     if to_run and board_path is None:
         _want_board(site, problems)
-    manifests = {name: plugin.manifest for name, plugin in plugins.items()}
+    manifests = {name: one.plugin.manifest for name, one in choices.items()}
     plan = make_plan(site, board, manifests, problems)
     problems.raise_any()
-    return Loaded(plan, plugins)
+    return Loaded(plan, install(choices, store))
 
 
-def _find_plugins(site: Site, folders: Sequence[Path], problems: Problems) -> dict[str, Plugin]:
-    found: dict[str, Plugin] = {}
+def _choose_plugins(
+    site: Site, store: PluginStore | None, folders: Sequence[Path], problems: Problems
+) -> dict[str, Choice]:
+    found: dict[str, Choice] = {}
     for stage in site.stages.values():
         if stage.plugin in found or not stage.plugin:
             continue
         try:
-            found[stage.plugin] = find(stage.plugin, folders)
+            found[stage.plugin] = choose(stage.plugin, store, folders)
         except PluginError as error:
             key = f"stage.{stage.name}.plugin"
             problems.add(site.source.file, key, str(error), site.source.line_of(key))

@@ -32,7 +32,7 @@ PORTS_MAX = 8
 HEAD = struct.Struct("<IIII")  # config_bytes, tag_count, tag_bytes, reserved
 STRUCT_ALIGN = 8
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _VERSION = re.compile(r"\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?")
 C_WORDS = (
     "auto", "bool", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum",
@@ -245,7 +245,7 @@ def _finished(root: Table | None, problems: Problems) -> Manifest:
 
 
 def _manifest(root: Table) -> Manifest:
-    name = _pattern(root, "name", _NAME)
+    name = _pattern(root, "name", NAME)
     version = _pattern(root, "version", _VERSION)
     root.integer("abi", low=ABI, high=ABI)
     kind = root.text("kind", choices=KINDS)
@@ -287,8 +287,8 @@ def _names(table: Table, key: str, allowed: Sequence[str]) -> tuple[str, ...]:
 def _fields(root: Table, section: str, sources: Sequence[str]) -> tuple[Field, ...]:
     fields = []
     for name, table in root.tables(section):
-        if not _NAME.fullmatch(name) or name in ("tag", *C_WORDS) or name.startswith("has_"):
-            table.problem("", f"not a field name; allowed: {_NAME.pattern}, but not tag, has_... or a word of C")
+        if not NAME.fullmatch(name) or name in ("tag", *C_WORDS) or name.startswith("has_"):
+            table.problem("", f"not a field name; allowed: {NAME.pattern}, but not tag, has_... or a word of C")
         spec = _field(table, name, sources)
         if spec is not None:
             fields.append(spec)

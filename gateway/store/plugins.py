@@ -2,15 +2,18 @@
 
 Every change is written before it is in force here, in an order that leaves the old or the new state after a power cut
 at any moment. What is damaged is set aside and told; with a version left to run it is never a reason not to start.
-Not for use from two threads at once. Format and reasons: docs/adr/0009-plugin-store.md.
+Threads may share a store; each call is one step. Format and reasons: docs/adr/0009-plugin-store.md.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 
 from gateway.clock import Clock
 from gateway.config.manifest import Manifest
@@ -30,6 +33,9 @@ KEEP = 3
 HASH_DIGITS_MIN = 6  # of a hash that stands for a version
 _log = logging.getLogger("penstock.store")
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 
 @dataclass(frozen=True, slots=True)
 class Version:
@@ -47,6 +53,19 @@ class _Blob:
     manifest: Manifest
 
 
+def _one_step(
+    method: Callable[Concatenate[PluginStore, P], R],
+) -> Callable[Concatenate[PluginStore, P], R]:
+    """Methods so marked do not run at the same time in two threads."""
+
+    @functools.wraps(method)
+    def locked(store: PluginStore, /, *args: P.args, **named: P.kwargs) -> R:
+        with store.lock:
+            return method(store, *args, **named)
+
+    return locked
+
+
 class PluginStore:
     """The store in ``storage``, whose files a process finds below ``root``. Raises StoreError when it cannot be opened.
 
@@ -56,6 +75,7 @@ class PluginStore:
 
     def __init__(self, storage: Storage, root: Path, clock: Clock, keep: int = KEEP) -> None:
         self._storage, self._root, self._clock, self._keep = storage, root, clock, keep
+        self.lock = threading.RLock()
         self._active = ManifestFile()  # what is in force
         self._last: ManifestFile | None = None  # and what was before it
         self.problems: list[str] = []
@@ -74,6 +94,7 @@ class PluginStore:
 
     # ---- looking ----
 
+    @_one_step
     def names(self) -> tuple[str, ...]:
         """The plugins with at least one version, sorted."""
         return tuple(sorted(self._blob_names() | self._active.plugins.keys()))
@@ -82,6 +103,7 @@ class PluginStore:
         """What runs of a plugin, and what ran before; None when it is not in use."""
         return self._active.plugins.get(name)
 
+    @_one_step
     def versions(self, name: str) -> tuple[Version, ...]:
         """What is kept of a plugin, newest version first. Raises StoreError unknown_plugin."""
         if name not in self.names():
@@ -90,6 +112,7 @@ class PluginStore:
         blobs.sort(key=lambda blob: (precedence(blob.ref.version), blob.ref.hash), reverse=True)
         return tuple(Version(blob.ref, blob.bytes, self._state(blob.ref)) for blob in blobs)
 
+    @_one_step
     def find(self, name: str, wanted: str) -> Ref:
         """The version ``wanted``: its number, or the first digits of its hash. Raises StoreError unknown_version."""
         refs = [one.ref for one in self.versions(name)]
@@ -114,11 +137,13 @@ class PluginStore:
         """Why contents with this hash are never run again; "" when they may be."""
         return self._bad[content].reason if content in self._bad else ""
 
+    @_one_step
     def previous(self, name: str) -> Ref | None:
         """The version to go back to, or None."""
         entry = self._active.plugins.get(name)
         return next((ref for ref in entry.good if self._is_usable(ref)), None) if entry else None
 
+    @_one_step
     def history(self, name: str) -> tuple[HistoryEntry, ...]:
         """What was done with a plugin, oldest first. Raises StoreError unknown_plugin."""
         found, problem = files.load_sealed(self._storage, HISTORY, f"{name}.json", HistoryFile)
@@ -130,6 +155,7 @@ class PluginStore:
 
     # ---- changing ----
 
+    @_one_step
     def add(self, data: bytes, content: str, who: str) -> Ref:
         """Keep a new version; ``content`` is the hash its file must have. One that is here already is no mistake.
 
@@ -144,6 +170,7 @@ class PluginStore:
         self._collect(blob.ref)
         return blob.ref
 
+    @_one_step
     def activate(self, ref: Ref, who: str, action: Action = "swap", reason: str = "") -> None:
         """From now on, and after the next start, this version runs. Raises StoreError: bad_version, storage."""
         self._refuse_bad(ref)
@@ -153,6 +180,7 @@ class PluginStore:
         self.note(who, action, old.active if old else None, ref, reason=reason)
         self._collect(ref)
 
+    @_one_step
     def install(self, modules: Iterable[bytes], who: str, reason: str) -> None:
         """Take plugins from the search path: keep them and run them, all in one step. Raises StoreError."""
         plugins = dict(self._active.plugins)
@@ -170,6 +198,7 @@ class PluginStore:
             self.note(who, "install", source, ref, reason=reason)
             self._collect(ref)
 
+    @_one_step
     def roll_back(self, name: str, who: str, reason: str = "") -> Ref:
         """The version before runs again; returns it. Raises StoreError: unknown_plugin, no_previous, storage."""
         self.versions(name)
@@ -182,6 +211,7 @@ class PluginStore:
         self._collect(target)
         return target
 
+    @_one_step
     def mark_bad(self, ref: Ref, reason: str) -> None:
         """Never run this version again, not even after a power cut in the next moment. Raises StoreError storage."""
         bad = {**self._bad, ref.hash: BadHash(ref, self._clock.unix_ns(), reason)}
@@ -189,6 +219,7 @@ class PluginStore:
         files.replace_file(self._storage, "", BAD, files.seal(BadFile(bad=kept)))
         self._bad = {one.ref.hash: one for one in kept}
 
+    @_one_step
     def note(
         self, who: str, action: Action, source: Ref | None, target: Ref | None, *,
         result: Result = "done", reason: str = "",

@@ -13,7 +13,7 @@ from gateway.store.files import content_hash
 
 MANIFEST_NAME = "plugin.toml"
 # The plugins of a source tree, next to this package; absent in an installed one.
-SOURCE_TREE = Path(__file__).resolve().parent.parent / "plugins"
+SOURCE_TREE = Path(__file__).resolve().parents[2] / "plugins"
 
 
 @dataclass(frozen=True, slots=True)

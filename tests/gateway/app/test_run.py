@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from gateway.app.plugin_build import build
-from gateway.app.status import status_line
+from gateway.api.status import status_line
 from gateway.supervisor import State
 from tests.gateway.peers import PATIENCE_S, Mosquitto
 
