@@ -52,7 +52,9 @@ def nodes(plan: Plan) -> list[Node]:
         Node(f"stage {one.name}", one.name, one.manifest.kind, (_plugin(one),), columns[one.name])
         for one in plan.stages
     ]
-    links = [Node(f"link {one.link.name}", one.link.name, "link", (f"mqtt {one.link.host}",), last) for one in plan.links]
+    links = [
+        Node(f"link {one.link.name}", one.link.name, "link", (f"mqtt {one.link.host}",), last) for one in plan.links
+    ]
     return [*ports, *stages, *links]
 
 

@@ -78,7 +78,7 @@ class Gateway:
         self.rss_peak_bytes = 0
         self.cpu_s = 0.0
         self._command = [sys.executable, "-m", "gateway.app.cli", "run", str(site), "--board", str(board), "--json"]
-        self._command += ["--status-s", str(STATUS_PERIOD_S)]
+        self._command += ["--state", str(site.parent / "state"), "--status-s", str(STATUS_PERIOD_S)]
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
 

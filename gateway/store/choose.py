@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.errors import PluginError, StoreError
+from gateway.store.admission import admit
 from gateway.store.container import embed, embedded
 from gateway.store.files import content_hash
 from gateway.store.plugins import PluginStore
@@ -43,14 +44,29 @@ def choose(name: str, store: PluginStore | None, folders: Sequence[Path]) -> Cho
             raise
         return Choice(store.plugin(entry.active))
     module = as_file(found)
-    content = content_hash(module)
-    if entry is not None:
-        is_known = content in (entry.origin, entry.active.hash)
-        if is_known or store.is_bad(content) or is_older(found.manifest.version, entry.active.version):
-            return Choice(store.plugin(entry.active))
-    elif why := store.is_bad(content):
-        raise PluginError(f'plugin "{name}": {found.wasm} is remembered as bad ({why}) and no other version is there')
+    if entry is None:
+        _refuse(found, module, store)
+        return Choice(found, module)
+    is_known = content_hash(module) in (entry.origin, entry.active.hash)
+    if is_known or is_older(found.manifest.version, entry.active.version):
+        return Choice(store.plugin(entry.active))
+    try:
+        _refuse(found, module, store)
+    except PluginError as error:
+        _log.warning("%s; %s runs on", error, entry.active.version)
+        return Choice(store.plugin(entry.active))
     return Choice(found, module)
+
+
+def _refuse(found: Plugin, module: bytes, store: PluginStore) -> None:
+    """Raise PluginError for what must not or could not run."""
+    name = found.manifest.name
+    if why := store.is_bad(content_hash(module)):
+        raise PluginError(f'plugin "{name}": {found.wasm} is remembered as bad: {why}')
+    try:
+        admit(module)
+    except StoreError as error:
+        raise PluginError(f"{found.wasm}: {error}") from None
 
 
 def as_file(plugin: Plugin) -> bytes:
@@ -67,16 +83,22 @@ def as_file(plugin: Plugin) -> bytes:
     return module
 
 
-def install(choices: Mapping[str, Choice], store: PluginStore | None) -> dict[str, Plugin]:
-    """Keep what is new, in one step, and return what to run. A disk that takes nothing is told and not in the way."""
+def install(choices: Mapping[str, Choice], store: PluginStore | None) -> tuple[dict[str, Plugin], tuple[str, ...]]:
+    """Keep what is new, in one step; returns what to run, and the names of what was kept.
+
+    A disk that takes nothing is told and not in the way.
+    """
     new = {name: one.module for name, one in choices.items() if one.module is not None}
     plugins = {name: one.plugin for name, one in choices.items()}
     if store is None or not new:
-        return plugins
+        return plugins, ()
     try:
         store.install(new.values(), WHO, "from the search path")
     except StoreError as error:
         _log.error("plugins are run from the search path and not kept: %s", error)
-        return plugins
-    entries = {name: store.entry(name) for name in new}
-    return {**plugins, **{name: store.plugin(entry.active) for name, entry in entries.items() if entry is not None}}
+        return plugins, ()
+    for name in new:
+        entry = store.entry(name)
+        assert entry is not None, "what was installed is in use"
+        plugins[name] = store.plugin(entry.active)
+    return plugins, tuple(new)

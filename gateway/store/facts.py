@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 HISTORY_MAX = 100  # per plugin
+REASON_MAX = 400  # characters of a history's reason
 BAD_MAX = 200  # hashes; the oldest are forgotten first
 
 Action = Literal["install", "push", "swap", "rollback", "repair"]

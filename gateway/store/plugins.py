@@ -20,6 +20,7 @@ from gateway.config.manifest import Manifest
 from gateway.config.reader import nearest, show
 from gateway.errors import StoreError
 from gateway.store import facts, files
+from gateway.store.admission import admit
 from gateway.store.container import PLUGIN_BYTES_MAX, manifest_of
 from gateway.store.facts import Action, BadFile, BadHash, Entry, HistoryEntry, HistoryFile, ManifestFile, Ref, Result
 from gateway.store.search import Plugin
@@ -199,14 +200,17 @@ class PluginStore:
             self._collect(ref)
 
     @_one_step
-    def roll_back(self, name: str, who: str, reason: str = "") -> Ref:
-        """The version before runs again; returns it. Raises StoreError: unknown_plugin, no_previous, storage."""
+    def roll_back(self, name: str, who: str, reason: str = "", *, forget_origin: bool = False) -> Ref:
+        """The version before runs again; returns it. ``forget_origin``: what the search path gave may come again.
+
+        Raises StoreError: unknown_plugin, no_previous, storage.
+        """
         self.versions(name)
         entry, target = self._active.plugins.get(name), self.previous(name)
         if entry is None or target is None:
             raise StoreError("no_previous", f'plugin "{name}" has no version to go back to')
         good = entry.good[entry.good.index(target) + 1 :]
-        self._commit({**self._active.plugins, name: Entry(target, good, entry.origin)})
+        self._commit({**self._active.plugins, name: Entry(target, good, "" if forget_origin else entry.origin)})
         self.note(who, "rollback", entry.active, target, reason=reason)
         self._collect(target)
         return target
@@ -227,7 +231,7 @@ class PluginStore:
         """Add to a plugin's history. A history that cannot be written is told and does not undo what happened."""
         one = target or source
         assert one is not None, "an entry is about a version"
-        entry = HistoryEntry(self._clock.unix_ns(), who, action, source, target, result, reason)
+        entry = HistoryEntry(self._clock.unix_ns(), who, action, source, target, result, reason[: facts.REASON_MAX])
         found, _ = files.load_sealed(self._storage, HISTORY, f"{one.name}.json", HistoryFile)
         entries = (*(found.entries if found else ()), entry)[-facts.HISTORY_MAX :]
         try:
@@ -245,7 +249,7 @@ class PluginStore:
             raise StoreError(
                 "bad_hash", f"the contents have the hash {found}, not {content}: was it changed on its way?"
             )
-        manifest = manifest_of(data, f"plugin {found[:8]}")
+        manifest = admit(data)
         ref = Ref(manifest.name, manifest.version, found)
         self._refuse_bad(ref)
         return _Blob(ref, len(data), manifest)

@@ -41,11 +41,10 @@ class Storage(Protocol):
 
 
 class Disk:
-    """A folder of the file system. Made, with its parents, when it is not there; only its owner may look inside."""
+    """A folder of the file system that is there; what is made below is for its owner only."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        root.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
 
     def read(self, path: str) -> bytes:
         return (self.root / path).read_bytes()

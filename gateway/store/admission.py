@@ -17,7 +17,7 @@ REQUIRED = {"memory": ExternKind.MEMORY, f"pen_abi_{ABI}": ExternKind.FUNC, "pen
 
 def admit(data: bytes) -> Manifest:
     """The manifest of the plugin file ``data``. Raises StoreError bad_plugin, which names every rule it breaks."""
-    manifest = manifest_of(data, "the file")
+    manifest = manifest_of(data, "plugin file")
     with Engine() as engine:
         try:
             with Module(engine, manifest.name, data) as module:
