@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 
+from gateway.api.address import address
 from gateway.api.protocol import CHUNK_BYTES_MAX, ErrorBody
 from gateway.errors import PenstockError
 from gateway.store.files import content_hash
@@ -50,7 +51,8 @@ class ControlClient:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(ANSWER_S)
         try:
-            self._socket.connect(str(path))
+            with address(path) as name:
+                self._socket.connect(name)
         except OSError as error:
             self._socket.close()
             raise ControlError("unreachable", _why_unreachable(path, error)) from None

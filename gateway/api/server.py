@@ -7,9 +7,7 @@ size, never in the gateway's way. Normative: docs/control-protocol.md.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
 import pwd
 import socket
 import struct
@@ -19,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from gateway.api import protocol
+from gateway.api.address import address
 from gateway.api.protocol import ApiError
 from gateway.errors import PenstockError, StoreError
 
 SOCKET_MODE = 0o600
-PATH_BYTES_MAX = 107  # sun_path of a Unix socket without its last NUL
 CLIENTS_MAX = 16
 IDLE_S = 300.0  # without a request, and without a stream to hear
 SEND_S = 10.0  # for an answer to be read
@@ -87,14 +85,16 @@ class ControlServer:
         """One connection. Nothing a client does ends more than its own."""
         connection = _Connection(writer, self._methods)
         try:
-            with contextlib.suppress(ConnectionError, TimeoutError):
-                async with asyncio.TaskGroup() as streams:
-                    await connection.answer_all(reader, streams)
-                    connection.end_streams()
+            async with asyncio.TaskGroup() as streams:
+                await connection.answer_all(reader, streams)
+                connection.end_streams()
         except* (ConnectionError, TimeoutError) as gone:
             _log.debug("a client is gone: %s", gone.exceptions[0])
         finally:
-            writer.transport.abort() if connection.stuck else writer.close()
+            if connection.stuck:
+                writer.transport.abort()  # what it has not read by now it will never read
+            else:
+                writer.close()
 
 
 class _Connection:
@@ -169,14 +169,11 @@ class _Connection:
 
 def _listening(path: Path) -> socket.socket:
     """A socket at ``path`` that only its owner may use. One that a killed gateway has left is replaced."""
-    if len(os.fsencode(path)) > PATH_BYTES_MAX:
-        raise ApiError(
-            "failed", f"{path}: found {len(os.fsencode(path))} bytes, allowed: {PATH_BYTES_MAX} for a socket"
-        )
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         path.unlink(missing_ok=True)
-        sock.bind(str(path))
+        with address(path) as name:
+            sock.bind(name)
         path.chmod(SOCKET_MODE)  # before anybody can connect: nobody listens yet
         sock.setblocking(False)
         return sock
