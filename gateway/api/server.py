@@ -63,13 +63,18 @@ class ControlServer:
             async with asyncio.TaskGroup() as self._group:
                 server = await asyncio.start_unix_server(self._accept, sock=sock, limit=protocol.LINE_BYTES_MAX)
                 async with server:
-                    await asyncio.Future()  # until cancelled
+                    try:
+                        await asyncio.Future()  # until cancelled
+                    finally:
+                        self._group = None
         finally:
             sock.close()
             self._path.unlink(missing_ok=True)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        assert self._group is not None, "only a running server accepts"
+        if self._group is None:  # about to end
+            writer.close()
+            return
         if self._clients >= CLIENTS_MAX:
             writer.write(protocol.error_line(None, "too_many_clients", f"{CLIENTS_MAX} clients are connected already"))
             writer.close()
