@@ -5,9 +5,11 @@ Each is one JSON object ``{"blake3": "…", "body": …}``; the hash is that of 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import re
+from collections.abc import Sequence
 from typing import TypeVar
 
 import msgspec
@@ -64,7 +66,8 @@ def replace_file(storage: Storage, folder: str, name: str, data: bytes) -> None:
         storage.rename(temporary, path)
         storage.fsync_dir(folder)
     except OSError as error:
-        discard(storage, temporary)
+        with contextlib.suppress(OSError):  # the next start removes it
+            storage.unlink(temporary)
         raise StoreError("storage", f"{path}: cannot be written: {reason(error)}; the old one stays") from None
 
 
@@ -87,21 +90,21 @@ def set_aside(storage: Storage, path: str) -> None:
     target = join(ASIDE, re.sub("^.*/", "", path))
     try:
         storage.rename(path, target)
-        for name in storage.list(ASIDE)[:-ASIDE_MAX]:
-            if join(ASIDE, name) != target:
-                storage.unlink(join(ASIDE, name))
+        crowd = [name for name in storage.list(ASIDE) if join(ASIDE, name) != target]
+        discard(storage, ASIDE, crowd[: max(len(crowd) - ASIDE_MAX + 1, 0)])
     except OSError as error:
         _log.warning("%s cannot be set aside: %s", path, reason(error))
 
 
-def discard(storage: Storage, path: str) -> None:
-    """Remove a file that nobody needs; one that cannot be removed is told and left."""
+def discard(storage: Storage, folder: str, names: Sequence[str]) -> None:
+    """Remove files that nobody needs, for good; what cannot be removed is told and left."""
     try:
-        storage.unlink(path)
-    except FileNotFoundError:
-        pass
+        for name in names:
+            storage.unlink(join(folder, name))
+        if names:
+            storage.fsync_dir(folder)
     except OSError as error:
-        _log.warning("%s cannot be removed: %s", path, reason(error))
+        _log.warning("%s cannot be removed: %s", ", ".join(join(folder, name) for name in names), reason(error))
 
 
 def join(folder: str, name: str) -> str:

@@ -134,6 +134,11 @@ class PluginStore:
             raise StoreError("unknown_version", f"{ref} is not installed")
         return Plugin(blob.manifest, self._root / _path(ref.hash), ref.hash)
 
+    @property
+    def rollback_manifest(self) -> ManifestFile | None:
+        """The manifest before the last change; None before the second one."""
+        return self._last
+
     def is_bad(self, content: str) -> str:
         """Why contents with this hash are never run again; "" when they may be."""
         return self._bad[content].reason if content in self._bad else ""
@@ -186,8 +191,8 @@ class PluginStore:
         """Take plugins from the search path: keep them and run them, all in one step. Raises StoreError."""
         plugins = dict(self._active.plugins)
         changes: list[tuple[Ref | None, Ref]] = []
-        for data in modules:
-            blob = self._checked(data, files.content_hash(data))
+        checked = [(self._checked(data, files.content_hash(data)), data) for data in modules]
+        for blob, data in checked:
             if blob.ref.hash not in self._blobs:
                 self._put(blob, data)
             old = plugins.get(blob.ref.name)
@@ -321,8 +326,8 @@ class PluginStore:
         unused = [one.ref for one in versions if one.state == "installed"][self._keep :]
         bad = [one.ref for one in versions if one.state == "bad"]
         for ref in (*unused, *bad):
-            files.discard(self._storage, _path(ref.hash))
             del self._blobs[ref.hash]
+        files.discard(self._storage, BLOBS, [ref.hash + SUFFIX for ref in (*unused, *bad)])
 
     def _referenced(self) -> Iterable[str]:
         """What the manifest in force, or the one before it, needs."""
@@ -336,9 +341,8 @@ class PluginStore:
     def _tidy(self) -> None:
         """Remove what a power cut has left half written."""
         for folder in ("", BLOBS, HISTORY):
-            for name in self._storage.list(folder):
-                if name.endswith(files.TEMPORARY):
-                    files.discard(self._storage, files.join(folder, name))
+            names = self._storage.list(folder)
+            files.discard(self._storage, folder, [name for name in names if name.endswith(files.TEMPORARY)])
 
     def _scan(self) -> dict[str, _Blob]:
         """All versions that are whole, by hash."""
