@@ -23,7 +23,7 @@ Command = Callable[[argparse.Namespace], int]
 
 OK, FAILED, MISCONFIGURED = 0, 1, 2
 KEEP = 3
-KEEP_HELP = "versions to keep of each plugin: 1 to 20 that ran before, and as many unused; default: %(default)s"
+KEEP_HELP = "versions to keep of each plugin: 1 to 20 that ran before, and as many others; default: %(default)s"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 EPILOG = "Exit status: 0 all right, 1 failed while running, 2 wrong configuration or usage."
 

@@ -40,7 +40,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version on disk. ``state``: active, good (ran before), bad (never again) or installed (not used yet)."""
+    """A version on disk. ``state``: active, good (ran before), bad (never again) or installed (any other)."""
 
     ref: Ref
     bytes: int
@@ -70,7 +70,7 @@ def _one_step(
 class PluginStore:
     """The store in ``storage``, whose files a process finds below ``root``. Raises StoreError when it cannot be opened.
 
-    ``keep``: how many versions that ran before, and how many that never ran, are kept of each plugin. ``problems``:
+    ``keep``: how many versions that ran before, and how many others, are kept of each plugin. ``problems``:
     what was found damaged at the start.
     """
 
@@ -320,7 +320,7 @@ class PluginStore:
             _log.warning("after the next start what was refused may be in force: %s", error)
 
     def _collect(self, fresh: Ref) -> None:
-        """Remove the versions of the plugin of ``fresh`` that nobody will go back to, and the oldest unused ones."""
+        """Remove the versions of the plugin of ``fresh`` that nobody will go back to."""
         needed = {fresh.hash, *self._referenced()}
         versions = [one for one in self.versions(fresh.name) if one.ref.hash not in needed]
         unused = [one.ref for one in versions if one.state == "installed"][self._keep :]
