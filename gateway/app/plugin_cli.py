@@ -108,7 +108,8 @@ def _folder_steps(steps: Steps) -> None:
         step.add_argument("folder", type=Path, metavar="FOLDER", help="folder with plugin.toml")
         step.add_argument("--out", type=Path, default=Path("build/plugins"), metavar="DIR", help="default: %(default)s")
         if name == "build":
-            step.add_argument("--embed", action="store_true", help="put plugin.toml into the module")
+            step.add_argument("--embed", action="store_true", help="put plugin.toml into the module, to push it")
+            step.add_argument("--as", dest="version", default="", metavar="VERSION", help="and this version into that")
         if name == "test":
             step.add_argument("--runner", type=Path, metavar="FILE", help="default: the one built by make -C runtime_c")
         step.set_defaults(command=command)
@@ -127,7 +128,9 @@ def _folder_steps(steps: Steps) -> None:
 def _build(options: argparse.Namespace) -> int:
     from gateway.app.plugin_build import build
 
-    module = build(options.folder, options.out, embed=options.embed)
+    if options.version and not options.embed:
+        raise UsageError("--as VERSION needs --embed: it is the version that the module carries")
+    module = build(options.folder, options.out, embed=options.embed, version=options.version)
     print(f"{module}: {module.stat().st_size} bytes")
     return 0
 
