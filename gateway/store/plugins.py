@@ -16,20 +16,17 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from gateway.clock import Clock
-from gateway.config.manifest import Manifest
 from gateway.config.reader import nearest, show
 from gateway.errors import StoreError
 from gateway.store import facts, files
 from gateway.store.admission import admit
-from gateway.store.container import PLUGIN_BYTES_MAX, manifest_of
+from gateway.store.container import PLUGIN_BYTES_MAX
 from gateway.store.facts import Action, BadFile, BadHash, Entry, HistoryEntry, HistoryFile, ManifestFile, Ref, Result
+from gateway.store.opening import ACTIVE, BAD, BLOBS, HISTORY, ROLLBACK, SUFFIX, Blob, read_all, tell
 from gateway.store.search import Plugin
 from gateway.store.storage import Storage
 from gateway.store.version import precedence
 
-ACTIVE, ROLLBACK, BAD = "active_manifest.json", "rollback_manifest.json", "bad_hashes.json"
-BLOBS, HISTORY = "blobs", "history"
-SUFFIX = ".wasm"
 KEEP = 3
 HASH_DIGITS_MIN = 6  # of a hash that stands for a version
 _log = logging.getLogger("penstock.store")
@@ -45,13 +42,6 @@ class Version:
     ref: Ref
     bytes: int
     state: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Blob:
-    ref: Ref
-    bytes: int
-    manifest: Manifest
 
 
 def _one_step(
@@ -78,19 +68,13 @@ class PluginStore:
         self._storage, self._root, self._clock, self._keep = storage, root, clock, keep
         self.lock = threading.RLock()
         self._active = ManifestFile()  # what is in force
-        self._last: ManifestFile | None = None  # and what was before it
-        self.problems: list[str] = []
         try:
-            for folder in (BLOBS, HISTORY, files.ASIDE):
-                storage.make_folder(folder)
-            self._tidy()
-            self._blobs = self._scan()
+            found = read_all(storage)
         except OSError as error:
             raise StoreError("storage", f"{root}: cannot be opened: {files.reason(error)}") from None
-        self._bad = {one.ref.hash: one for one in (self._load(BAD, BadFile) or BadFile()).bad}
-        sound = len(self.problems)
-        active, self._last = self._load(ACTIVE, ManifestFile), self._load(ROLLBACK, ManifestFile)
-        self._active = active or self._last or ManifestFile(plugins=self._newest() if self.problems[sound:] else {})
+        self.problems, self._blobs, self._bad, self._last = found.problems, found.blobs, found.bad, found.rollback
+        newest = self._newest() if found.manifests_damaged else {}
+        self._active = found.active or found.rollback or ManifestFile(plugins=newest)
         self._repair()
 
     # ---- looking ----
@@ -246,7 +230,7 @@ class PluginStore:
 
     # ---- checks ----
 
-    def _checked(self, data: bytes, content: str) -> _Blob:
+    def _checked(self, data: bytes, content: str) -> Blob:
         if len(data) > PLUGIN_BYTES_MAX:
             raise StoreError("bad_plugin", f"found {len(data)} bytes, allowed: at most {PLUGIN_BYTES_MAX}")
         found = files.content_hash(data)
@@ -257,7 +241,7 @@ class PluginStore:
         manifest = admit(data)
         ref = Ref(manifest.name, manifest.version, found)
         self._refuse_bad(ref)
-        return _Blob(ref, len(data), manifest)
+        return Blob(ref, len(data), manifest)
 
     def _refuse_bad(self, ref: Ref) -> None:
         if why := self.is_bad(ref.hash):
@@ -294,7 +278,7 @@ class PluginStore:
         good = tuple(one for one in before if one.hash != ref.hash and self._is_usable(one))
         return Entry(ref, good[: self._keep], origin)
 
-    def _put(self, blob: _Blob, data: bytes) -> None:
+    def _put(self, blob: Blob, data: bytes) -> None:
         files.replace_file(self._storage, BLOBS, blob.ref.hash + SUFFIX, data)
         self._blobs[blob.ref.hash] = blob
 
@@ -338,43 +322,10 @@ class PluginStore:
 
     # ---- opening ----
 
-    def _tidy(self) -> None:
-        """Remove what a power cut has left half written."""
-        for folder in ("", BLOBS, HISTORY):
-            names = self._storage.list(folder)
-            files.discard(self._storage, folder, [name for name in names if name.endswith(files.TEMPORARY)])
-
-    def _scan(self) -> dict[str, _Blob]:
-        """All versions that are whole, by hash."""
-        found = {}
-        for name in self._storage.list(BLOBS):
-            path = files.join(BLOBS, name)
-            try:
-                blob = self._read_blob(path, name.removesuffix(SUFFIX))
-            except (OSError, files.Damaged, StoreError) as error:
-                files.set_aside(self._storage, path)
-                self._problem(f"{path} is damaged ({error}) and was set aside")
-                continue
-            found[blob.ref.hash] = blob
-        return found
-
-    def _read_blob(self, path: str, content: str) -> _Blob:
-        data = self._storage.read(path)
-        if files.content_hash(data) != content:
-            raise files.Damaged("its contents have another hash")
-        manifest = manifest_of(data, f"plugin {content[:8]}")
-        return _Blob(Ref(manifest.name, manifest.version, content), len(data), manifest)
-
     def _newest(self) -> dict[str, Entry]:
         """What to run when no manifest tells: the newest version of each plugin."""
         usable = {name: [one.ref for one in self.versions(name) if one.state != "bad"] for name in self._blob_names()}
         return {name: Entry(refs[0], tuple(refs[1:])) for name, refs in usable.items() if refs}
-
-    def _load(self, name: str, kind: type[files.T]) -> files.T | None:
-        found, problem = files.load_sealed(self._storage, "", name, kind)
-        if problem:
-            self._problem(problem)
-        return found
 
     def _repair(self) -> None:
         """Where the version that should run is damaged or bad, the newest good one runs; without one, none."""
@@ -387,21 +338,17 @@ class PluginStore:
             if not usable or usable[0] != entry.active:
                 why = self.is_bad(entry.active.hash) or "it is missing or damaged"
                 instead = f"{usable[0].version} runs instead" if usable else "no other version is left"
-                self._problem(f"{entry.active} is not run ({why}); {instead}")
+                tell(self.problems, f"{entry.active} is not run ({why}); {instead}")
                 changes += [(entry.active, usable[0])] if usable else []
         if plugins == self._active.plugins:
             return
         try:
             self._commit(plugins)
         except StoreError as error:
-            self._problem(str(error))
+            tell(self.problems, str(error))
             self._active = ManifestFile(generation=self._active.generation, plugins=plugins)
         for source, target in changes:
             self.note("penstock", "repair", source, target, reason="found at the start")
-
-    def _problem(self, text: str) -> None:
-        self.problems.append(text)
-        _log.warning("%s", text)
 
 
 def _path(content: str) -> str:
