@@ -189,6 +189,7 @@ class _Plane:
             config=plan.config,
             memory_bytes=plan.memory_bytes,
             deadline_us=plan.deadline_us,
+            kv_bytes=plan.manifest.kv_bytes,
             ports=[self.ports[name] for name in plan.ports],
             inputs=self.read(plan.name, plan.inputs),
             in_schema=plan.in_schema,

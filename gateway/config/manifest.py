@@ -29,6 +29,7 @@ CONFIG_SOURCES = ("baudrate",)
 TAG_SOURCES = ("name", "unit")
 FLOAT_TYPES = ("f32", "f64")
 PORTS_MAX = 8
+KV_BYTES_DEFAULT = 4096
 HEAD = struct.Struct("<IIII")  # config_bytes, tag_count, tag_bytes, reserved
 STRUCT_ALIGN = 8
 
@@ -132,7 +133,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A checked ``plugin.toml``. ``input`` and ``output`` are names of RING_SCHEMAS."""
+    """A checked ``plugin.toml``. ``input`` and ``output`` are names of RING_SCHEMAS, ``kv_bytes`` bounds its values."""
 
     file: str
     name: str
@@ -146,6 +147,7 @@ class Manifest:
     output: str
     config: tuple[Field, ...]
     tag: tuple[Field, ...]
+    kv_bytes: int
 
     @property
     def hal_mask(self) -> int:
@@ -253,6 +255,9 @@ def _manifest(root: Table) -> Manifest:
     capabilities, limits, rings = (root.required_table(key) for key in ("capabilities", "limits", "rings"))
     hal = _names(capabilities, "hal", HAL_NAMES)
     ports = capabilities.integer("ports", 0, low=0, high=PORTS_MAX)
+    kv_bytes = capabilities.integer("kv_bytes", KV_BYTES_DEFAULT, low=64, high=1 << 20, unit="bytes")
+    if capabilities.has("kv_bytes") and "kv_put" not in hal:
+        capabilities.problem("kv_bytes", "needs kv_put in capabilities.hal: nothing else uses it")
     memory_bytes = limits.integer("memory_bytes", low=1 << 16, high=1 << 32, unit="bytes")
     deadline_us = limits.integer("deadline_us", low=100, high=60_000_000, unit="us")
     schema_in = rings.text("in", choices=RING_SCHEMAS)
@@ -263,7 +268,7 @@ def _manifest(root: Table) -> Manifest:
         table.finish()
     return Manifest(
         root.source.file, name, version, kind, summary, hal, ports, Limits(memory_bytes, deadline_us), schema_in,
-        schema_out, config, tag,
+        schema_out, config, tag, kv_bytes,
     )  # fmt: skip
 
 
