@@ -67,6 +67,18 @@ class PluginError(PenstockError):
     """A plugin cannot be found, built or used."""
 
 
+class StoreError(PenstockError):
+    """The plugin store cannot do what it was asked. ``code`` is one of the error codes of docs/control-protocol.md."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
 class LinkError(PenstockError):
     """A connection to the outside (field port, broker) failed; reconnecting may help."""
 

@@ -189,6 +189,7 @@ class _Plane:
             config=plan.config,
             memory_bytes=plan.memory_bytes,
             deadline_us=plan.deadline_us,
+            kv_bytes=plan.manifest.kv_bytes,
             ports=[self.ports[name] for name in plan.ports],
             inputs=self.read(plan.name, plan.inputs),
             in_schema=plan.in_schema,
@@ -232,10 +233,10 @@ class Supervisor:
         loop, events = asyncio.get_running_loop(), self._plane.loop.events_fd()
         try:
             async with asyncio.TaskGroup() as group:
-                links = [group.create_task(self._keep(f"link {n}", one.run)) for n, one in self._links.items()]
+                links = [group.create_task(self.keep(f"link {n}", one.run)) for n, one in self._links.items()]
                 loop.add_reader(events, self._take_events)
                 self._plane.loop.start()
-                ports = [group.create_task(self._keep(f"port {n}", one.run)) for n, one in self._ports.items()]
+                ports = [group.create_task(self.keep(f"port {n}", one.run)) for n, one in self._ports.items()]
                 _log.info(
                     "running: site %s, %d stages, %d tags", self.plan.site, len(self.plan.stages), len(self.plan.tags)
                 )
@@ -270,9 +271,13 @@ class Supervisor:
             links=tuple(link.state() for link in self._links.values()),
         )
 
+    def stages_of(self, plugin: str) -> Sequence[str]:
+        """The stages that run a plugin, in topological order."""
+        return [one.name for one in self.plan.stages if one.manifest.name == plugin]
+
     # ---- running ----
 
-    async def _keep(self, what: str, run: Callable[[], Awaitable[None]]) -> None:
+    async def keep(self, what: str, run: Callable[[], Awaitable[None]]) -> None:
         """Run a service for ever. One that fails unexpectedly is our bug: say so, and let the others go on."""
         while True:
             try:

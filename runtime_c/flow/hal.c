@@ -125,6 +125,16 @@ static wr_status hal_KV_GET(wr_exec *exec, void *env, wr_slot *slots) {
     return WR_OK;
 }
 
+enum { LOG_WARNING = 2 }; /* PEN_WARNING */
+
+/* Once: a plugin that goes on trying must not fill the log. */
+static void tell_quota(wr_stage *stage) {
+    if (stage->kv.is_quota_told) return;
+    stage->kv.is_quota_told = true;
+    wr_events_postf(stage->env.events, WR_EVENT_LOG, LOG_WARNING, stage->env.number, stage->now.unix_ns,
+                    "kv_put refused: its values may have %u bytes in all, capabilities.kv_bytes", stage->kv.quota);
+}
+
 static wr_status hal_KV_PUT(wr_exec *exec, void *env, wr_slot *slots) {
     (void)exec;
     wr_stage *stage = env;
@@ -134,8 +144,11 @@ static wr_status hal_KV_PUT(wr_exec *exec, void *env, wr_slot *slots) {
     if (status != WR_OK) return status;
     if (!is_key_len(slots[1])) {
         slots[0].i32 = WR_PEN_RANGE;
+    } else if (wr_kv_put(&stage->kv, key, slots[1].u32, value, slots[3].u32) == WR_OK) {
+        slots[0].i32 = 0;
     } else {
-        slots[0].i32 = wr_kv_put(&stage->kv, key, slots[1].u32, value, slots[3].u32) == WR_OK ? 0 : WR_PEN_FULL;
+        slots[0].i32 = WR_PEN_FULL;
+        tell_quota(stage);
     }
     return WR_OK;
 }

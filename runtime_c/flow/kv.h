@@ -10,6 +10,7 @@ typedef struct wr_kv {
     uint8_t *bytes;
     uint32_t used;
     uint32_t quota;
+    bool is_quota_told; /* the log says already that it is full */
 } wr_kv;
 
 wr_status wr_kv_init(wr_kv *kv, uint32_t quota);
