@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 from gateway.errors import StoreError
 from gateway.store.plugins import PluginStore
@@ -14,11 +13,10 @@ _log = logging.getLogger("penstock.control")
 
 
 class StoreVersions:
-    """The supervisor's view of a store. ``replaced`` hears the name of each plugin that was taken out of use."""
+    """The supervisor's view of a store."""
 
-    def __init__(self, store: PluginStore, replaced: Callable[[str], None]) -> None:
+    def __init__(self, store: PluginStore) -> None:
         self._store = store
-        self._replaced = replaced
 
     def is_bad(self, plugin: Plugin) -> str:
         """Why it must not run; "" when it may."""
@@ -40,7 +38,6 @@ class StoreVersions:
                 self._store.mark_bad(ref, reason)
                 if entry.active.hash == plugin.hash:
                     self._store.roll_back(name, WHO, reason)
-                    self._replaced(name)
             except StoreError as error:
                 _log.error("%s: what is bad could not be written down: %s", name, error)
 

@@ -7,7 +7,7 @@ import logging
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -18,15 +18,16 @@ from gateway.api.methods import Control
 from gateway.api.protocol import ApiError
 from gateway.api.server import ControlServer
 from gateway.api.status import status_line
+from gateway.api.versions import StoreVersions
 from gateway.app.notify import Notifier
 from gateway.app.places import Places
 from gateway.app.site_check import Loaded
 from gateway.app.state import OpenState
+from gateway.app.vectors import check_vectors
 from gateway.clock import Clock
 from gateway.errors import PenstockError
 from gateway.graph import LinkPlan, PortPlan
 from gateway.links.ports import FieldPort
-from gateway.store import Plugin
 from gateway.store.choose import WHO
 from gateway.store.plugins import PluginStore
 from gateway.supervisor import Connectors, LinkService, State, Supervisor
@@ -85,7 +86,7 @@ def _set_up(load: LoadSite, store: PluginStore | None, clock: Clock) -> Supervis
     """The site, ready to run. Plugins that are new and do not start are given up for the versions before them."""
     loaded = load()
     try:
-        return Supervisor(loaded.plan, loaded.plugins, CONNECTORS, clock)
+        return Supervisor(loaded.plan, loaded.plugins, _connectors(store), clock)
     except PenstockError as error:
         back = [name for name in loaded.fresh if store is not None and store.previous(name)]
         if store is None or not back:
@@ -94,7 +95,7 @@ def _set_up(load: LoadSite, store: PluginStore | None, clock: Clock) -> Supervis
             old = store.roll_back(name, WHO, str(error), forget_origin=True)
             _log.error("the new plugin %s does not start, %s runs instead: %s", name, old.version, error)
         loaded = load(kept=back)
-        return Supervisor(loaded.plan, loaded.plugins, CONNECTORS, clock)
+        return Supervisor(loaded.plan, loaded.plugins, _connectors(store), clock)
 
 
 def _port(plan: PortPlan, port: Port, clock: Clock) -> FieldPort:
@@ -107,18 +108,11 @@ def _link(plan: LinkPlan, sources: Sequence[Consumer], clock: Clock) -> LinkServ
     return MqttUplink(plan.link, sources, clock)
 
 
-CONNECTORS = Connectors(_port, _link)
+CONNECTORS = Connectors(_port, _link, check_vectors)
 
 
-class _Stages:
-    """The desk's view of a supervisor whose stages change with a restart only."""
-
-    def __init__(self, supervisor: Supervisor) -> None:
-        self.stages_of = supervisor.stages_of
-
-    async def swap(self, stage: str, plugin: Plugin, *, carry_state: bool = True, shadow_records: int = 0) -> object:
-        del plugin, carry_state, shadow_records
-        raise ApiError("swap_refused", f"stage {stage} cannot be changed while it runs")
+def _connectors(store: PluginStore | None) -> Connectors:
+    return CONNECTORS if store is None else replace(CONNECTORS, versions=StoreVersions(store))
 
 
 def _control(
@@ -130,7 +124,7 @@ def _control(
     def health() -> Health:
         return monitor.judge(supervisor.snapshot())
 
-    desk = Desk(state.store, _Stages(supervisor)) if state.store else None
+    desk = Desk(state.store, supervisor) if state.store else None
     server = ControlServer(where.socket, Control(supervisor, health, clock, __version__, desk).methods())
 
     async def serve() -> None:

@@ -180,7 +180,7 @@ class World:
     def restart(self) -> None:
         self.store = PluginStore(self.disk, Path("state"), Ticking(), KEEP)
         self.desk = Desk(self.store, self.stages)
-        self.versions = StoreVersions(self.store, lambda _name: None)
+        self.versions = StoreVersions(self.store)
         self.stages.running = {name: one for name, one in self.found().active.items() if name in self.stages.site}
 
     def found(self) -> Model:
