@@ -96,7 +96,7 @@ dev: $(PLUGINS_DONE) $(DEV_PACKAGES_DONE)
 # ---- running ---------------------------------------------------------------------------------------------------------
 
 demo: $(PLUGINS_DONE) ## run against a simulated plant  [SECONDS=20] [BROKER=host:port]
-	@$(PY) -m gateway.app.demo $(if $(SECONDS),--seconds $(SECONDS)) $(if $(BROKER),--broker $(BROKER))
+	@$(PY) -m gateway.app.demo --state build/demo $(if $(SECONDS),--seconds $(SECONDS)) $(if $(BROKER),--broker $(BROKER))
 
 test: dev ## set up, then run every test
 	$(call step,runtime-tests,C runtime: library tests and tools for this machine,$(RUNTIME_MAKE) all)
