@@ -33,7 +33,9 @@ class StoreVersions:
                 return
             other = self.previous(plugin)
             if other is None:
-                self._store.note(WHO, "rollback", entry.active, None, result="refused", reason=f"{reason}; no other")
+                self._store.note(
+                    WHO, "rollback", entry.active, None, result="refused", reason=f"{reason}; no other version is there"
+                )
                 return
             try:
                 ref = next(one.ref for one in self._store.versions(name) if one.ref.hash == plugin.hash)

@@ -6,27 +6,19 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
-from gateway import __version__
-from gateway.api.desk import Desk
-from gateway.api.health import PERIOD_S, Health, HealthMonitor, write_health
-from gateway.api.methods import Control
-from gateway.api.protocol import ApiError
-from gateway.api.server import ControlServer
 from gateway.api.status import status_line
+from gateway.app.control import control_services
 from gateway.app.notify import Notifier
-from gateway.app.places import Places
 from gateway.app.site_check import Loaded
 from gateway.app.state import OpenState
 from gateway.clock import Clock
 from gateway.errors import PenstockError
 from gateway.graph import LinkPlan, PortPlan
 from gateway.links.ports import FieldPort
-from gateway.store import Plugin
 from gateway.store.choose import WHO
 from gateway.store.plugins import PluginStore
 from gateway.supervisor import Connectors, LinkService, State, Supervisor
@@ -70,7 +62,7 @@ async def _run(load: LoadSite, options: RunOptions, state: OpenState) -> State:
             around.append(group.create_task(_report(supervisor, clock, options.status_s)))
         around.append(group.create_task(_announce_stop(notifier, stop)))
         if state.places is not None:
-            for what, service in _control(supervisor, state, state.places, clock):
+            for what, service in control_services(supervisor, state.store, state.places, clock):
                 around.append(group.create_task(supervisor.keep(what, service)))
         notifier.ready()
         final = await supervisor.run(stop)
@@ -108,57 +100,6 @@ def _link(plan: LinkPlan, sources: Sequence[Consumer], clock: Clock) -> LinkServ
 
 
 CONNECTORS = Connectors(_port, _link)
-
-
-class _Stages:
-    """The desk's view of a supervisor whose stages change with a restart only."""
-
-    def __init__(self, supervisor: Supervisor) -> None:
-        self.stages_of = supervisor.stages_of
-
-    async def swap(self, stage: str, plugin: Plugin, *, carry_state: bool = True, shadow_records: int = 0) -> object:
-        del plugin, carry_state, shadow_records
-        raise ApiError("swap_refused", f"stage {stage} cannot be changed while it runs")
-
-
-def _control(
-    supervisor: Supervisor, state: OpenState, where: Places, clock: Clock
-) -> Iterator[tuple[str, Callable[[], Awaitable[None]]]]:
-    """The services of the control interface, each with its name."""
-    monitor = HealthMonitor(clock, __version__, state.store.problems if state.store else ())
-
-    def health() -> Health:
-        return monitor.judge(supervisor.snapshot())
-
-    desk = Desk(state.store, _Stages(supervisor)) if state.store else None
-    server = ControlServer(where.socket, Control(supervisor, health, clock, __version__, desk).methods())
-
-    async def serve() -> None:
-        try:
-            await server.run()
-        except ApiError as error:
-            _log.error("%s; this gateway cannot be controlled", error)
-            await asyncio.Future()
-
-    async def watch_health() -> None:
-        problem = ""
-        while True:
-            before, problem = problem, _try_to_write(where.health, health())
-            if problem and problem != before:
-                _log.warning("%s", problem)
-            await clock.sleep(PERIOD_S)
-
-    yield "control socket", serve
-    yield "health", watch_health
-
-
-def _try_to_write(path: Path, health: Health) -> str:
-    """What hindered it, or ""."""
-    try:
-        write_health(path, health)
-    except OSError as error:
-        return f"{path}: cannot be written: {error.strerror}"
-    return ""
 
 
 async def _report(supervisor: Supervisor, clock: Clock, period_s: float) -> None:
