@@ -26,7 +26,7 @@ STAGES = ("east", "north", "west")
 
 @dataclass
 class Stages:
-    """Three stages of one plugin. ``refuse``: swaps, counted from 0, that fail; ``meanwhile``: called in each of them."""
+    """Three stages of one plugin. ``refuse``: swaps, counted from 0, that fail; ``meanwhile``: called in each one."""
 
     runs: dict[str, str] = field(default_factory=dict)
     refuse: Sequence[int] = ()
