@@ -22,6 +22,7 @@ SECTION = "penstock.manifest"  # the custom section that holds plugin.toml, in m
 # The order is the bit order of WR_HAL_TABLE in runtime_c/include/wr.h; a test compares them.
 HAL_NAMES = (
     "tx", "rx", "now", "timer", "config", "kv_get", "kv_put", "log", "metric", "ring_in", "ring_out", "port_state",
+    "state_put", "state_get",
 )  # fmt: skip
 KINDS = ("driver", "etl", "format")
 RING_SCHEMAS = ("samples", "payloads", "commands", "none")
@@ -29,6 +30,8 @@ CONFIG_SOURCES = ("baudrate",)
 TAG_SOURCES = ("name", "unit")
 FLOAT_TYPES = ("f32", "f64")
 PORTS_MAX = 8
+STATE_BYTES_DEFAULT = 65536
+STATE_BYTES_MAX = 1 << 24
 KV_BYTES_DEFAULT = 4096
 HEAD = struct.Struct("<IIII")  # config_bytes, tag_count, tag_bytes, reserved
 STRUCT_ALIGN = 8
@@ -125,10 +128,12 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a stage of the plugin may use at most: linear memory without rings, and time per entry point call."""
+    """What a stage of the plugin may use at most: linear memory without rings, time per entry point call, and what it
+    may hand over to another version."""
 
     memory_bytes: int
     deadline_us: int
+    state_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +265,7 @@ def _manifest(root: Table) -> Manifest:
         capabilities.problem("kv_bytes", "needs kv_put in capabilities.hal: nothing else uses it")
     memory_bytes = limits.integer("memory_bytes", low=1 << 16, high=1 << 32, unit="bytes")
     deadline_us = limits.integer("deadline_us", low=100, high=60_000_000, unit="us")
+    state_bytes = limits.integer("state_bytes", STATE_BYTES_DEFAULT, low=0, high=STATE_BYTES_MAX, unit="bytes")
     schema_in = rings.text("in", choices=RING_SCHEMAS)
     schema_out = rings.text("out", choices=RING_SCHEMAS)
     config = _fields(root, "config", CONFIG_SOURCES)
@@ -267,8 +273,8 @@ def _manifest(root: Table) -> Manifest:
     for table in (root, capabilities, limits, rings):
         table.finish()
     return Manifest(
-        root.source.file, name, version, kind, summary, hal, ports, Limits(memory_bytes, deadline_us), schema_in,
-        schema_out, config, tag, kv_bytes,
+        root.source.file, name, version, kind, summary, hal, ports, Limits(memory_bytes, deadline_us, state_bytes),
+        schema_in, schema_out, config, tag, kv_bytes,
     )  # fmt: skip
 
 

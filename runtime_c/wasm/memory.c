@@ -173,6 +173,13 @@ wr_status wr_memory_map(wr_memory *memory, const wr_map_part *parts, uint32_t co
     return WR_OK;
 }
 
+wr_status wr_memory_remap(wr_memory *memory, uint64_t address, const wr_map_part *parts, uint32_t count) {
+    uint64_t whole = map_size(parts, count);
+    if (whole == 0 || memory->mapped < whole || address % PAGE_BYTES != 0) return WR_BAD_ARGUMENT;
+    if (address > memory->size || whole > memory->size - address) return WR_BAD_ARGUMENT;
+    return map_parts(memory->data + address, parts, count) ? WR_OK : WR_SYSTEM;
+}
+
 uint8_t *wr_memory_data(const wr_memory *memory) { return memory->data; }
 uint64_t wr_memory_size(const wr_memory *memory) {
     if (memory->shared == NULL) return memory->size;
