@@ -67,12 +67,21 @@ class Desk:
         self._replaced = replaced
         self._one_at_a_time = asyncio.Lock()
 
-    def list(self) -> tuple[PluginSummary, ...]:
-        """All plugins, by name."""
-        return tuple(self.show(name) for name in self._store.names())
+    # A disk may take its time: the event loop never waits for the store.
 
-    def show(self, name: str) -> PluginSummary:
+    async def list(self) -> tuple[PluginSummary, ...]:
+        """All plugins, by name."""
+        return await asyncio.to_thread(lambda: tuple(self._summary(name) for name in self._store.names()))
+
+    async def show(self, name: str) -> PluginSummary:
         """One plugin."""
+        return await asyncio.to_thread(self._summary, name)
+
+    async def history(self, name: str) -> tuple[HistoryEntry, ...]:
+        """What was done with a plugin, oldest first."""
+        return await asyncio.to_thread(self._store.history, name)
+
+    def _summary(self, name: str) -> PluginSummary:
         versions, entry = self._store.versions(name), self._store.entry(name)
         return PluginSummary(
             name,
@@ -81,10 +90,6 @@ class Desk:
             tuple(self._runner.stages_of(name)),
             versions,
         )
-
-    def history(self, name: str) -> tuple[HistoryEntry, ...]:
-        """What was done with a plugin, oldest first."""
-        return self._store.history(name)
 
     async def push(self, data: bytes, content: str, who: str) -> Ref:
         """Check and keep a new version. It does not run yet."""
@@ -150,7 +155,7 @@ class Desk:
             await asyncio.to_thread(commit)
         except PenstockError as error:
             await self._undo(done, old)
-            self._store.note(who, action, old, new, result="refused", reason=str(error))
+            await asyncio.to_thread(self._store.note, who, action, old, new, result="refused", reason=str(error))
             _log.warning("%s: %s from %s to %s refused: %s", new.name, action, old.version, new.version, error)
             code = error.code if isinstance(error, StoreError) else "swap_refused"
             raise ApiError(code, f"{new} was not taken, {old.version} runs on: {error}") from None

@@ -102,7 +102,7 @@ def test_if_one_refuses_none_changes(number: int) -> None:
             await world.desk.swap("gain", "1.1.0", "tester")
         assert caught.value.code == "swap_refused"
         assert world.runs_everywhere("1.0.0")
-        entry = world.desk.history("gain")[-1]
+        entry = world.store.history("gain")[-1]
         assert (entry.action, entry.result, entry.target and entry.target.version) == ("swap", "refused", "1.1.0")
         assert "its vectors fail" in entry.reason
 
@@ -186,7 +186,7 @@ def test_after_a_trap_storm_in_one_stage_the_others_change_as_well() -> None:
         assert instead.manifest.version == "1.0.0"
         assert world.store.is_bad(bad) == "4 traps in 30 s"
         assert world.versions.is_bad(instead) == ""
-        entry = world.desk.history("gain")[-1]
+        entry = world.store.history("gain")[-1]
         assert (entry.who, entry.action, entry.reason) == ("supervisor", "rollback", "4 traps in 30 s")
         with pytest.raises(StoreError, match="is remembered as bad and never run again"):
             await world.desk.swap("gain", "1.1.0", "tester")
@@ -199,7 +199,7 @@ def test_without_another_version_nothing_is_remembered_as_bad() -> None:
         assert storm(world, "north") is None
         assert world.store.is_bad(world.hash("1.0.0")) == ""
         assert world.replaced.empty()
-        entry = world.desk.history("gain")[-1]
+        entry = world.store.history("gain")[-1]
         assert (entry.result, entry.reason) == ("refused", "4 traps in 30 s; no other version is there")
 
     play(act)
