@@ -79,6 +79,20 @@ class StoreError(PenstockError):
         return self.message
 
 
+class SwapError(PenstockError):
+    """A stage keeps its version. ``step`` is where the new one failed: busy, version, manifest, vectors, module, shadow
+    or switch."""
+
+    def __init__(self, stage: str, step: str, message: str) -> None:
+        super().__init__(stage, step, message)
+        self.stage = stage
+        self.step = step
+        self.message = message
+
+    def __str__(self) -> str:
+        return f'stage "{self.stage}" keeps its version, the new one failed at {self.step}: {self.message}'
+
+
 class LinkError(PenstockError):
     """A connection to the outside (field port, broker) failed; reconnecting may help."""
 

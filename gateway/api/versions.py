@@ -14,9 +14,12 @@ _log = logging.getLogger("penstock.control")
 
 
 class StoreVersions:
-    """The supervisor's view of a store. ``replaced`` hears the name of each plugin that was taken out of use."""
+    """The supervisor's view of a store; used in any thread.
 
-    def __init__(self, store: PluginStore, replaced: Callable[[str], None]) -> None:
+    ``replaced`` hears, in that thread, the name of each plugin of which a version was given up.
+    """
+
+    def __init__(self, store: PluginStore, replaced: Callable[[str], object]) -> None:
         self._store = store
         self._replaced = replaced
 

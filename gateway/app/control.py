@@ -15,7 +15,6 @@ from gateway.api.protocol import ApiError
 from gateway.api.server import ControlServer
 from gateway.app.places import Places
 from gateway.clock import Clock
-from gateway.store import Plugin
 from gateway.store.plugins import PluginStore
 from gateway.supervisor import Supervisor
 
@@ -24,30 +23,27 @@ _log = logging.getLogger("penstock.control")
 
 
 class _Stages:
-    """The desk's view of a supervisor whose stages change with a restart only."""
+    """The desk's view of a supervisor."""
 
     def __init__(self, supervisor: Supervisor) -> None:
-        self.stages_of = supervisor.stages_of
+        self.stages_of, self.swap, self._snapshot = supervisor.stages_of, supervisor.swap, supervisor.snapshot
 
     def running(self, stage: str) -> str:
-        del stage
-        return ""
-
-    async def swap(self, stage: str, plugin: Plugin, *, carry_state: bool = True, shadow_records: int = 0) -> object:
-        del plugin, carry_state, shadow_records
-        raise ApiError("swap_refused", f"stage {stage} cannot be changed while it runs")
+        """The content hash of what a stage runs, "" when it is stopped."""
+        report = next(one for one in self._snapshot().stages if one.name == stage)
+        return report.hash if report.running else ""
 
 
 def control_services(
-    supervisor: Supervisor, store: PluginStore | None, where: Places, clock: Clock
+    supervisor: Supervisor, store: PluginStore | None, replaced: asyncio.Queue[str], where: Places, clock: Clock
 ) -> Iterator[tuple[str, Service]]:
-    """What runs beside the supervisor, each with its name."""
+    """What runs beside the supervisor, each with its name. ``replaced``: as ``Desk`` takes it."""
     monitor = HealthMonitor(clock, __version__, store.problems if store else ())
 
     def health() -> Health:
         return monitor.judge(supervisor.snapshot())
 
-    desk = Desk(store, _Stages(supervisor), asyncio.Queue()) if store else None
+    desk = Desk(store, _Stages(supervisor), replaced) if store else None
     server = ControlServer(where.socket, Control(supervisor, health, clock, __version__, desk).methods())
 
     async def serve() -> None:

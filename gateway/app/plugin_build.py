@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from gateway.app import vectors
 from gateway.config.manifest import (
     SCALAR_TYPES,
     SECTION,
@@ -141,7 +142,7 @@ def build(folder: Path, out: Path, *, embed: bool = False, version: str = "") ->
         raise PluginError(f"{folder}: no C sources (*.c) to build")
     module, stamp = out / f"{manifest.name}.wasm", out / f"{manifest.name}.inputs"
     inputs = _fingerprint(
-        [folder / "plugin.toml", *sources, *folder.glob("*.h"), *SDK.glob("*.h")],
+        [folder / "plugin.toml", *sources, *folder.glob("*.h"), *folder.glob("vectors/*"), *SDK.glob("*.h")],
         header(manifest) + str(embed) + version,
     )
     if module.exists() and stamp.exists() and stamp.read_text() == inputs:
@@ -156,6 +157,8 @@ def build(folder: Path, out: Path, *, embed: bool = False, version: str = "") ->
         if embed:
             with fresh.open("ab") as file:
                 file.write(custom_section(SECTION, _manifest_text(folder / "plugin.toml", version)))
+                if (script := vectors.packed(folder)) is not None:
+                    file.write(custom_section(vectors.SECTION, script))
         os.replace(fresh, module)
     stamp.write_text(inputs)
     return module

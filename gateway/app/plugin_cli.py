@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from gateway.errors import PluginError, UsageError
+from gateway.errors import UsageError
 
 Steps: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 Command = Callable[[argparse.Namespace], int]
@@ -110,8 +108,6 @@ def _folder_steps(steps: Steps) -> None:
         if name == "build":
             step.add_argument("--embed", action="store_true", help="put plugin.toml into the module, to push it")
             step.add_argument("--as", dest="version", default="", metavar="VERSION", help="and this version into that")
-        if name == "test":
-            step.add_argument("--runner", type=Path, metavar="FILE", help="default: the one built by make -C runtime_c")
         step.set_defaults(command=command)
     from gateway.app.plugin_new import languages
 
@@ -147,19 +143,8 @@ def _test(options: argparse.Namespace) -> int:
     from gateway.app.plugin_build import build
     from gateway.app.vectors import run_vectors
 
-    runner, module = options.runner or _vector_runner(options.out.parent), build(options.folder, options.out)
-    for bytewise in (False, True):
-        print(run_vectors(options.folder, module, runner, bytewise=bytewise), end="")
+    print(run_vectors(options.folder, build(options.folder, options.out)), end="")
     return 0
-
-
-def _vector_runner(build_folder: Path) -> Path:
-    """The plainest build of runtime_c/tools/vectors.c for this machine, as runtime_c/Makefile places it."""
-    machine = re.sub("^armv7.*", "armv7", platform.machine())
-    found = sorted(build_folder.glob(f"{machine}-*/tools/vectors"), key=lambda path: len(str(path)))
-    if not found:
-        raise PluginError("the program that runs vectors is not built; run: make -C runtime_c tools")
-    return found[0]
 
 
 def _new(options: argparse.Namespace) -> int:

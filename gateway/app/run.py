@@ -7,14 +7,16 @@ import logging
 import signal
 import sys
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from gateway.api.status import status_line
+from gateway.api.versions import StoreVersions
 from gateway.app.control import control_services
 from gateway.app.notify import Notifier
 from gateway.app.site_check import Loaded
 from gateway.app.state import OpenState
+from gateway.app.vectors import check_vectors
 from gateway.clock import Clock
 from gateway.errors import PenstockError
 from gateway.graph import LinkPlan, PortPlan
@@ -50,8 +52,12 @@ def run_site(load: LoadSite, options: RunOptions, state: OpenState) -> State:
 
 async def _run(load: LoadSite, options: RunOptions, state: OpenState) -> State:
     clock, notifier, stop = Clock(), Notifier(), asyncio.Event()
-    supervisor = _set_up(load, state.store, clock)
-    loop = asyncio.get_running_loop()
+    loop, replaced = asyncio.get_running_loop(), asyncio.Queue[str]()
+    connectors = CONNECTORS
+    if state.store is not None:  # who is asked in other threads
+        versions = StoreVersions(state.store, lambda name: loop.call_soon_threadsafe(replaced.put_nowait, name))
+        connectors = replace(CONNECTORS, versions=versions)
+    supervisor = _set_up(load, state.store, connectors, clock)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     if options.seconds is not None:
@@ -62,7 +68,7 @@ async def _run(load: LoadSite, options: RunOptions, state: OpenState) -> State:
             around.append(group.create_task(_report(supervisor, clock, options.status_s)))
         around.append(group.create_task(_announce_stop(notifier, stop)))
         if state.places is not None:
-            for what, service in control_services(supervisor, state.store, state.places, clock):
+            for what, service in control_services(supervisor, state.store, replaced, state.places, clock):
                 around.append(group.create_task(supervisor.keep(what, service)))
         notifier.ready()
         final = await supervisor.run(stop)
@@ -73,11 +79,11 @@ async def _run(load: LoadSite, options: RunOptions, state: OpenState) -> State:
     return final
 
 
-def _set_up(load: LoadSite, store: PluginStore | None, clock: Clock) -> Supervisor:
+def _set_up(load: LoadSite, store: PluginStore | None, connectors: Connectors, clock: Clock) -> Supervisor:
     """The site, ready to run. Plugins that are new and do not start are given up for the versions before them."""
     loaded = load()
     try:
-        return Supervisor(loaded.plan, loaded.plugins, CONNECTORS, clock)
+        return Supervisor(loaded.plan, loaded.plugins, connectors, clock)
     except PenstockError as error:
         back = [name for name in loaded.fresh if store is not None and store.previous(name)]
         if store is None or not back:
@@ -86,7 +92,7 @@ def _set_up(load: LoadSite, store: PluginStore | None, clock: Clock) -> Supervis
             old = store.roll_back(name, WHO, str(error), forget_origin=True)
             _log.error("the new plugin %s does not start, %s runs instead: %s", name, old.version, error)
         loaded = load(kept=back)
-        return Supervisor(loaded.plan, loaded.plugins, CONNECTORS, clock)
+        return Supervisor(loaded.plan, loaded.plugins, connectors, clock)
 
 
 def _port(plan: PortPlan, port: Port, clock: Clock) -> FieldPort:
@@ -99,7 +105,7 @@ def _link(plan: LinkPlan, sources: Sequence[Consumer], clock: Clock) -> LinkServ
     return MqttUplink(plan.link, sources, clock)
 
 
-CONNECTORS = Connectors(_port, _link)
+CONNECTORS = Connectors(_port, _link, check_vectors)
 
 
 async def _report(supervisor: Supervisor, clock: Clock, period_s: float) -> None:

@@ -265,7 +265,7 @@ def _manifest(root: Table) -> Manifest:
         capabilities.problem("kv_bytes", "needs kv_put in capabilities.hal: nothing else uses it")
     memory_bytes = limits.integer("memory_bytes", low=1 << 16, high=1 << 32, unit="bytes")
     deadline_us = limits.integer("deadline_us", low=100, high=60_000_000, unit="us")
-    state_bytes = limits.integer("state_bytes", STATE_BYTES_DEFAULT, low=0, high=STATE_BYTES_MAX, unit="bytes")
+    state_bytes = limits.integer("state_bytes", STATE_BYTES_DEFAULT, low=1, high=STATE_BYTES_MAX, unit="bytes")
     schema_in = rings.text("in", choices=RING_SCHEMAS)
     schema_out = rings.text("out", choices=RING_SCHEMAS)
     config = _fields(root, "config", CONFIG_SOURCES)

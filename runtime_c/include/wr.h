@@ -662,6 +662,20 @@ wr_status wr_swap_commit(wr_swap *swap, wr_swap_result *result, wr_error *error)
 /* Frees the candidate, after a commit the version it replaced. Before the loop is freed. NULL is allowed. */
 void wr_swap_free(wr_swap *swap);
 
+/* ---- flow: test vectors ---- */
+
+typedef struct wr_vectors {
+    const char *name;   /* of the script, for the report */
+    const char *script; /* lines; format: runtime_c/flow/vectors.c */
+    size_t len;
+    bool bytewise;      /* received bytes are delivered one by one */
+} wr_vectors;
+
+/* Runs a plugin's own vectors in the calling thread, on stages and rings of their own. WR_OK: all passed; BAD_STATE: one
+ * did not, or they took too long. report gets text, cut where it does not fit. */
+wr_status wr_vectors_run(wr_engine *engine, const wr_module *module, const wr_vectors *vectors, char *report,
+                         size_t report_bytes);
+
 /* Events for the host: fixed head, then len bytes of text, padded to 8. */
 enum { WR_EVENT_LOG = 1, WR_EVENT_TRAP = 2, WR_EVENT_PORT = 3, WR_EVENT_STAGE = 4, WR_EVENT_LOST = 5 };
 typedef struct wr_event {

@@ -20,7 +20,7 @@ LINK = LinkState("cloud", True, 0, 0, 0, 0, 0, 0, 0, "")
 
 def stage(name: str, *, running: bool = True, traps: int = 0, cycles: int = -1, skipped: int = 0) -> StageReport:
     metrics = {"cycles_total": cycles, "cycles_skipped_total": skipped} if cycles >= 0 else {}
-    return StageReport(name, "p", running, replace(STATS, traps=traps), metrics)
+    return StageReport(name, "p", "1.0.0", "", running, "", replace(STATS, traps=traps), metrics)
 
 
 def state(uptime_s: float, *stages: StageReport, link: LinkState = LINK) -> State:

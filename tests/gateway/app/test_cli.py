@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -109,9 +110,13 @@ def test_plugin_build_without_sources(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().err == "penstock: plugins/gain: no C sources (*.c) to build\n"
 
 
-def test_plugin_test_names_the_command_that_builds_its_runner(
-    root: Path, here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    status = main(["plugin", "test", str(root / "plugins" / "scale"), "--out", str(here / "build" / "plugins")])
-    assert status == FAILED
-    assert capsys.readouterr().err.endswith("is not built; run: make -C runtime_c tools\n")
+def test_plugin_test_runs_the_vectors(root: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = here / "scale"
+    shutil.copytree(root / "plugins" / "scale", folder)
+    command = ["plugin", "test", str(folder), "--out", str(root / "build" / "plugins")]
+    assert main(command) == OK
+    assert "cases passed, bytes delivered one by one" in capsys.readouterr().out
+    vectors = folder / "vectors" / "scale.toml"
+    vectors.write_text(vectors.read_text().replace("value = ", "value = 7", 1))
+    assert main(command) == FAILED
+    assert "they differ from byte" in capsys.readouterr().err

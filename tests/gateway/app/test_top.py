@@ -22,7 +22,10 @@ def state(uptime_s: float, records: int) -> State:
     return State(
         "works",
         uptime_s,
-        (StageReport("plc", "modbus", True, stats, {}), StageReport("bad", "odd", False, replace(STATS, traps=4), {})),
+        (
+            StageReport("plc", "modbus", "0.1.0", "aa", True, "", replace(stats, generation=3), {}),
+            StageReport("bad", "odd", "2.0.0", "bb", False, "more than 3 traps", replace(STATS, traps=4), {}),
+        ),
         (RingReport("plc", RingStats(records, 1 << 20, 65536, 320, 7), {"cloud": ConsumerStats(records, 3, 96)}),),
         (PortReport("line", 2, "cable is out", PortStats(False, 10 * records, 20 * records, 0, 1)),),
         (LinkState("cloud", True, records, records, 5, 0, 0, 0, 0, ""),),
@@ -47,6 +50,7 @@ def test_rates_are_those_between_two_states() -> None:
     lines = picture(seen(state(62.0, 300)), seen(state(60.0, 200)))
     assert lines[0].startswith("works   up 1 min 02 s   at most ")
     plc = row(lines, "stage", "plc")
+    assert (plc["plugin"], plc["version"], plc["swaps"]) == ("modbus", "0.1.0", "2")
     assert (plc["records/s"], plc["µs_rec"], plc["max_µs"], plc["KiB"]) == ("50.0", "2.0", "31", "192")
     ring = row(lines, "ring", "plc")
     assert (ring["reader"], ring["records/s"], ring["lag_B"], ring["of_B"], ring["dropped"]) == (
@@ -62,6 +66,7 @@ def test_what_is_wrong_is_seen() -> None:
     text = "\n".join(picture(seen(state(3700.0, 1)), seen(state(3700.0, 1))))
     assert "up 1 h 01 min" in text
     assert "cable is out" in text
+    assert "stage bad: more than 3 traps" in text
     assert "stopped" in text
     assert "–" in text, "no rates between a state and itself"
 
