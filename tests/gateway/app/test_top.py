@@ -39,7 +39,7 @@ def seen(one: State) -> Top:
 
 def row(lines: list[str], head: str, name: str) -> dict[str, str]:
     """The cells of a row by the titles of its table, which stand above them."""
-    start = next(index for index, line in enumerate(lines) if line.split()[:1] == [head])
+    start = max(index for index, line in enumerate(lines) if line.split()[:1] == [head])  # problems come before
     line = next(line for line in lines[start + 1 :] if line.split()[:1] == [name])
     titles = lines[start].replace("µs/rec", "µs_rec").replace("max µs", "max_µs").replace("lag B", "lag_B")
     titles = titles.replace("of B", "of_B").replace("most B", "most_B").replace("rx B/s", "rx").replace("tx B/s", "tx")
