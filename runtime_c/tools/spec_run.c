@@ -1,9 +1,10 @@
 /* Runs one script of the official WebAssembly test suite, in the line form that tests/runtime_c/spec_script.py writes.
  *
- *     spec_run SCRIPT [--bounds auto|guard|checked]
+ *     spec_run SCRIPT [--bounds auto|guard|checked] [--aot MODULES.so]
  *
  * Script lines are `INDEX VERB TOKEN…`; each gives one output line, `INDEX pass` or `INDEX fail TEXT`, flushed at once
- * so that a crash belongs to the first command without a line. The last line is `end`. Names and texts are %-encoded
+ * so that a crash belongs to the first command without a line. The last line is `end`. With --aot, modules that
+ * MODULES.so has the code of run compiled; `compiled COUNT of COUNT` tells how many did. Names and texts are %-encoded
  * and start with a colon; `-` stands for none. An ACTION is `invoke INSTANCE NAME COUNT VALUE…` or `get INSTANCE NAME`.
  * Each module is loaded whole and byte by byte.
  *
@@ -62,6 +63,8 @@ typedef struct runner {
     names registered;
     names definitions;
     names spectest; /* name -> wr_extern */
+    const char *artefact; /* NULL: everything is interpreted */
+    unsigned loaded, compiled;
     char message[MESSAGE_MAX];
 } runner;
 
@@ -275,6 +278,11 @@ static wr_status load(runner *run, text file, wr_module **out, wr_error *error) 
     char *bytes = read_file(path, &len);
     wr_status status = wr_module_load(run->engine, (const uint8_t *)bytes, len, out, error);
     check_pieces(run, (const uint8_t *)bytes, len, status, error);
+    if (status == WR_OK && run->artefact != NULL) {
+        wr_error refused = {0};
+        run->loaded++;
+        run->compiled += wr_aot_attach(*out, (const uint8_t *)bytes, len, run->artefact, &refused) == WR_OK;
+    }
     free(bytes);
     return status;
 }
@@ -647,19 +655,28 @@ static void run_script(runner *run, char *script) {
     }
 }
 
-static wr_bounds parse_bounds(int argc, char **argv) {
-    if (argc == 2) {
-        return WR_BOUNDS_AUTO;
-    }
+static wr_bounds parse_bounds(const char *name) {
     static const char *const BOUNDS[] = {
         [WR_BOUNDS_AUTO] = "auto", [WR_BOUNDS_GUARD] = "guard", [WR_BOUNDS_CHECKED] = "checked"};
-    for (size_t i = 0; argc == 4 && strcmp(argv[2], "--bounds") == 0 && i < sizeof BOUNDS / sizeof BOUNDS[0]; i++) {
-        if (strcmp(argv[3], BOUNDS[i]) == 0) {
+    for (size_t i = 0; i < sizeof BOUNDS / sizeof BOUNDS[0]; i++) {
+        if (strcmp(name, BOUNDS[i]) == 0) {
             return (wr_bounds)i;
         }
     }
-    die("usage", "spec_run SCRIPT [--bounds auto|guard|checked]");
+    die("unknown bounds", name);
     return WR_BOUNDS_AUTO;
+}
+
+static void parse_options(runner *run, wr_engine_config *config, int argc, char **argv) {
+    for (int i = 2; i < argc; i += 2) {
+        if (i + 1 < argc && strcmp(argv[i], "--bounds") == 0) {
+            config->bounds = parse_bounds(argv[i + 1]);
+        } else if (i + 1 < argc && strcmp(argv[i], "--aot") == 0) {
+            run->artefact = argv[i + 1];
+        } else {
+            die("usage", "spec_run SCRIPT [--bounds auto|guard|checked] [--aot MODULES.so]");
+        }
+    }
 }
 
 static void close_runner(runner *run) {
@@ -678,7 +695,7 @@ int main(int argc, char **argv) {
     wr_engine_config config = {.bounds = WR_BOUNDS_AUTO};
     runner run = {.message = ""};
     size_t len = 0;
-    config.bounds = parse_bounds(argc, argv);
+    parse_options(&run, &config, argc, argv);
     char *script = read_file(argv[1], &len);
     char *slash = strrchr(argv[1], '/');
     if (slash != NULL) {
@@ -692,6 +709,7 @@ int main(int argc, char **argv) {
     run_script(&run, script);
     close_runner(&run);
     free(script);
+    if (run.artefact != NULL) printf("compiled %u of %u\n", run.compiled, run.loaded);
     puts("end");
     return EXIT_SUCCESS;
 }

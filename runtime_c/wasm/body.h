@@ -134,6 +134,9 @@ uint32_t wr_emit_condition(wr_body *body, const wr_operand *condition, bool sens
 void wr_emit_not(wr_body *body, const wr_operand *operand, wr_op equals_zero);
 wr_status wr_finish_code(wr_body *body, wr_code *code);
 
+/* fuse.c */
+void wr_fuse(wr_insn *insns, size_t count);
+
 /* translate_try.c */
 wr_status wr_translate_try_table(wr_body *body);
 wr_status wr_translate_throw(wr_body *body, uint8_t opcode);

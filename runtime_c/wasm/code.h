@@ -8,6 +8,7 @@
 #define WR_CODE_H
 #include <string.h>
 
+#include "fused.h"
 #include "opcode.h"
 #include "opcode_atomic.h"
 #include "opcode_simd.h"
@@ -46,10 +47,10 @@ typedef struct wr_insn {
     X(RETURN)          /* uimm: slot of the return information */                                 \
     X(RETURN1)         /* a: value, uimm: ditto */                                                \
     X(RETURN_N)        /* a: first value slot, b: slots, uimm: ditto */                           \
-    X(CALL)            /* a: first argument slot, uimm: defined function */                       \
+    X(CALL)            /* a: first argument slot, uimm: offset of its wr_code */                  \
     X(CALL_IMPORT)     /* a: first argument slot, uimm: imported function */                      \
     X(CALL_INDIRECT)   /* a: first argument slot, b: index, c: table, d: type */                  \
-    X(RETURN_CALL)     /* a: first argument slot, b: slot of the return information, uimm: defined function */ \
+    X(RETURN_CALL)     /* a: first argument slot, b: slot of the return information, uimm: as CALL */ \
     X(RETURN_CALL_IMPORT)   /* ditto, uimm: imported function */                                  \
     X(RETURN_CALL_INDIRECT) /* a: first argument slot, b: index, c: table, d: type; DATA.uimm: return information */ \
     X(CALL_REF)        /* a: first argument slot, b: reference */                                 \
@@ -151,9 +152,11 @@ typedef enum wr_op {
     WR_INT_BINARY(WR_OP_INT_BINARY_) WR_INT_DIVIDE(WR_OP_INT_DIVIDE_) WR_FLOAT_BINARY(WR_OP_FLOAT_BINARY_)
         WR_INT_COMPARE(WR_OP_INT_COMPARE_) WR_FLOAT_COMPARE(WR_OP_FLOAT_COMPARE_) WR_UNARY(WR_OP_UNARY_)
             WR_UNARY_TRAP(WR_OP_UNARY_TRAP_) WR_SIMD_COMPUTING(WR_OP_SIMD) OP_MEMORY_FIRST, /* pairs _G, _C follow */
-    WR_LOAD(WR_OP_LOAD_) WR_STORE(WR_OP_STORE_) WR_SIMD_ACCESSING(WR_OP_SIMD) OP_MEMORY_LAST,
+    WR_LOAD(WR_OP_LOAD_) WR_STORE(WR_OP_STORE_) WR_SIMD_ACCESSING(WR_OP_SIMD) WR_FUSED_MEMORY(WR_OP_FUSED_MEMORY_)
+        WR_PAIRED_MEMORY(WR_OP_PAIRED_MEMORY_) WR_PRODUCTS(WR_OP_PRODUCT_) OP_MEMORY_LAST,
     WR_ATOMIC_LOAD(WR_OP_ATOMIC_) WR_ATOMIC_STORE(WR_OP_ATOMIC_) WR_ATOMIC_RMW(WR_OP_ATOMIC_RMW_)
-        WR_ATOMIC_CMPXCHG(WR_OP_ATOMIC_) WR_ATOMIC_WAIT(WR_OP_ATOMIC_) WR_OPS_SPECIAL(WR_OP_SPECIAL_) OP_COUNT
+        WR_ATOMIC_CMPXCHG(WR_OP_ATOMIC_) WR_ATOMIC_WAIT(WR_OP_ATOMIC_) WR_OPS_SPECIAL(WR_OP_SPECIAL_)
+            WR_FUSED(WR_OP_FUSED_) WR_PAIRED(WR_OP_PAIRED_) OP_COUNT
 } wr_op;
 
 /* What a try_table catches. Entries of inner blocks come first. */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../aot/aot.h"
 #include "loader.h"
 
 wr_status wr_load_fail(wr_loader *loader, wr_status status, const char *format, ...) {
@@ -504,6 +505,7 @@ wr_module *wr_module_new(wr_engine *engine, size_t len) {
 static void module_free(wr_module *module) {
     wr_engine *engine = module->engine;
     for (uint32_t i = 0; i < module->type_count; i++) wr_type_release(engine, module->types[i]);
+    wr_aot_unload(module);
     wr_arena_free(&module->arena);
     wr_mem_free(engine, module, sizeof *module);
 }

@@ -258,6 +258,7 @@ wr_status wr_finish_code(wr_body *body, wr_code *code) {
     wr_insn *insns = wr_arena_take(&body->loader->module->arena, count, sizeof *insns);
     if (insns == NULL) return WR_NO_MEMORY;
     memcpy(insns, body->code.items, count * sizeof *insns);
+    wr_fuse(insns, count);
     const uintptr_t *handlers = wr_interp_handlers();
     for (size_t i = 0; i < count; i++) {
         insns[i].op = handlers[body->module->code_is_checked ? checked_op(insns[i].op) : insns[i].op];

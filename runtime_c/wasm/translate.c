@@ -77,6 +77,8 @@ static wr_status translate_binary(wr_body *body, const wr_simple *row) {
         emit_with_const(body, OP_RSUB_I32, dst, &b, a.value);
     } else if (row->op == OP_I64_SUB_RR && fits_imm(&a, WR_VT_I64)) {
         emit_with_const(body, OP_RSUB_I64, dst, &b, a.value);
+    } else if (row->op == OP_I64_AND_RR && b.place == WR_PLACE_CONST && b.value == UINT32_MAX) {
+        emit_with_const(body, OP_I64_EXTEND_I32_U, dst, &a, 0);
     } else if (row->op_const != 0 && fits_imm(&b, row->operand)) {
         emit_with_const(body, row->op_const, dst, &a, b.value);
     } else if (row->shape == SHAPE_COMMUTATIVE && fits_imm(&a, row->operand)) {

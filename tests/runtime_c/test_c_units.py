@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.runtime_c.fuzz import REGRESSIONS
 from tests.runtime_c.toolchain import HOST, RUNTIME, TOOLCHAINS, Toolchain, build, find_emulator, missing_emulator
 
 PROGRAMS = sorted(path.stem for path in (RUNTIME / "tests").glob("test_*.c"))
@@ -29,7 +30,8 @@ def run(toolchain: Toolchain, program: str, *arguments: str) -> str:
     """Build and run a program; returns its output, fails the test with it if the program failed."""
     require(toolchain)
     folder = build(toolchain, "tests")
-    environment = {**toolchain.environment(), "WR_TEST_PLUGINS": str(folder / "plugins")}
+    folders = {"WR_TEST_PLUGINS": str(folder / "plugins"), "WR_TEST_REGRESSIONS": str(REGRESSIONS)}
+    environment = {**toolchain.environment(), **folders}
     done = subprocess.run(
         [*toolchain.runner(), str(folder / "tests" / program), *arguments],
         capture_output=True,
