@@ -228,6 +228,20 @@
     WR_PRODUCT(X, F32, F32_MUL, F32_LOAD)    \
     WR_PRODUCT(X, F64, F64_MUL, F64_LOAD)
 
+/* A build may do without: each instruction runs on its own. */
+#ifdef WR_NO_FUSION
+#undef WR_FUSED
+#undef WR_FUSED_MEMORY
+#undef WR_PAIRED
+#undef WR_PAIRED_MEMORY
+#undef WR_PRODUCTS
+#define WR_FUSED(X)
+#define WR_FUSED_MEMORY(X)
+#define WR_PAIRED(X)
+#define WR_PAIRED_MEMORY(X)
+#define WR_PRODUCTS(X)
+#endif
+
 /* All that can come first or second, as X(NAME, FORM); what a row above names and these do not fails to compile. */
 #define WR_FIRSTS(X)                                                                                     \
     WR_COMPUTE_I32(X, ) WR_COMPUTE_I64(X, ) WR_LOADING_I32(X, ) WR_LOADING_I64(X, )                      \
