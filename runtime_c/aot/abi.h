@@ -128,7 +128,9 @@ typedef struct wra_artefact {
     uint32_t func_count;
     uint8_t hash[32]; /* SHA-256 of the module */
     const wra_entry *funcs;
-    const int32_t *sites, *sites_end; /* pairs: where the code is from here, offset in the module */
+    const int32_t *sites, *sites_end;     /* pairs: where the code is from here, offset in the module */
+    const int32_t *inlined, *inlined_end; /* of inlined functions, threes: and an index in chains */
+    const uint32_t (*chains)[2]; /* of inlined calls: offset of the call; index of the one it is in, 0: none */
     const char *thunks, *thunks_end;
 } wra_artefact;
 

@@ -59,6 +59,12 @@ typedef struct wr_aot_loop {
     uint32_t size; /* bytes of its body */
 } wr_aot_loop;
 
+/* An inlined call: where it is, and in which other one. */
+typedef struct wr_aot_chain {
+    uint32_t offset;
+    uint32_t outer;
+} wr_aot_chain;
+
 typedef struct wr_aot_emit {
     wr_engine *engine;
     const wr_module *module;
@@ -70,8 +76,9 @@ typedef struct wr_aot_emit {
     bool *type_has_thunk;
     bool uses_simd[0x114]; /* per function of emit_simd.c */
     bool has_vectors;
-    bool has_tails;
-    bool has_throws;
+    wr_reader *codes;   /* per defined function: its locals and instructions */
+    bool *is_plain;     /* ditto: small and simple enough to be inlined */
+    wr_vec chains;      /* wr_aot_chain, from 1 */
     wr_error *error;
 } wr_aot_emit;
 
@@ -97,6 +104,11 @@ typedef struct wr_aot_body {
     uint32_t region;   /* label of the loop that counts for itself, or AOT_NO_LABEL */
     bool has_region;
     uint32_t copied;   /* label of the copy of an unrolled loop that is being written, or AOT_NO_LABEL */
+    struct wr_aot_body *outer; /* it is inlined into */
+    uint32_t level;            /* how deep */
+    uint32_t chain;            /* as in emit->chains */
+    uint32_t result;           /* inlined: number of its result and of the label behind it */
+    uint32_t inlined_bytes;    /* of the outermost: what was inlined into it so far */
     uint32_t prepaid;  /* jumps that this copy has paid for and gives back when the loop is left from it */
     bool dead;
     uint32_t dead_depth;
@@ -166,6 +178,16 @@ typedef struct wr_aot_memarg {
 wr_status wr_aot_read_memarg(wr_aot_body *body, wr_aot_memarg *out);
 /* The expression of the effective address; traps first where it is too large. */
 wr_aot_name wr_aot_address(wr_aot_body *body, const wr_aot_value *address, const wr_aot_memarg *arg);
+
+/* A call as the callee's body; false: it is not one to inline. (emit_inline.c) */
+bool wr_aot_is_inlined(const wr_aot_body *body, uint32_t index);
+wr_status wr_aot_inline(wr_aot_body *body, uint32_t index, uint32_t base, size_t first);
+/* Finds out which functions can be. */
+wr_status wr_aot_find_plain(wr_aot_emit *emit);
+/* Parts of a function: up to its instructions; its variables. */
+wr_status wr_aot_begin(wr_aot_body *body, wr_aot_emit *emit, uint32_t index, wr_reader code);
+void wr_aot_put_locals(const wr_aot_body *body, wr_text *out);
+wr_aot_body *wr_aot_outermost(wr_aot_body *body);
 
 /* One function, into emit->bodies. */
 wr_status wr_aot_function(wr_aot_emit *emit, uint32_t index, wr_reader code, wr_aot_body *scratch);

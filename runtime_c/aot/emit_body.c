@@ -74,7 +74,7 @@ static wr_status do_global(wr_aot_body *body, uint32_t code) {
     const wr_vt type = body->module->globals[index].type;
     if (index >= body->module->global_imports) {
         snprintf(cell, sizeof cell, "cells[%u].value", index - body->module->global_imports);
-        body->has_cells = true;
+        wr_aot_outermost(body)->has_cells = true;
     } else {
         snprintf(cell, sizeof cell, "x->self->globals[%u]->value", index);
     }
@@ -190,7 +190,7 @@ static void put_head(const wr_aot_body *body, wr_text *out) {
     wr_text_add(out, " {\n");
 }
 
-static void put_variables(const wr_aot_body *body, wr_text *out) {
+void wr_aot_put_locals(const wr_aot_body *body, wr_text *out) {
     static const char letters[] = "ijfdv";
     static const wr_vt types[] = {WR_VT_I32, WR_VT_I64, WR_VT_F32, WR_VT_F64, WR_VT_V128};
     for (uint32_t i = body->type->param_count; i < body->locals.count; i++) {
@@ -203,6 +203,11 @@ static void put_variables(const wr_aot_body *body, wr_text *out) {
             wr_text_add(out, "    %s %c%zu;\n", wr_aot_ctype(types[k]), letters[k], i);
         }
     }
+    if (body->has_region) wr_text_add(out, "    int64_t n = 0;\n");
+}
+
+/* What an inlined function uses, the outermost one has the variables of. */
+static void put_uses(const wr_aot_body *body, wr_text *out) {
     for (uint32_t i = 0; i < 32; i++) {
         if ((body->memories >> i & 1) != 0) wr_text_add(out, "    USE_MEMORY(%u);\n", i);
     }
@@ -212,10 +217,9 @@ static void put_variables(const wr_aot_body *body, wr_text *out) {
     }
     if (body->has_cells) wr_text_add(out, "    USE_CELLS();\n");
     if (body->has_calls) wr_text_add(out, "    USE_INSTANCE();\n");
-    if (body->has_region) wr_text_add(out, "    int64_t n = 0;\n");
 }
 
-static void begin(wr_aot_body *body, wr_aot_emit *emit, uint32_t index, wr_reader code) {
+wr_status wr_aot_begin(wr_aot_body *body, wr_aot_emit *emit, uint32_t index, wr_reader code) {
     const wr_module *module = emit->module;
     body->emit = emit;
     body->module = module;
@@ -231,17 +235,24 @@ static void begin(wr_aot_body *body, wr_aot_emit *emit, uint32_t index, wr_reade
     body->region = body->copied = AOT_NO_LABEL;
     body->prepaid = 0;
     body->has_region = body->has_calls = body->has_cells = body->dead = false;
-}
-
-wr_status wr_aot_function(wr_aot_emit *emit, uint32_t index, wr_reader code, wr_aot_body *body) {
-    begin(body, emit, index, code);
+    body->inlined_bytes = 0;
     WR_TRY(read_locals(body));
     WR_TRY(wr_aot_scan_loops(body));
     const wr_aot_block results = {NULL, body->type->values + body->type->param_count, 0, body->type->result_count, 0};
-    WR_TRY(wr_aot_push_label(body, AOT_FUNC, &results));
+    return wr_aot_push_label(body, AOT_FUNC, &results);
+}
+
+wr_aot_body *wr_aot_outermost(wr_aot_body *body) {
+    while (body->outer != NULL) body = body->outer;
+    return body;
+}
+
+wr_status wr_aot_function(wr_aot_emit *emit, uint32_t index, wr_reader code, wr_aot_body *body) {
+    WR_TRY(wr_aot_begin(body, emit, index, code));
     WR_TRY(wr_aot_translate_until(body, 0));
     put_head(body, &emit->bodies);
-    put_variables(body, &emit->bodies);
+    wr_aot_put_locals(body, &emit->bodies);
+    put_uses(body, &emit->bodies);
     wr_text_put(&emit->bodies, body->text.bytes.items, body->text.bytes.count);
     wr_text_add(&emit->bodies, "}\n");
     return emit->bodies.status;

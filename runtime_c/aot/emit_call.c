@@ -70,6 +70,11 @@ static wr_status call_direct(wr_aot_body *body) {
     } else {
         const wr_code *code = &body->module->code[index - body->module->func_imports];
         EMIT("    ENTER(fp + %u, 0x%x);\n", call.base + code->frame_slots, body->offset);
+        if (wr_aot_is_inlined(body, index)) {
+            WR_TRY(wr_aot_inline(body, index, call.base, call.first));
+            push_results(body, &call);
+            return body->status;
+        }
         snprintf(name, sizeof name, "w%u", index);
         put_c_call(body, &call, name);
     }
@@ -115,7 +120,7 @@ static wr_status call_ref(wr_aot_body *body) {
 }
 
 wr_status wr_aot_call(wr_aot_body *body, uint32_t code) {
-    body->has_calls = body->has_calls || (code >= 0x10 && code <= 0x15);
+    if (code == 0x11 || code == 0x14) wr_aot_outermost(body)->has_calls = true;
     switch (code) {
     case 0x10: return call_direct(body);
     case 0x11: return call_indirect(body);

@@ -39,6 +39,11 @@ void wr_aot_return(wr_aot_body *body) {
     const wr_vt *types = body->type->values + body->type->param_count;
     const size_t first = body->stack.count - count;
     leave_region(body, 0);
+    if (body->outer != NULL) {
+        if (count == 1) EMIT("    r%u = %s;\n", body->result, wr_aot_text_at(body, first).text);
+        EMIT("    goto R%u;\n", body->result);
+        return;
+    }
     if (count == 1) {
         EMIT("    return %s;\n", wr_aot_text_at(body, first).text);
         return;

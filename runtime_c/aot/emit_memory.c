@@ -24,7 +24,7 @@ wr_status wr_aot_read_memarg(wr_aot_body *body, wr_aot_memarg *out) {
     WR_TRY(wr_read_u32(&body->reader, &align));
     out->memory = 0;
     if ((align & 0x40) != 0) WR_TRY(wr_read_u32(&body->reader, &out->memory));
-    body->memories |= UINT32_C(1) << out->memory;
+    wr_aot_outermost(body)->memories |= UINT32_C(1) << out->memory;
     return wr_read_u64(&body->reader, &out->offset);
 }
 

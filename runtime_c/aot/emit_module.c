@@ -72,9 +72,12 @@ static wr_status translate_bodies(wr_aot_emit *emit, wr_aot_body *body) {
     if (section.at != section.end) WR_TRY(wr_read_u32(&section, &count));
     for (uint32_t i = 0; i < count; i++) {
         WR_TRY(wr_read_u32(&section, &size));
-        const wr_reader code = {section.base, section.at, section.at + size, 0};
-        WR_TRY(wr_aot_function(emit, emit->module->func_imports + i, code, body));
+        emit->codes[i] = (wr_reader){section.base, section.at, section.at + size, 0};
         section.at += size;
+    }
+    WR_TRY(wr_aot_find_plain(emit));
+    for (uint32_t i = 0; i < count; i++) {
+        WR_TRY(wr_aot_function(emit, emit->module->func_imports + i, emit->codes[i], body));
     }
     return WR_OK;
 }
@@ -199,18 +202,21 @@ static void put_artefact(const wr_aot_emit *emit, wr_text *out) {
             wr_text_add(out, "    {NULL, NULL},\n");
         }
     }
+    wr_text_add(out, "    {NULL, NULL},\n};\nstatic const uint32_t chains[][2] = {\n    {0, 0},\n");
+    for (size_t i = 0; i < emit->chains.count; i++) {
+        const wr_aot_chain *link = (const wr_aot_chain *)emit->chains.items + i;
+        wr_text_add(out, "    {0x%x, %u},\n", link->offset, link->outer);
+    }
     wr_text_add(out,
-                "    {NULL, NULL},\n};\n"
-                "extern const int32_t __start_wr_sites[] __attribute__((weak, visibility(\"hidden\")));\n"
-                "extern const int32_t __stop_wr_sites[] __attribute__((weak, visibility(\"hidden\")));\n"
-                "extern const char __start_wr_thunks[] __attribute__((weak, visibility(\"hidden\")));\n"
-                "extern const char __stop_wr_thunks[] __attribute__((weak, visibility(\"hidden\")));\n"
+                "};\nSECTION(int32_t, wr_sites);\nSECTION(int32_t, wr_inlined);\nSECTION(char, wr_thunks);\n"
                 "extern const wra_artefact %s;\n"
                 "__attribute__((visibility(\"default\"))) const wra_artefact %s = {\n"
                 "    WRA_ABI, WRA_LAYOUT, WR_IS_CHECKED, %u,\n    {",
                 symbol, symbol, module->func_count - module->func_imports);
     for (size_t i = 0; i < sizeof hash; i++) wr_text_add(out, "%u%s", hash[i], i + 1 < sizeof hash ? ", " : "");
-    wr_text_add(out, "},\n    entries, __start_wr_sites, __stop_wr_sites, __start_wr_thunks, __stop_wr_thunks,\n};\n");
+    wr_text_add(out,
+                "},\n    entries, __start_wr_sites, __stop_wr_sites, __start_wr_inlined, __stop_wr_inlined, chains,\n"
+                "    __start_wr_thunks, __stop_wr_thunks,\n};\n");
 }
 
 static wr_status emit_all(wr_aot_emit *emit, wr_text *out) {
@@ -218,7 +224,11 @@ static wr_status emit_all(wr_aot_emit *emit, wr_text *out) {
     wr_aot_body body = {.emit = emit};
     emit->is_reachable = wr_mem_zero(emit->engine, module->func_count + 1);
     emit->type_has_thunk = wr_mem_zero(emit->engine, module->type_count + 1);
-    wr_status status = emit->is_reachable == NULL || emit->type_has_thunk == NULL ? WR_NO_MEMORY : WR_OK;
+    emit->codes = wr_mem_zero(emit->engine, (module->func_count + 1) * sizeof *emit->codes);
+    emit->is_plain = wr_mem_zero(emit->engine, module->func_count + 1);
+    const bool has_room =
+        emit->is_reachable != NULL && emit->type_has_thunk != NULL && emit->codes != NULL && emit->is_plain != NULL;
+    wr_status status = has_room ? WR_OK : WR_NO_MEMORY;
     if (status == WR_OK) {
         find_reachable(emit);
         emit->has_vectors = names_vectors(module);
@@ -237,6 +247,9 @@ static wr_status emit_all(wr_aot_emit *emit, wr_text *out) {
     wr_text_free(&emit->bodies);
     wr_mem_free(emit->engine, emit->is_reachable, module->func_count + 1);
     wr_mem_free(emit->engine, emit->type_has_thunk, module->type_count + 1);
+    wr_mem_free(emit->engine, emit->codes, (module->func_count + 1) * sizeof *emit->codes);
+    wr_mem_free(emit->engine, emit->is_plain, module->func_count + 1);
+    wr_vec_free(emit->engine, &emit->chains, sizeof(wr_aot_chain));
     return status;
 }
 

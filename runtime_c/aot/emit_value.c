@@ -141,7 +141,8 @@ void wr_aot_settle_locals(wr_aot_body *body) {
     body->flushed = (uint32_t)body->stack.count;
 }
 
-void wr_aot_use_of(wr_aot_body *body, bool is_type, uint32_t index) {
+void wr_aot_use_of(wr_aot_body *user, bool is_type, uint32_t index) {
+    wr_aot_body *body = wr_aot_outermost(user);
     const wr_aot_use *uses = body->used.items;
     for (size_t i = 0; i < body->used.count; i++) {
         if (uses[i].is_type == is_type && uses[i].index == index) return;

@@ -9,13 +9,28 @@
 #define WR_AOT_PRELUDE_H
 
 #define unlikely(X) __builtin_expect(!!(X), 0)
-#define SITE(OFFSET)                                                                          \
-    __asm__ volatile("1: .pushsection wr_sites,\"a\",%%progbits\n.long 1b-., %c0\n.popsection" \
-                     :                                                                        \
-                     : "i"(OFFSET)                                                            \
-                     : "memory")
+enum { chain = 0 }; /* shadowed where a function is inlined: which of the artefact's chains */
+#define SITE(OFFSET)                                                                                            \
+    do {                                                                                                        \
+        if (chain == 0) {                                                                                       \
+            __asm__ volatile("1: .pushsection wr_sites,\"a\",%%progbits\n.long 1b-., %c0\n.popsection"         \
+                             :                                                                                  \
+                             : "i"(OFFSET)                                                                      \
+                             : "memory");                                                                       \
+        } else {                                                                                                \
+            __asm__ volatile("1: .pushsection wr_inlined,\"a\",%%progbits\n.long 1b-., %c0, %c1\n.popsection"   \
+                             :                                                                                  \
+                             : "i"(OFFSET), "i"(chain)                                                          \
+                             : "memory");                                                                       \
+        }                                                                                                       \
+    } while (0)
 /* The offset comes along: compilers may share the call between several. */
-#define TRAP(OFFSET, STATUS) x->trap(x, STATUS, OFFSET)
+#define TRAP(OFFSET, STATUS)                       \
+    do {                                           \
+        if (chain == 0) x->trap(x, STATUS, OFFSET); \
+        SITE(OFFSET);                              \
+        x->trap(x, STATUS, 0);                     \
+    } while (0)
 #define CHECK(EXPR, OFFSET)                                         \
     do {                                                            \
         const uint32_t status_ = (EXPR);                            \
@@ -179,6 +194,10 @@ static inline uint32_t index64(uint64_t index) { return index < UINT32_MAX ? (ui
     const uint32_t index_ = (INDEX);                                                        \
     if (unlikely(index_ >= table_->size)) TRAP(OFFSET, WR_TRAP_TABLE_BOUNDS)
 
+/* The ends of what was put into a section, from the linker; it may be empty. */
+#define SECTION(T, NAME)                                                                          \
+    extern const T __start_##NAME[] __attribute__((weak, visibility("hidden")));                  \
+    extern const T __stop_##NAME[] __attribute__((weak, visibility("hidden")))
 #define THUNK __attribute__((section("wr_thunks"), noinline)) static
 #define FUNCTION __attribute__((noinline)) static
 

@@ -225,42 +225,55 @@ static uint64_t memory_grow(wra_context *x, uint32_t memory, uint64_t pages) {
     return wr_memory_grow(memory_at(x, memory), pages);
 }
 
-static void memory_fill(wra_context *x, uint32_t memory, uint64_t at, uint32_t value, uint64_t len) {
+/* Long operations look at the limits of the call: the budget is the engine's meanwhile. */
+static wr_exec *lend_budget(wra_context *x) {
     wr_exec *exec = exec_of(x);
     exec->budget = x->budget;
-    wr_status status = wr_memory_fill(exec, memory_at(x, memory), at, (uint8_t)value, len);
-    x->budget = exec->budget;
+    return exec;
+}
+
+static void take_budget_back(wra_context *x, wr_status status) {
+    x->budget = exec_of(x)->budget;
     try_status(x, status);
+}
+
+static void memory_fill(wra_context *x, uint32_t memory, uint64_t at, uint32_t value, uint64_t len) {
+    wr_exec *exec = lend_budget(x);
+    take_budget_back(x, wr_memory_fill(exec, memory_at(x, memory), at, (uint8_t)value, len));
 }
 
 static void memory_copy(wra_context *x, uint32_t to, uint32_t from, uint64_t at, uint64_t source, uint64_t len) {
-    wr_exec *exec = exec_of(x);
-    exec->budget = x->budget;
-    wr_status status = wr_memory_copy(exec, memory_at(x, to), at, memory_at(x, from), source, len);
-    x->budget = exec->budget;
-    try_status(x, status);
+    wr_exec *exec = lend_budget(x);
+    take_budget_back(x, wr_memory_copy(exec, memory_at(x, to), at, memory_at(x, from), source, len));
 }
 
 static void memory_init(wra_context *x, uint32_t memory, uint32_t segment, uint64_t at, uint64_t from, uint64_t len) {
-    try_status(x, wr_memory_init(exec_of(x)->instance, memory, segment, at, from, len));
+    wr_exec *exec = lend_budget(x);
+    take_budget_back(x, wr_memory_init(exec, exec->instance, memory, segment, at, from, len));
 }
 
 static void data_drop(wra_context *x, uint32_t segment) { exec_of(x)->instance->data_dropped[segment] = true; }
 
 static uint64_t table_grow(wra_context *x, uint32_t table, uint64_t value, uint64_t count) {
-    return wr_table_grow(table_at(x, table), count, value);
+    uint64_t before = UINT64_MAX;
+    wr_exec *exec = lend_budget(x);
+    take_budget_back(x, wr_table_grow(exec, table_at(x, table), count, value, &before));
+    return before;
 }
 
 static void table_fill(wra_context *x, uint32_t table, uint64_t at, uint64_t value, uint64_t len) {
-    try_status(x, wr_table_fill(table_at(x, table), at, value, len));
+    wr_exec *exec = lend_budget(x);
+    take_budget_back(x, wr_table_fill(exec, table_at(x, table), at, value, len));
 }
 
 static void table_copy(wra_context *x, uint32_t to, uint32_t from, uint64_t at, uint64_t source, uint64_t len) {
-    try_status(x, wr_table_copy(table_at(x, to), at, table_at(x, from), source, len));
+    wr_exec *exec = lend_budget(x);
+    take_budget_back(x, wr_table_copy(exec, table_at(x, to), at, table_at(x, from), source, len));
 }
 
 static void table_init(wra_context *x, uint32_t table, uint32_t segment, uint64_t at, uint64_t from, uint64_t len) {
-    try_status(x, wr_table_init(exec_of(x)->instance, table, segment, at, from, len));
+    wr_exec *exec = lend_budget(x);
+    take_budget_back(x, wr_table_init(exec, exec->instance, table, segment, at, from, len));
 }
 
 static void elem_drop(wra_context *x, uint32_t segment) { exec_of(x)->instance->elem_dropped[segment] = true; }

@@ -4,24 +4,40 @@
 
 #include "aot.h"
 
+/* Where in the module an address is. */
+typedef struct place {
+    uintptr_t pc;
+    uint32_t offset;
+    uint32_t chain; /* of inlined calls */
+} place;
+enum { PLACES = 16 };
+
 typedef struct unwind_walk {
     wr_exec *exec;
     wr_instance *instance; /* whose frames come next */
     wr_aot_link *link; /* the next call across instances, outwards */
     uint32_t offset; /* of the first frame; 0: not known */
+    place known[PLACES]; /* recursion comes by the same ones again and again */
 } unwind_walk;
 
 /* The last site at or before pc: code between two sites belongs to the first of them. */
-static uint32_t find_offset(const wra_artefact *artefact, uintptr_t pc) {
+static place find_place(const wra_artefact *artefact, uintptr_t pc) {
     uintptr_t best = 0;
-    uint32_t offset = 0;
+    place out = {pc, 0, 0};
     for (const int32_t *site = artefact->sites; site < artefact->sites_end; site += 2) {
         const uintptr_t at = (uintptr_t)site + (uintptr_t)(intptr_t)*site;
         if (at > pc || at < best) continue;
         best = at;
-        offset = (uint32_t)site[1];
+        out.offset = (uint32_t)site[1];
     }
-    return offset;
+    for (const int32_t *site = artefact->inlined; site < artefact->inlined_end; site += 3) {
+        const uintptr_t at = (uintptr_t)site + (uintptr_t)(intptr_t)*site;
+        if (at > pc || at < best) continue;
+        best = at;
+        out.offset = (uint32_t)site[1];
+        out.chain = (uint32_t)site[2];
+    }
+    return out;
 }
 
 static uint32_t find_func(const wr_module *module, uint32_t offset) {
@@ -47,6 +63,23 @@ static void pass_links(unwind_walk *walk, uintptr_t address) {
     }
 }
 
+static void add_frames(unwind_walk *walk, const wr_module *module, uintptr_t pc) {
+    const wra_artefact *artefact = module->aot->artefact;
+    place *known = &walk->known[(pc >> 2) % PLACES];
+    uint32_t offset = walk->offset, link = 0;
+    if (offset == 0) {
+        if (known->pc != pc) *known = find_place(artefact, pc);
+        offset = known->offset;
+        link = known->chain;
+    }
+    walk->offset = 0;
+    wr_trap_add(&walk->exec->trap, module, find_func(module, offset), offset);
+    for (; link != 0; link = artefact->chains[link][1]) {
+        offset = artefact->chains[link][0];
+        wr_trap_add(&walk->exec->trap, module, find_func(module, offset), offset);
+    }
+}
+
 static _Unwind_Reason_Code on_frame(struct _Unwind_Context *context, void *argument) {
     unwind_walk *walk = argument;
     int is_exact = 0;
@@ -65,20 +98,13 @@ static _Unwind_Reason_Code on_frame(struct _Unwind_Context *context, void *argum
     if (address > end) return _URC_END_OF_STACK; /* an outer call of the host's */
     if (pc >= (uintptr_t)aot->artefact->thunks && pc < (uintptr_t)aot->artefact->thunks_end) return _URC_NO_REASON;
     pass_links(walk, address);
-    wr_trap *trap = &walk->exec->trap;
-    if (trap->frame_count == WR_BACKTRACE_MAX) {
-        trap->frames_total++;
-        return _URC_NO_REASON;
-    }
-    const uint32_t offset = walk->offset != 0 ? walk->offset : find_offset(aot->artefact, pc);
-    walk->offset = 0;
-    wr_trap_add(trap, instance->module, find_func(instance->module, offset), offset);
+    add_frames(walk, instance->module, pc);
     return _URC_NO_REASON;
 }
 
 void wr_aot_trace(wr_exec *exec, uint32_t offset) {
     if (!exec->is_traced) wr_trap_begin(exec);
-    unwind_walk walk = {exec, exec->instance, exec->aot_link, offset};
+    unwind_walk walk = {exec, exec->instance, exec->aot_link, offset, {{0, 0, 0}}};
     (void)_Unwind_Backtrace(on_frame, &walk);
     pass_links(&walk, (uintptr_t)exec->fault);
 }

@@ -1,4 +1,4 @@
-/* Address space of freed memories is used again: nothing of the one before is left, and bounds are those of the new one. */
+/* Address space of freed memories is used again: nothing of the one before is left, bounds are those of the new one. */
 #include "fixture.h"
 
 enum { WASM_PAGE = 65536, STORES = 24 };

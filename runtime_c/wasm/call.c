@@ -187,9 +187,11 @@ const wr_insn *wr_enter_func(wr_exec *exec, const wr_func *func, const wr_insn *
     }
     if (func->instance != NULL) return call_across(exec, func, pc, fp, args);
     const wr_insn *next = call_host(exec, func, pc, fp, args);
+#ifndef WR_NO_EXCEPTIONS
     if (next == NULL && exec->status == WR_TRAP_EXCEPTION && exec->exception != NULL) {
         return wr_unwind(exec, exec->exception, pc, fp); /* it passed through the host function */
     }
+#endif
     return next;
 }
 

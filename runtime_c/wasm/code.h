@@ -55,13 +55,9 @@ typedef struct wr_insn {
     X(RETURN_CALL_INDIRECT) /* a: first argument slot, b: index, c: table, d: type; DATA.uimm: return information */ \
     X(CALL_REF)        /* a: first argument slot, b: reference */                                 \
     X(RETURN_CALL_REF) /* a: first argument slot, b: reference, uimm: return information */       \
-    X(THROW)           /* a: first value slot, uimm: tag */                                       \
-    X(THROW_REF)       /* a: reference */                                                         \
     X(BR_NULL)         /* a: reference, imm: distance */                                          \
     X(BR_NON_NULL)     /* a: reference, imm: distance */                                          \
     X(CHECK_NULL)      /* a: reference, traps if null */                                          \
-    X(ADDRESS64)       /* a <- b + (uimm | DATA.uimm << 32) as a 32-bit address; traps above */     \
-    X(INDEX64)         /* a <- b, at most UINT32_MAX */                                           \
     X(EXIT)            /* back to wr_call */                                                      \
     X(RETURN_INSTANCE) /* back into the instance that called across */                            \
     X(MOVE)            /* a <- b */                                                               \
@@ -92,8 +88,31 @@ typedef struct wr_insn {
     X(TABLE_COPY)      /* a: to, b: from, c: length, d: tables to | from << 8 */                  \
     X(TABLE_INIT)      /* a: to, b: from, c: length, d: table; DATA.uimm: segment */              \
     X(ELEM_DROP)       /* uimm: segment */                                                        \
-    X(FENCE)                                                                                      \
-    X(REF_FUNC)        /* a <- function uimm */
+    X(REF_FUNC)        /* a <- function uimm */                                                   \
+    WR_OPS_EXCEPTIONS(X)                                                                          \
+    WR_OPS_MEMORY64(X)                                                                            \
+    WR_OPS_THREADS(X)
+
+/* Ditto, of features that a build may do without. */
+#ifdef WR_NO_EXCEPTIONS
+#define WR_OPS_EXCEPTIONS(X)
+#else
+#define WR_OPS_EXCEPTIONS(X)                              \
+    X(THROW)           /* a: first value slot, uimm: tag */ \
+    X(THROW_REF)       /* a: reference */
+#endif
+#ifdef WR_NO_MEMORY64
+#define WR_OPS_MEMORY64(X)
+#else
+#define WR_OPS_MEMORY64(X)                                                                        \
+    X(ADDRESS64)       /* a <- b + (uimm | DATA.uimm << 32) as a 32-bit address; traps above */   \
+    X(INDEX64)         /* a <- b, at most UINT32_MAX */
+#endif
+#ifdef WR_NO_THREADS
+#define WR_OPS_THREADS(X)
+#else
+#define WR_OPS_THREADS(X) X(FENCE)
+#endif
 
 /* Operand classes: R slot, I 32-bit constant (sign-extended), K 64-bit constant in the DATA that follows; BR_: compare
  * and branch, BRN_: branch if not. Compare-and-branch holds a constant in 16 bits in b (I) or in DATA.uimm (W).

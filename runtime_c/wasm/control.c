@@ -221,7 +221,9 @@ static wr_status translate_end(wr_body *body) {
         }
         wr_patch_here(body, label.else_fixup);
     }
+#ifndef WR_NO_EXCEPTIONS
     if (label.kind == WR_LABEL_TRY) WR_TRY(wr_end_try(body, &label));
+#endif
     wr_forget_inits(body, &label);
     wr_patch_here(body, wr_label_at(body, 0)->fixups);
     body->labels.count--;

@@ -39,17 +39,29 @@ wr_status wr_load_heap_type(wr_loader *loader, uint32_t *out) {
     return WR_BAD_REF_TYPE;
 }
 
+/* Whether this build knows the type. */
+static wr_status check_known(wr_loader *loader, wr_vt type) {
+#ifdef WR_NO_SIMD
+    if (type == WR_VT_V128) return wr_load_fail(loader, WR_UNSUPPORTED, "v128");
+#endif
+#ifdef WR_NO_EXCEPTIONS
+    uint32_t heap = type & WR_VT_HEAP;
+    if (wr_vt_is_ref(type) && (heap == WR_HEAP_EXN || heap == WR_HEAP_NOEXN)) {
+        return wr_load_fail(loader, WR_UNSUPPORTED, "exnref");
+    }
+#endif
+    (void)loader, (void)type;
+    return WR_OK;
+}
+
 static wr_status load_type_byte(wr_loader *loader, uint8_t byte, wr_vt *out) {
     *out = wr_vt_from_byte(byte);
-#ifdef WR_NO_SIMD
-    if (*out == WR_VT_V128) return wr_load_fail(loader, WR_UNSUPPORTED, "v128");
-#endif
-    if (*out != WR_VT_BOTTOM) return WR_OK;
+    if (*out != WR_VT_BOTTOM) return check_known(loader, *out);
     if (byte == 0x63 || byte == 0x64) {
         uint32_t heap = 0;
         WR_TRY(wr_load_heap_type(loader, &heap));
         *out = WR_VT_REF | (byte == 0x63 ? WR_VT_NULLABLE : 0) | heap;
-        return WR_OK;
+        return check_known(loader, *out);
     }
     if (byte >= 0x68 && byte <= 0x74) return wr_load_fail(loader, WR_UNSUPPORTED, "value type 0x%02x", byte);
     return wr_load_fail(loader, WR_BAD_VALUE_TYPE, "0x%02x", byte);
@@ -96,6 +108,12 @@ static wr_status load_limits(wr_loader *loader, uint64_t range, uint64_t range64
     WR_TRY(wr_read_byte(&loader->reader, &flags));
     if ((flags & ~7u) != 0 || ((flags & 2) != 0 && !may_share))
         return wr_load_fail(loader, WR_BAD_LIMITS_FLAGS, "0x%02x", flags);
+#ifdef WR_NO_THREADS
+    if ((flags & 2) != 0) return wr_load_fail(loader, WR_UNSUPPORTED, "shared memory");
+#endif
+#ifdef WR_NO_MEMORY64
+    if ((flags & 4) != 0) return wr_load_fail(loader, WR_UNSUPPORTED, "64-bit memory or table");
+#endif
     *out = (wr_limit_pair){.max = UINT64_MAX, .is64 = (flags & 4) != 0, .shared = (flags & 2) != 0};
     WR_TRY(wr_read_u64(&loader->reader, &out->min));
     if ((flags & 1) != 0) {
@@ -132,6 +150,10 @@ static wr_status load_type_index(wr_loader *loader, uint32_t *out) {
 }
 
 static wr_status load_tag(wr_loader *loader, const wr_type **out) {
+#ifdef WR_NO_EXCEPTIONS
+    (void)out;
+    return wr_load_fail(loader, WR_UNSUPPORTED, "tag");
+#else
     uint8_t attribute;
     uint32_t index = 0;
     WR_TRY(wr_read_byte(&loader->reader, &attribute));
@@ -139,6 +161,7 @@ static wr_status load_tag(wr_loader *loader, const wr_type **out) {
     WR_TRY(load_type_index(loader, &index));
     *out = loader->module->types[index];
     return (*out)->result_count != 0 ? WR_NON_EMPTY_TAG : WR_OK;
+#endif
 }
 
 /* Makes room in an index space for `more` entries behind `count`; arenas cannot resize, so it moves. */

@@ -233,6 +233,7 @@ WR_UNARY_TRAP(BODY_UNARY_TRAP)
 WR_LOAD(BODY_LOAD)
 WR_STORE(BODY_STORE)
 
+#ifndef WR_NO_MEMORY64
 HANDLER(ADDRESS64) {
     const uint64_t offset = pc->uimm | (uint64_t)pc[1].uimm << 32, at = SLOT(b).u64 + offset;
     if (at < offset || at > UINT32_MAX) TRAP(WR_TRAP_MEMORY_BOUNDS);
@@ -244,6 +245,7 @@ HANDLER(INDEX64) {
     SLOT(a).u64 = index < UINT32_MAX ? index : UINT32_MAX;
     NEXT();
 }
+#endif
 
 HANDLER(USE_MEMORY) {
     mem = exec->instance->memories[pc->uimm]->data;
@@ -434,11 +436,13 @@ HANDLER(RETURN_CALL_REF) {
 
 /* ---- exceptions ---- */
 
+#ifndef WR_NO_EXCEPTIONS
 HANDLER(THROW) { CONTINUE_AT(wr_throw(exec, exec->instance->tags[pc->uimm], fp + pc->a, pc, fp)); }
 HANDLER(THROW_REF) {
     if (SLOT(a).u64 == 0) TRAP(WR_TRAP_NULL_REF);
     CONTINUE_AT(wr_unwind(exec, (wr_exn *)(uintptr_t)SLOT(a).u64, pc, fp));
 }
+#endif
 
 HANDLER(BR_NULL) {
     if (SLOT(a).u64 == 0) JUMP_CHECKED();
@@ -559,7 +563,7 @@ HANDLER(MEMORY_COPY) {
 HANDLER(MEMORY_INIT) {
     const wr_memory *memory = exec->instance->memories[pc->d];
     MAY_FAULT();
-    TRY(wr_memory_init(exec->instance, pc->d, pc[1].uimm, GET_ADDRESS(memory->declared, a), GET_I32(b), GET_I32(c)));
+    TRY(wr_memory_init(exec, exec->instance, pc->d, pc[1].uimm, GET_ADDRESS(memory->declared, a), GET_I32(b), GET_I32(c)));
     SKIP(1);
 }
 HANDLER(DATA_DROP) {
@@ -586,21 +590,21 @@ HANDLER(TABLE_SIZE) {
 }
 HANDLER(TABLE_GROW) {
     wr_table *table = exec->instance->tables[pc->d];
-    const uint64_t before = wr_table_grow(table, GET_I32(c), SLOT(b).u64);
-    SLOT(a).u64 = table->type.limits.is64 ? before : (uint32_t)before;
+    TRY(wr_table_grow(exec, table, GET_I32(c), SLOT(b).u64, &SLOT(a).u64));
+    if (!table->type.limits.is64) SLOT(a).u64 = SLOT(a).u32;
     NEXT();
 }
 HANDLER(TABLE_FILL) {
-    TRY(wr_table_fill(exec->instance->tables[pc->d], GET_I32(a), SLOT(b).u64, GET_I32(c)));
+    TRY(wr_table_fill(exec, exec->instance->tables[pc->d], GET_I32(a), SLOT(b).u64, GET_I32(c)));
     NEXT();
 }
 HANDLER(TABLE_COPY) {
     wr_table **tables = exec->instance->tables;
-    TRY(wr_table_copy(tables[pc->d & 0xFF], GET_I32(a), tables[pc->d >> 8], GET_I32(b), GET_I32(c)));
+    TRY(wr_table_copy(exec, tables[pc->d & 0xFF], GET_I32(a), tables[pc->d >> 8], GET_I32(b), GET_I32(c)));
     NEXT();
 }
 HANDLER(TABLE_INIT) {
-    TRY(wr_table_init(exec->instance, pc->d, pc[1].uimm, GET_I32(a), GET_I32(b), GET_I32(c)));
+    TRY(wr_table_init(exec, exec->instance, pc->d, pc[1].uimm, GET_I32(a), GET_I32(b), GET_I32(c)));
     SKIP(1);
 }
 HANDLER(ELEM_DROP) {
@@ -609,6 +613,8 @@ HANDLER(ELEM_DROP) {
 }
 
 /* ---- atomics ---- */
+
+#ifndef WR_NO_THREADS
 
 /* Alignment is checked on the effective address; bounds are always checked here, so there are no two variants. */
 #define ATOMIC_AT(M)                                                    \
@@ -670,3 +676,4 @@ HANDLER(FENCE) {
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     NEXT();
 }
+#endif

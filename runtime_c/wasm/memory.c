@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "reader.h"
 #include "runtime.h"
 
 #define PAGE_BYTES UINT64_C(65536)
@@ -148,8 +149,13 @@ wr_status wr_memory_new(wr_store *store, uint32_t pages_min, uint32_t pages_max,
 
 wr_status wr_memory_new_shared(wr_store *store, uint32_t pages_min, uint32_t pages_max, wr_memory **out) {
     if (pages_min > pages_max || pages_max > 65536) return WR_BAD_ARGUMENT;
+#ifdef WR_NO_THREADS
+    (void)store, (void)out;
+    return WR_UNSUPPORTED;
+#else
     wr_limit_pair limits = {.min = pages_min, .max = pages_max, .shared = true};
     return wr_memory_make(store, &limits, NULL, out);
+#endif
 }
 
 wr_status wr_memory_share(const wr_memory *memory, wr_store *store, wr_memory **out) {
@@ -228,6 +234,13 @@ wr_status wr_memory_map(wr_memory *memory, const wr_map_part *parts, uint32_t co
     return WR_OK;
 }
 
+wr_status wr_memory_remap(wr_memory *memory, uint64_t address, const wr_map_part *parts, uint32_t count) {
+    uint64_t whole = map_size(parts, count);
+    if (whole == 0 || memory->mapped < whole || address % PAGE_BYTES != 0) return WR_BAD_ARGUMENT;
+    if (address > memory->size || whole > memory->size - address) return WR_BAD_ARGUMENT;
+    return map_parts(memory->data + address, parts, count) ? WR_OK : WR_SYSTEM;
+}
+
 uint8_t *wr_memory_data(const wr_memory *memory) { return memory->data; }
 uint64_t wr_memory_size(const wr_memory *memory) {
     if (memory->shared == NULL) return memory->size;
@@ -241,11 +254,28 @@ void *wr_memory_at(const wr_memory *memory, uint64_t address, uint64_t len) {
     return memory->data + address;
 }
 
-/* ---- bulk ---- */
+/* ---- bulk: long ones look at the limits of the call between chunks; exec NULL: there is no call ---- */
 
-enum { BULK_CHUNK = 128 * 1024 }; /* a few microseconds of work between two looks at the clock */
+enum { BULK_CHUNK = 128 * 1024 }; /* a few microseconds of work */
 
 static bool inside(uint64_t size, uint64_t at, uint64_t len) { return at <= size && len <= size - at; }
+
+/* As memmove: overlapping parts are read before they are written. */
+static wr_status copy(wr_exec *exec, uint8_t *to, const uint8_t *from, uint64_t len) {
+    bool backward = to > from;
+    while (len > BULK_CHUNK) {
+        uint64_t skip = backward ? len - BULK_CHUNK : 0;
+        memmove(to + skip, from + skip, BULK_CHUNK);
+        if (!backward) {
+            to += BULK_CHUNK;
+            from += BULK_CHUNK;
+        }
+        len -= BULK_CHUNK;
+        if (exec != NULL) WR_TRY(wr_exec_check(exec));
+    }
+    memmove(to, from, (size_t)len);
+    return WR_OK;
+}
 
 wr_status wr_memory_fill(wr_exec *exec, wr_memory *memory, uint64_t at, uint8_t value, uint64_t len) {
     if (!inside(wr_memory_size(memory), at, len)) return WR_TRAP_MEMORY_BOUNDS;
@@ -253,8 +283,7 @@ wr_status wr_memory_fill(wr_exec *exec, wr_memory *memory, uint64_t at, uint8_t 
         memset(memory->data + at, value, BULK_CHUNK);
         at += BULK_CHUNK;
         len -= BULK_CHUNK;
-        wr_status status = wr_exec_check(exec);
-        if (status != WR_OK) return status;
+        WR_TRY(wr_exec_check(exec));
     }
     if (len != 0) memset(memory->data + at, value, (size_t)len);
     return WR_OK;
@@ -263,30 +292,14 @@ wr_status wr_memory_fill(wr_exec *exec, wr_memory *memory, uint64_t at, uint8_t 
 wr_status wr_memory_copy(wr_exec *exec, wr_memory *to, uint64_t at, wr_memory *from, uint64_t source, uint64_t len) {
     if (!inside(wr_memory_size(to), at, len) || !inside(wr_memory_size(from), source, len))
         return WR_TRAP_MEMORY_BOUNDS;
-    uint8_t *target = to->data + at;
-    const uint8_t *bytes = from->data + source;
-    bool backward = target > bytes; /* as memmove: overlapping parts are read before they are written */
-    while (len > BULK_CHUNK) {
-        uint64_t skip = backward ? len - BULK_CHUNK : 0;
-        memmove(target + skip, bytes + skip, BULK_CHUNK);
-        if (!backward) {
-            target += BULK_CHUNK;
-            bytes += BULK_CHUNK;
-        }
-        len -= BULK_CHUNK;
-        wr_status status = wr_exec_check(exec);
-        if (status != WR_OK) return status;
-    }
-    if (len != 0) memmove(target, bytes, (size_t)len);
-    return WR_OK;
+    return len != 0 ? copy(exec, to->data + at, from->data + source, len) : WR_OK;
 }
 
-wr_status wr_memory_init(wr_instance *instance, uint32_t memory, uint32_t segment, uint64_t at, uint64_t from,
-                         uint64_t len) {
+wr_status wr_memory_init(wr_exec *exec, wr_instance *instance, uint32_t memory, uint32_t segment, uint64_t at,
+                         uint64_t from, uint64_t len) {
     const wr_data *data = &instance->module->datas[segment];
     const wr_memory *target = instance->memories[memory];
     uint64_t size = instance->data_dropped[segment] ? 0 : data->size;
     if (!inside(wr_memory_size(target), at, len) || !inside(size, from, len)) return WR_TRAP_MEMORY_BOUNDS;
-    if (len != 0) memcpy(target->data + at, data->bytes + from, (size_t)len);
-    return WR_OK;
+    return len != 0 ? copy(exec, target->data + at, data->bytes + from, len) : WR_OK;
 }

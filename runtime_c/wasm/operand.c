@@ -152,9 +152,15 @@ void wr_operand_move(wr_body *body, const wr_operand *operand, uint32_t slot) {
 
 uint16_t wr_index_slot(wr_body *body, const wr_operand *index, bool is64) {
     uint16_t slot = wr_operand_slot(body, index);
-    if (!is64) return slot;
-    wr_emit_def(body, OP_INDEX64, index->slot)->b = slot;
-    return (uint16_t)index->slot;
+#ifndef WR_NO_MEMORY64
+    if (is64) {
+        wr_emit_def(body, OP_INDEX64, index->slot)->b = slot;
+        return (uint16_t)index->slot;
+    }
+#else
+    (void)is64;
+#endif
+    return slot;
 }
 
 static void settle(wr_body *body, wr_operand *operand) {

@@ -159,16 +159,18 @@ wr_status wr_memory_make(wr_store *store, const wr_limit_pair *limits, const wr_
                          wr_memory **out);
 /* Pages before, or UINT64_MAX: refused. */
 uint64_t wr_memory_grow(wr_memory *memory, uint64_t pages);
-uint64_t wr_table_grow(wr_table *table, uint64_t delta, uint64_t value);
-/* Out-of-line parts of bulk instructions; a trap status or WR_OK. Long ones look at the deadline. */
+/* Out-of-line parts of bulk instructions; a trap status or WR_OK. Long ones look at the limits of the call; exec NULL
+ * where there is none. */
 wr_status wr_memory_fill(wr_exec *exec, wr_memory *memory, uint64_t at, uint8_t value, uint64_t len);
 wr_status wr_memory_copy(wr_exec *exec, wr_memory *to, uint64_t at, wr_memory *from, uint64_t source, uint64_t len);
-wr_status wr_memory_init(wr_instance *instance, uint32_t memory, uint32_t segment, uint64_t at, uint64_t from,
-                         uint64_t len);
-wr_status wr_table_fill(wr_table *table, uint64_t at, uint64_t value, uint64_t len);
-wr_status wr_table_copy(wr_table *to, uint64_t at, wr_table *from, uint64_t source, uint64_t len);
-wr_status wr_table_init(wr_instance *instance, uint32_t table, uint32_t segment, uint64_t at, uint64_t from,
-                        uint64_t len);
+wr_status wr_memory_init(wr_exec *exec, wr_instance *instance, uint32_t memory, uint32_t segment, uint64_t at,
+                         uint64_t from, uint64_t len);
+/* *before: elements there were, or UINT64_MAX: refused. */
+wr_status wr_table_grow(wr_exec *exec, wr_table *table, uint64_t delta, uint64_t value, uint64_t *before);
+wr_status wr_table_fill(wr_exec *exec, wr_table *table, uint64_t at, uint64_t value, uint64_t len);
+wr_status wr_table_copy(wr_exec *exec, wr_table *to, uint64_t at, wr_table *from, uint64_t source, uint64_t len);
+wr_status wr_table_init(wr_exec *exec, wr_instance *instance, uint32_t table, uint32_t segment, uint64_t at,
+                        uint64_t from, uint64_t len);
 
 wr_shared *wr_shared_new(const wr_engine *engine, uint64_t size);
 /* True: that was the last one, the memory is to be freed. */

@@ -15,6 +15,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("app",),
     ("links", "api", "rules"),
     ("supervisor",),
+    ("plane",),
     ("graph", "store"),
     ("wasm", "config"),
     ("record", "clock", "signature"),

@@ -62,7 +62,16 @@ def mutable_symbols(image: bytes) -> Iterator[str]:
 
 
 def compile_one(source: Path, into: Path) -> bytes:
-    flags = ["-std=c11", "-D_GNU_SOURCE", "-O0", "-fPIC", "-c", f"-I{ROOT / 'runtime_c/include'}", "-w"]
+    flags = [
+        "-std=c11",
+        "-D_GNU_SOURCE",
+        "-O0",
+        "-fPIC",
+        "-c",
+        f"-I{ROOT / 'runtime_c'}",
+        f"-I{ROOT / 'runtime_c/include'}",
+        "-w",
+    ]
     subprocess.run([*COMPILER, *flags, str(source), "-o", str(into)], check=True, cwd=ROOT)
     return into.read_bytes()
 
