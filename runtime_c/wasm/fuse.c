@@ -1,6 +1,12 @@
 /* Which neighbours become one (fused.h). Runs once over the finished code of a function. */
 #include "body.h"
 
+#ifdef WR_NO_FUSION
+
+void wr_fuse(wr_insn *insns, size_t count) { (void)insns, (void)count; }
+
+#else
+
 #define FIRST_ENUM(T, NAME, FORM, ...) FIRST_##NAME##_##FORM,
 #define SECOND_ENUM(NAME, FORM) SECOND_##NAME##_##FORM,
 enum { FIRST_NONE, WR_FIRSTS(FIRST_ENUM) FIRST_COUNT };
@@ -124,3 +130,5 @@ void wr_fuse(wr_insn *insns, size_t count) {
         if (op != OP_NONE) insns[i].op = op;
     }
 }
+
+#endif

@@ -273,4 +273,17 @@
 
 #define WR_OP_PRODUCT_(T, NAME, LOAD, F1, F2) OP_##NAME##_OF_##LOAD##_##F1##_##F2##_G, OP_##NAME##_OF_##LOAD##_##F1##_##F2##_C,
 
+#ifdef WR_NO_FUSION /* a third of the engine's code, for a fifth of its speed */
+#undef WR_FUSED
+#undef WR_FUSED_MEMORY
+#undef WR_PAIRED
+#undef WR_PAIRED_MEMORY
+#undef WR_PRODUCTS
+#define WR_FUSED(X)
+#define WR_FUSED_MEMORY(X)
+#define WR_PAIRED(X)
+#define WR_PAIRED_MEMORY(X)
+#define WR_PRODUCTS(X)
+#endif
+
 #endif
