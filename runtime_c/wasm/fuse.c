@@ -89,9 +89,7 @@ static uint16_t product_op(const wr_insn *insn) {
     return OP_NONE;
 }
 
-static bool is_product(uintptr_t op) {
-    return op == OP_F64_MUL_RR || op == OP_F32_MUL_RR || op == OP_I32_MUL_RR;
-}
+static bool is_product(uintptr_t op) { return op == OP_F64_MUL_RR || op == OP_F32_MUL_RR || op == OP_I32_MUL_RR; }
 
 static uint8_t crossed_second(uintptr_t op) {
     return op == OP_F32_SUB_RR ? SECOND_F32_SUB_RC : op == OP_F64_SUB_RR ? SECOND_F64_SUB_RC : SECOND_NONE;
