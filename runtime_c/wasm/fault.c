@@ -4,7 +4,7 @@
 #include <signal.h>
 #include <string.h>
 
-#include "runtime.h"
+#include "../aot/aot.h"
 
 /* The only mutable state at file scope: the kernel keeps one handler per process and faults arrive per thread.
  * Whoever installs a handler after us may chain to ours, and is put behind it (wr_fault_install): the two would call
@@ -62,7 +62,8 @@ static void on_fault(int signal, siginfo_t *info, void *context) {
         if (memory != NULL) {
             bool inside = (uint64_t)(address - memory->data) < wr_memory_size(memory);
             exec->status = inside ? WR_TRAP_MEMORY_PROTECTED : WR_TRAP_MEMORY_BOUNDS;
-            siglongjmp(*exec->fault, 1);
+            if (exec->instance->is_compiled) wr_aot_trace(exec, 0);
+            wr_fault_resume(exec->fault);
         }
     }
     const wr_previous *previous = signal == SIGSEGV ? &previous_segv : &previous_bus;

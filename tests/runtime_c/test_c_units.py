@@ -20,7 +20,7 @@ from tests.runtime_c.toolchain import (
 )
 
 PROGRAMS = sorted(path.stem for path in (RUNTIME / "tests").glob("test_*.c"))
-RUN_BY = ("gcc", "zig", "asan", "clang-asan", "aarch64", "armv7")
+RUN_BY = ("gcc", "minimal", "zig", "asan", "clang-asan", "aarch64", "armv7")
 THREADED = ("test_loop", "test_port", "test_ring", "test_threads")  # what the thread sanitizer is for
 BUILT_BY = ("riscv64",)
 PROGRAM_SECONDS_MAX = 300  # emulators are slow
@@ -61,12 +61,6 @@ def test_there_are_programs() -> None:
 @pytest.mark.parametrize("name", RUN_BY)
 def test_program(name: str, program: str) -> None:
     output = run(TOOLCHAINS[name], program)
-    assert output.rstrip().endswith(" passed, 0 failed"), output
-
-
-@pytest.mark.parametrize("program", ["test_simd", "test_engine_api", "test_hostile"])
-def test_program_without_simd(program: str) -> None:
-    output = run(TOOLCHAINS["no_simd"], program)
     assert output.rstrip().endswith(" passed, 0 failed"), output
 
 
