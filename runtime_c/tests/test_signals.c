@@ -185,8 +185,8 @@ static void a_child_has_its_own_copy(check_t *check) {
 }
 
 static const check_test TESTS[] = {
-    CHECK_TEST(handlers_of_before_are_kept),       CHECK_TEST(handlers_of_later_are_kept),
-    CHECK_TEST(many_engines_and_threads_at_once),  CHECK_TEST(without_handlers_a_fault_is_fatal),
+    CHECK_TEST(handlers_of_before_are_kept),      CHECK_TEST(handlers_of_later_are_kept),
+    CHECK_TEST(many_engines_and_threads_at_once), CHECK_TEST(without_handlers_a_fault_is_fatal),
     CHECK_TEST(a_child_has_its_own_copy),
 };
 CHECK_MAIN(TESTS)

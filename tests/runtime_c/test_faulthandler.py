@@ -11,10 +11,7 @@ import pytest
 from tests.runtime_c.toolchain import ROOT
 
 # One page of memory; load(address).
-MODULE = bytes.fromhex(
-    "0061736d0100000001060160017f017f03020100050401010101070801046c6f616400000a090107"
-    "0020002802000b"
-)
+MODULE = bytes.fromhex("0061736d0100000001060160017f017f03020100050401010101070801046c6f616400000a0901070020002802000b")
 PROGRAM = f"""
 import ctypes, faulthandler, sys
 from gateway.errors import WasmTrap
