@@ -33,6 +33,7 @@ typedef struct wr_aot_label {
     uint32_t height; /* operands below the parameters */
     bool reached;    /* something jumps to its end */
     uint8_t copy;    /* LOOP: which copy of an unrolled one, from 1; 0: not unrolled, or the copy that counts */
+    uint8_t copies;
     bool is_copy;
     uint32_t clauses; /* TRY: where its catch clauses are in body->clauses */
 } wr_aot_label;

@@ -97,7 +97,7 @@ static wr_status refuse(wr_aot_body *body, uint32_t code) {
 
 static wr_status translate(wr_aot_body *body, uint32_t code) {
     static wr_status (*const groups[])(wr_aot_body *, uint32_t) = {
-        wr_aot_simple, wr_aot_control, wr_aot_memory, wr_aot_call, wr_aot_table, wr_aot_simd,
+        wr_aot_simple, wr_aot_control, wr_aot_memory, wr_aot_call, wr_aot_table, wr_aot_simd, wr_aot_atomic,
     };
     switch (code) {
     case 0x1A: (void)wr_aot_pop(body); return body->status;

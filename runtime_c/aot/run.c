@@ -262,6 +262,25 @@ static void table_init(wra_context *x, uint32_t table, uint32_t segment, uint64_
 
 static void elem_drop(wra_context *x, uint32_t segment) { exec_of(x)->instance->elem_dropped[segment] = true; }
 
+static uint32_t notify(wra_context *x, uint32_t memory, uint64_t at, uint32_t count) {
+    wr_slot result;
+    const wr_memory *target = memory_at(x, memory);
+    try_status(x, wr_memory_notify(target, target->data + at, count, &result));
+    return result.u32;
+}
+
+static uint32_t wait_for(wra_context *x, uint32_t memory, uint64_t at, uint64_t expected, uint32_t bytes,
+                         int64_t timeout) {
+    wr_slot result;
+    wr_exec *exec = exec_of(x);
+    const wr_memory *target = memory_at(x, memory);
+    exec->budget = x->budget;
+    wr_status status = wr_memory_wait(exec, target, target->data + at, expected, bytes, timeout, &result);
+    x->budget = exec->budget;
+    try_status(x, status);
+    return result.u32;
+}
+
 const wra_runtime wr_aot_runtime = {
     .enter = enter,
     .tick = tick,
@@ -277,4 +296,6 @@ const wra_runtime wr_aot_runtime = {
     .table_copy = table_copy,
     .table_init = table_init,
     .elem_drop = elem_drop,
+    .notify = notify,
+    .wait = wait_for,
 };
