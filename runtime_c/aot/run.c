@@ -75,6 +75,20 @@ static void check_native(wra_context *x) {
     if ((uintptr_t)__builtin_frame_address(0) < x->native_limit) trap(x, WR_TRAP_STACK);
 }
 
+/* One after the other in the same frame, so the stack does not grow. */
+static void finish(wra_context *x, wr_slot *frame) {
+    while (x->tail != NULL) {
+        const wra_func *func = x->tail;
+        x->tail = NULL;
+        func->thunk(x, frame, func->code);
+    }
+}
+
+static void run(wra_context *x, const wr_func *func, wr_slot *frame) {
+    func->thunk(x, frame, func->compiled);
+    finish(x, frame);
+}
+
 static void call_host(wra_context *x, const wr_func *func, wr_slot *args) {
     wr_exec *exec = exec_of(x);
     const wr_type *type = func->type;
@@ -109,7 +123,7 @@ static wr_status run_in(wr_exec *exec, const wr_func *func, wr_slot *args, wr_ao
     wr_status status = WR_OK;
     if (func->thunk != NULL) {
         use_instance(exec, func->instance);
-        func->thunk(x, frame, func->compiled);
+        run(x, func, frame);
     } else {
         exec->budget = x->budget;
         wr_set_instance(exec, func->instance);
@@ -140,7 +154,7 @@ static void call(wra_context *x, const wra_func *callee, wr_slot *args) {
     if (func->instance == exec->instance) {
         enter(x, args + func->frame_slots);
         charge(x);
-        func->thunk(x, args, func->compiled);
+        run(x, func, args);
         return;
     }
     charge(x);
@@ -172,6 +186,7 @@ static void prepare(wr_exec *exec) {
     x->budget = exec->budget;
     x->allowance_mask = exec->fuel_limited ? 0 : -1;
     x->trap = trap_at;
+    x->tail = NULL;
     x->rt = &wr_aot_runtime;
 }
 
@@ -199,7 +214,7 @@ wr_status wr_aot_run(wr_exec *exec, const wr_func *func, wr_slot *frame) {
     use_instance(exec, func->instance);
     wr_exec *outer = wr_fault_enter(exec);
     if (sigsetjmp(fault, 0) == 0) {
-        func->thunk(x, frame, func->compiled);
+        run(x, func, frame);
         exec->status = WR_OK;
     }
     wr_fault_leave(outer);
@@ -285,6 +300,7 @@ const wra_runtime wr_aot_runtime = {
     .enter = enter,
     .tick = tick,
     .call = call,
+    .finish = finish,
     .memory_size = memory_size,
     .memory_grow = memory_grow,
     .memory_fill = memory_fill,
