@@ -32,6 +32,7 @@ FLAGS = (
     "-O2",
     "-ffp-contract=off",
     "-fno-math-errno",
+    "-fomit-frame-pointer",
     "-fasynchronous-unwind-tables",  # back-traces through compiled code
     "-g1",
     "-fno-semantic-interposition",

@@ -71,6 +71,15 @@ class LinkPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """What a plan was made from."""
+
+    site: Site
+    board: Board | None
+    manifests: Mapping[str, Manifest]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What to set up: stages in topological order, so that each ring exists before it is read."""
 
@@ -80,6 +89,16 @@ class Plan:
     stages: tuple[StagePlan, ...]
     links: tuple[LinkPlan, ...]
     tags: tuple[Tag, ...]
+    origin: Origin
+
+
+def plan_stage(plan: Plan, stage: str, manifest: Manifest) -> StagePlan:
+    """The stage as it would be with another version of its plugin. Raises ConfigError: the site does not fit it."""
+    origin, problems = plan.origin, Problems()
+    manifests = {**origin.manifests, manifest.name: manifest}
+    changed = make_plan(origin.site, origin.board, manifests, problems)
+    problems.raise_any()
+    return next(one for one in changed.stages if one.name == stage)
 
 
 def make_plan(site: Site, board: Board | None, manifests: Mapping[str, Manifest], problems: Problems) -> Plan:
@@ -112,6 +131,7 @@ class _Planner:
             stages=tuple(plan for name in order for plan in self._stage(self.site.stages[name], tags[name])),
             links=tuple(LinkPlan(link, _reads(link.inputs)) for link in self.site.links.values()),
             tags=self.site.tags,
+            origin=Origin(self.site, self.board, self.manifests),
         )
         if not self.problems.found:  # any mistake in a name makes something look unused
             self._check_unused(tags)

@@ -50,7 +50,7 @@ static void find_reachable(wr_aot_emit *emit) {
 /* ---- bodies ---- */
 
 static wr_status find_code(const wr_aot_emit *emit, wr_reader *out) {
-    *out = (wr_reader){emit->bytes, emit->bytes + 8, emit->bytes + emit->len};
+    *out = (wr_reader){emit->bytes, emit->bytes + 8, emit->bytes + emit->len, 0};
     while (out->at != out->end) {
         uint8_t id;
         uint32_t size;
@@ -72,7 +72,7 @@ static wr_status translate_bodies(wr_aot_emit *emit, wr_aot_body *body) {
     if (section.at != section.end) WR_TRY(wr_read_u32(&section, &count));
     for (uint32_t i = 0; i < count; i++) {
         WR_TRY(wr_read_u32(&section, &size));
-        emit->codes[i] = (wr_reader){section.base, section.at, section.at + size};
+        emit->codes[i] = (wr_reader){section.base, section.at, section.at + size, 0};
         section.at += size;
     }
     WR_TRY(wr_aot_find_plain(emit));

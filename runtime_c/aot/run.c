@@ -22,7 +22,7 @@ static void trap_at(wra_context *x, uint32_t status, uint32_t offset) {
     wr_exec *exec = exec_of(x);
     exec->status = (wr_status)status;
     wr_aot_trace(exec, offset);
-    siglongjmp(*exec->fault, 1);
+    wr_fault_resume(exec->fault);
 }
 
 /* From a function that compiled code called: the site in front of the call tells where. */
@@ -203,20 +203,23 @@ wr_status wr_aot_run_across(wr_exec *exec, const wr_func *func, const wr_insn *p
 
 /* ---- from the host ---- */
 
+static void run_callee(wr_exec *exec, const wr_insn *nothing, wr_slot *frame) {
+    const wr_func *func = exec->callee;
+    (void)nothing;
+    run(&exec->aot, func, frame);
+    exec->status = WR_OK;
+}
+
 wr_status wr_aot_run(wr_exec *exec, const wr_func *func, wr_slot *frame) {
     wra_context *x = &exec->aot;
     const wra_context before = *x;
     wr_aot_link *const link = exec->aot_link;
     if ((size_t)(exec->stack_end - frame) < func->frame_slots) return WR_TRAP_STACK;
     prepare(exec);
-    sigjmp_buf fault;
-    exec->fault = &fault;
     use_instance(exec, func->instance);
+    exec->callee = func;
     wr_exec *outer = wr_fault_enter(exec);
-    if (sigsetjmp(fault, 0) == 0) {
-        run(x, func, frame);
-        exec->status = WR_OK;
-    }
+    wr_fault_call(exec, NULL, frame, run_callee);
     wr_fault_leave(outer);
     exec->budget = x->budget;
     exec->aot_link = link;
@@ -237,42 +240,55 @@ static uint64_t memory_grow(wra_context *x, uint32_t memory, uint64_t pages) {
     return wr_memory_grow(memory_at(x, memory), pages);
 }
 
-static void memory_fill(wra_context *x, uint32_t memory, uint64_t at, uint32_t value, uint64_t len) {
+/* Long operations look at the limits of the call: the budget is the engine's meanwhile. */
+static wr_exec *lend_budget(wra_context *x) {
     wr_exec *exec = exec_of(x);
     exec->budget = x->budget;
-    wr_status status = wr_memory_fill(exec, memory_at(x, memory), at, (uint8_t)value, len);
-    x->budget = exec->budget;
+    return exec;
+}
+
+static void take_budget_back(wra_context *x, wr_status status) {
+    x->budget = exec_of(x)->budget;
     try_status(x, status);
+}
+
+static void memory_fill(wra_context *x, uint32_t memory, uint64_t at, uint32_t value, uint64_t len) {
+    wr_exec *exec = lend_budget(x);
+    take_budget_back(x, wr_memory_fill(exec, memory_at(x, memory), at, (uint8_t)value, len));
 }
 
 static void memory_copy(wra_context *x, uint32_t to, uint32_t from, uint64_t at, uint64_t source, uint64_t len) {
-    wr_exec *exec = exec_of(x);
-    exec->budget = x->budget;
-    wr_status status = wr_memory_copy(exec, memory_at(x, to), at, memory_at(x, from), source, len);
-    x->budget = exec->budget;
-    try_status(x, status);
+    wr_exec *exec = lend_budget(x);
+    take_budget_back(x, wr_memory_copy(exec, memory_at(x, to), at, memory_at(x, from), source, len));
 }
 
 static void memory_init(wra_context *x, uint32_t memory, uint32_t segment, uint64_t at, uint64_t from, uint64_t len) {
-    try_status(x, wr_memory_init(exec_of(x)->instance, memory, segment, at, from, len));
+    wr_exec *exec = lend_budget(x);
+    take_budget_back(x, wr_memory_init(exec, exec->instance, memory, segment, at, from, len));
 }
 
 static void data_drop(wra_context *x, uint32_t segment) { exec_of(x)->instance->data_dropped[segment] = true; }
 
 static uint64_t table_grow(wra_context *x, uint32_t table, uint64_t value, uint64_t count) {
-    return wr_table_grow(table_at(x, table), count, value);
+    uint64_t before = UINT64_MAX;
+    wr_exec *exec = lend_budget(x);
+    take_budget_back(x, wr_table_grow(exec, table_at(x, table), count, value, &before));
+    return before;
 }
 
 static void table_fill(wra_context *x, uint32_t table, uint64_t at, uint64_t value, uint64_t len) {
-    try_status(x, wr_table_fill(table_at(x, table), at, value, len));
+    wr_exec *exec = lend_budget(x);
+    take_budget_back(x, wr_table_fill(exec, table_at(x, table), at, value, len));
 }
 
 static void table_copy(wra_context *x, uint32_t to, uint32_t from, uint64_t at, uint64_t source, uint64_t len) {
-    try_status(x, wr_table_copy(table_at(x, to), at, table_at(x, from), source, len));
+    wr_exec *exec = lend_budget(x);
+    take_budget_back(x, wr_table_copy(exec, table_at(x, to), at, table_at(x, from), source, len));
 }
 
 static void table_init(wra_context *x, uint32_t table, uint32_t segment, uint64_t at, uint64_t from, uint64_t len) {
-    try_status(x, wr_table_init(exec_of(x)->instance, table, segment, at, from, len));
+    wr_exec *exec = lend_budget(x);
+    take_budget_back(x, wr_table_init(exec, exec->instance, table, segment, at, from, len));
 }
 
 static void elem_drop(wra_context *x, uint32_t segment) { exec_of(x)->instance->elem_dropped[segment] = true; }

@@ -54,7 +54,7 @@ static void on_fault(int signal, siginfo_t *info, void *context) {
             bool inside = (uint64_t)(address - memory->data) < wr_memory_size(memory);
             exec->status = inside ? WR_TRAP_MEMORY_PROTECTED : WR_TRAP_MEMORY_BOUNDS;
             if (exec->instance->is_compiled) wr_aot_trace(exec, 0);
-            siglongjmp(*exec->fault, 1);
+            wr_fault_resume(exec->fault);
         }
     }
     pass_on(signal == SIGSEGV ? &previous_segv : &previous_bus, signal, info, context);

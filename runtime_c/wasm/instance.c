@@ -188,14 +188,14 @@ static wr_status copy_segments(wr_instance *instance) {
         const wr_elem *elem = &module->elems[i];
         if (elem->mode == WR_SEGMENT_ACTIVE) {
             uint64_t at = evaluate(instance, &elem->offset);
-            WR_TRY(wr_table_init(instance, elem->table, i, at, 0, elem->count));
+            WR_TRY(wr_table_init(NULL, instance, elem->table, i, at, 0, elem->count));
         }
         if (elem->mode != WR_SEGMENT_PASSIVE) instance->elem_dropped[i] = true;
     }
     for (uint32_t i = 0; i < module->data_count; i++) {
         const wr_data *data = &module->datas[i];
         if (data->mode != WR_SEGMENT_ACTIVE) continue;
-        WR_TRY(wr_memory_init(instance, data->memory, i, evaluate(instance, &data->offset), 0, data->size));
+        WR_TRY(wr_memory_init(NULL, instance, data->memory, i, evaluate(instance, &data->offset), 0, data->size));
         instance->data_dropped[i] = true;
     }
     return WR_OK;

@@ -1,7 +1,6 @@
 /* Run-time objects. Everything belongs to a store and is freed with it. */
 #ifndef WR_RUNTIME_H
 #define WR_RUNTIME_H
-#include <setjmp.h>
 #include <stdatomic.h>
 
 #include "../aot/abi.h"
@@ -118,6 +117,7 @@ struct wr_instance {
 };
 
 struct wr_exec {
+    void *fault;              /* where a memory fault continues (fault_call.c) */
     /* what handlers use most comes first */
     wr_instance *instance;
     const wr_code *codes;
@@ -127,12 +127,12 @@ struct wr_exec {
     const wr_insn *pc;        /* last known position, for traps */
     wr_slot *fp;
     wr_status status;
+    const wr_func *callee;    /* of a call that leaves the instance */
     /* the rest */
     wr_slot *stack;
     wr_slot *top;             /* first free slot while a host function runs */
     size_t stack_size;
     wr_engine *engine;
-    sigjmp_buf *fault;        /* where a memory fault continues */
     struct wr_exec *outer;    /* execution this thread was in before */
     int64_t granted;          /* budget at the last check */
     uint64_t fuel_left;
@@ -159,16 +159,18 @@ wr_status wr_memory_make(wr_store *store, const wr_limit_pair *limits, const wr_
                          wr_memory **out);
 /* Pages before, or UINT64_MAX: refused. */
 uint64_t wr_memory_grow(wr_memory *memory, uint64_t pages);
-uint64_t wr_table_grow(wr_table *table, uint64_t delta, uint64_t value);
-/* Out-of-line parts of bulk instructions; a trap status or WR_OK. Long ones look at the deadline. */
+/* Out-of-line parts of bulk instructions; a trap status or WR_OK. Long ones look at the limits of the call; exec NULL
+ * where there is none. */
 wr_status wr_memory_fill(wr_exec *exec, wr_memory *memory, uint64_t at, uint8_t value, uint64_t len);
 wr_status wr_memory_copy(wr_exec *exec, wr_memory *to, uint64_t at, wr_memory *from, uint64_t source, uint64_t len);
-wr_status wr_memory_init(wr_instance *instance, uint32_t memory, uint32_t segment, uint64_t at, uint64_t from,
-                         uint64_t len);
-wr_status wr_table_fill(wr_table *table, uint64_t at, uint64_t value, uint64_t len);
-wr_status wr_table_copy(wr_table *to, uint64_t at, wr_table *from, uint64_t source, uint64_t len);
-wr_status wr_table_init(wr_instance *instance, uint32_t table, uint32_t segment, uint64_t at, uint64_t from,
-                        uint64_t len);
+wr_status wr_memory_init(wr_exec *exec, wr_instance *instance, uint32_t memory, uint32_t segment, uint64_t at,
+                         uint64_t from, uint64_t len);
+/* *before: elements there were, or UINT64_MAX: refused. */
+wr_status wr_table_grow(wr_exec *exec, wr_table *table, uint64_t delta, uint64_t value, uint64_t *before);
+wr_status wr_table_fill(wr_exec *exec, wr_table *table, uint64_t at, uint64_t value, uint64_t len);
+wr_status wr_table_copy(wr_exec *exec, wr_table *to, uint64_t at, wr_table *from, uint64_t source, uint64_t len);
+wr_status wr_table_init(wr_exec *exec, wr_instance *instance, uint32_t table, uint32_t segment, uint64_t at,
+                        uint64_t from, uint64_t len);
 
 wr_shared *wr_shared_new(const wr_engine *engine, uint64_t size);
 /* True: that was the last one, the memory is to be freed. */

@@ -1,7 +1,8 @@
 """Runs the official WebAssembly test suite against the engine.
 
-    python -m tests.runtime_c.spec [ARCHIVE.zip…] [--bounds guard|checked|both] [--target native|aarch64|armv7]
-                                   [--only GLOB] [--aot] [--json] [--jobs N]
+    python -m tests.runtime_c.spec [ARCHIVE.zip…] [--bounds guard|checked|both]
+                                   [--target native|minimal|aarch64|armv7|riscv64] [--only GLOB] [--aot] [--json]
+                                   [--jobs N]
 
 Without archives: ``core-3.0.zip`` and ``threads.zip`` from the folder in PENSTOCK_WASM_SPEC, or from
 ``../shared/wasm-spec`` beside the project. Every command counts: passed, failed, or skipped with a reason from
@@ -44,7 +45,7 @@ from tests.runtime_c.toolchain import ROOT, TOOLCHAINS, BuildError, build
 SUITE = Path(os.environ.get("PENSTOCK_WASM_SPEC", ROOT.parent / "shared" / "wasm-spec"))
 ARCHIVES = ("core-3.0.zip", "threads.zip")
 BOUNDS = {"guard": ("guard",), "checked": ("checked",), "both": ("guard", "checked")}
-TARGETS = ("native", "aarch64", "armv7", "riscv64")
+TARGETS = ("native", "minimal", "aarch64", "armv7", "riscv64")
 RUNNING = ("module", "definition", "uninstantiable", "unlinkable")
 SCRIPT_SECONDS_MAX = 300  # per script and process; emulators are slow
 
@@ -80,6 +81,7 @@ class Engine:
     """``spec_run`` as built for a target, with what runs it."""
 
     command: tuple[str, ...]
+    minimal: bool = False
     compiler: Compiler | None = None  # --aot
 
     @classmethod
@@ -88,7 +90,7 @@ class Engine:
         toolchain = TOOLCHAINS[f"{target}-shared" if aot and target != "native" else target]
         runner = toolchain.runner()
         tool = build(toolchain, "tools") / "tools" / "spec_run"
-        return cls((*runner, str(tool)), find_compiler(toolchain.target) if aot else None)
+        return cls((*runner, str(tool)), target == "minimal", find_compiler(toolchain.target) if aot else None)
 
     def compile(self, modules: Iterable[bytes], folder: Path, bounds: str) -> list[str]:
         """Compile modules into one artefact, as well as they can be; returns the options to run with it."""
@@ -175,7 +177,7 @@ def rules_for(archive: Path) -> Rules:
 
 def run_archive(engine: Engine, archive: Path, bounds: Iterable[str], only: str, jobs: int) -> Iterator[Report]:
     """Reports by script, then bounds mode, in order."""
-    rules = rules_for(archive)
+    rules = rules_for(archive).for_minimal() if engine.minimal else rules_for(archive)
     work = [(script, mode) for script in read_archive(archive, only) for mode in bounds]
     with ThreadPoolExecutor(jobs) as pool:
         yield from pool.map(lambda item: run_script(engine, item[0], rules, item[1]), work)

@@ -62,7 +62,7 @@ TOOLCHAINS: Mapping[str, Toolchain] = {
         Toolchain("gcc", variables=("CC=gcc",)),
         Toolchain("zig", variables=(f"CC={ZIG_CC}",)),
         Toolchain("asan", variables=("CC=gcc", "SANITIZE=address,undefined"), env=SANITIZER_ENV),
-        Toolchain("no_simd", variables=("CC=gcc", "CFLAGS_EXTRA=-DWR_NO_SIMD")),
+        Toolchain("minimal", variables=("CC=gcc", "MINIMAL=1")),
         Toolchain("tsan", variables=("CC=gcc", "SANITIZE=thread")),
         Toolchain("aarch64", target="aarch64"),
         Toolchain("zig-aarch64", target="aarch64", variables=(f"CC={ZIG_CC} -target aarch64-linux-musl",)),
