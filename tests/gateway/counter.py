@@ -86,11 +86,11 @@ async def serving() -> AsyncIterator[tuple[Counter, int]]:
     counter.answers.set()
     server = ModbusTcpServer([counter.device()], address=("127.0.0.1", 0))
     await server.serve_forever(background=True)
-    assert server.transport is not None
+    assert isinstance(server.transport, asyncio.Server)
     try:
         yield counter, server.transport.sockets[0].getsockname()[1]
     finally:
-        await server.shutdown()
+        await server.shutdown()  # type: ignore[no-untyped-call]
 
 
 class Keeper:
