@@ -30,6 +30,9 @@ class Runner(Protocol):
     def stages_of(self, plugin: str) -> Sequence[str]:
         """The stages that run a plugin, in the order of the graph."""
 
+    def running(self, stage: str) -> str:
+        """The content hash of what a stage runs, "" when it is stopped."""
+
     async def swap(self, stage: str, plugin: Plugin, *, carry_state: bool = True, shadow_records: int = 0) -> object:
         """Let another version take over. Raises PenstockError; then the one that runs goes on."""
 
@@ -53,19 +56,32 @@ class Swapped(msgspec.Struct, frozen=True):
 
 
 class Desk:
-    """Operations on ``store`` and ``runner``. Raises StoreError and ApiError, whose codes clients get."""
+    """Operations on ``store`` and ``runner``. Raises StoreError and ApiError, whose codes clients get.
 
-    def __init__(self, store: PluginStore, runner: Runner) -> None:
+    ``replaced`` brings names of plugins of which the supervisor has given up a version.
+    """
+
+    def __init__(self, store: PluginStore, runner: Runner, replaced: asyncio.Queue[str]) -> None:
         self._store = store
         self._runner = runner
+        self._replaced = replaced
         self._one_at_a_time = asyncio.Lock()
 
-    def list(self) -> tuple[PluginSummary, ...]:
-        """All plugins, by name."""
-        return tuple(self.show(name) for name in self._store.names())
+    # A disk may take its time: the event loop never waits for the store.
 
-    def show(self, name: str) -> PluginSummary:
+    async def list(self) -> tuple[PluginSummary, ...]:
+        """All plugins, by name."""
+        return await asyncio.to_thread(lambda: tuple(self._summary(name) for name in self._store.names()))
+
+    async def show(self, name: str) -> PluginSummary:
         """One plugin."""
+        return await asyncio.to_thread(self._summary, name)
+
+    async def history(self, name: str) -> tuple[HistoryEntry, ...]:
+        """What was done with a plugin, oldest first."""
+        return await asyncio.to_thread(self._store.history, name)
+
+    def _summary(self, name: str) -> PluginSummary:
         versions, entry = self._store.versions(name), self._store.entry(name)
         return PluginSummary(
             name,
@@ -74,10 +90,6 @@ class Desk:
             tuple(self._runner.stages_of(name)),
             versions,
         )
-
-    def history(self, name: str) -> tuple[HistoryEntry, ...]:
-        """What was done with a plugin, oldest first."""
-        return self._store.history(name)
 
     async def push(self, data: bytes, content: str, who: str) -> Ref:
         """Check and keep a new version. It does not run yet."""
@@ -107,6 +119,24 @@ class Desk:
                 raise StoreError("no_previous", f'plugin "{name}" has no version to go back to')
             return await self._change(entry.active, ref, who, "rollback", lambda: self._store.roll_back(name, who))
 
+    async def follow(self) -> None:
+        """Until cancelled: when a stage has given up a version, the other stages of the plugin leave it as well."""
+        while True:
+            name = await self._replaced.get()
+            async with self._one_at_a_time:
+                await self._even_out(name)
+
+    async def _even_out(self, name: str) -> None:
+        entry = self._store.entry(name)
+        for stage in self._runner.stages_of(name):
+            if entry is None or self._runner.running(stage) in ("", entry.active.hash):
+                continue  # one that is stopped is the supervisor's to start again
+            try:
+                await self._runner.swap(stage, self._store.plugin(entry.active))
+                _log.info("stage %s: %s as well", stage, entry.active)
+            except PenstockError as error:
+                _log.error("stage %s could not change to %s: %s", stage, entry.active, error)
+
     def _in_use(self, name: str) -> Entry:
         entry = self._store.entry(name)
         if entry is None or not self._runner.stages_of(name):
@@ -125,7 +155,7 @@ class Desk:
             await asyncio.to_thread(commit)
         except PenstockError as error:
             await self._undo(done, old)
-            self._store.note(who, action, old, new, result="refused", reason=str(error))
+            await asyncio.to_thread(self._store.note, who, action, old, new, result="refused", reason=str(error))
             _log.warning("%s: %s from %s to %s refused: %s", new.name, action, old.version, new.version, error)
             code = error.code if isinstance(error, StoreError) else "swap_refused"
             raise ApiError(code, f"{new} was not taken, {old.version} runs on: {error}") from None

@@ -140,13 +140,13 @@ class Control:
     # ---- plugins ----
 
     async def list(self, _params: Nothing, _client: Client) -> tuple[PluginSummary, ...]:
-        return self.plugins.list()
+        return await self.plugins.list()
 
     async def show(self, params: OfPlugin, _client: Client) -> PluginSummary:
-        return self.plugins.show(params.name)
+        return await self.plugins.show(params.name)
 
     async def history(self, params: OfPlugin, _client: Client) -> tuple[HistoryEntry, ...]:
-        return self.plugins.history(params.name)
+        return await self.plugins.history(params.name)
 
     async def push(self, params: Push, client: Client) -> Progress:
         """Pieces of one file at a time come over one connection, in order; the first one begins anew."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from gateway.errors import StoreError
 from gateway.store.plugins import PluginStore
@@ -13,10 +14,14 @@ _log = logging.getLogger("penstock.control")
 
 
 class StoreVersions:
-    """The supervisor's view of a store."""
+    """The supervisor's view of a store; used in any thread.
 
-    def __init__(self, store: PluginStore) -> None:
+    ``replaced`` hears, in that thread, the name of each plugin of which a version was given up.
+    """
+
+    def __init__(self, store: PluginStore, replaced: Callable[[str], object]) -> None:
         self._store = store
+        self._replaced = replaced
 
     def is_bad(self, plugin: Plugin) -> str:
         """Why it must not run; "" when it may."""
@@ -31,13 +36,16 @@ class StoreVersions:
                 return
             other = self.previous(plugin)
             if other is None:
-                self._store.note(WHO, "rollback", entry.active, None, result="refused", reason=f"{reason}; no other")
+                self._store.note(
+                    WHO, "rollback", entry.active, None, result="refused", reason=f"{reason}; no other version is there"
+                )
                 return
             try:
                 ref = next(one.ref for one in self._store.versions(name) if one.ref.hash == plugin.hash)
                 self._store.mark_bad(ref, reason)
                 if entry.active.hash == plugin.hash:
                     self._store.roll_back(name, WHO, reason)
+                    self._replaced(name)
             except StoreError as error:
                 _log.error("%s: what is bad could not be written down: %s", name, error)
 

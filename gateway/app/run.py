@@ -6,21 +6,14 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Protocol
 
-from gateway import __version__
-from gateway.api.desk import Desk
-from gateway.api.health import PERIOD_S, Health, HealthMonitor, write_health
-from gateway.api.methods import Control
-from gateway.api.protocol import ApiError
-from gateway.api.server import ControlServer
 from gateway.api.status import status_line
 from gateway.api.versions import StoreVersions
+from gateway.app.control import control_services
 from gateway.app.notify import Notifier
-from gateway.app.places import Places
 from gateway.app.site_check import Loaded
 from gateway.app.state import OpenState
 from gateway.app.vectors import check_vectors
@@ -59,8 +52,12 @@ def run_site(load: LoadSite, options: RunOptions, state: OpenState) -> State:
 
 async def _run(load: LoadSite, options: RunOptions, state: OpenState) -> State:
     clock, notifier, stop = Clock(), Notifier(), asyncio.Event()
-    supervisor = _set_up(load, state.store, clock)
-    loop = asyncio.get_running_loop()
+    loop, replaced = asyncio.get_running_loop(), asyncio.Queue[str]()
+    connectors = CONNECTORS
+    if state.store is not None:  # who is asked in other threads
+        versions = StoreVersions(state.store, lambda name: loop.call_soon_threadsafe(replaced.put_nowait, name))
+        connectors = replace(CONNECTORS, versions=versions)
+    supervisor = _set_up(load, state.store, connectors, clock)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     if options.seconds is not None:
@@ -71,7 +68,7 @@ async def _run(load: LoadSite, options: RunOptions, state: OpenState) -> State:
             around.append(group.create_task(_report(supervisor, clock, options.status_s)))
         around.append(group.create_task(_announce_stop(notifier, stop)))
         if state.places is not None:
-            for what, service in _control(supervisor, state, state.places, clock):
+            for what, service in control_services(supervisor, state.store, replaced, state.places, clock):
                 around.append(group.create_task(supervisor.keep(what, service)))
         notifier.ready()
         final = await supervisor.run(stop)
@@ -82,11 +79,11 @@ async def _run(load: LoadSite, options: RunOptions, state: OpenState) -> State:
     return final
 
 
-def _set_up(load: LoadSite, store: PluginStore | None, clock: Clock) -> Supervisor:
+def _set_up(load: LoadSite, store: PluginStore | None, connectors: Connectors, clock: Clock) -> Supervisor:
     """The site, ready to run. Plugins that are new and do not start are given up for the versions before them."""
     loaded = load()
     try:
-        return Supervisor(loaded.plan, loaded.plugins, _connectors(store), clock)
+        return Supervisor(loaded.plan, loaded.plugins, connectors, clock)
     except PenstockError as error:
         back = [name for name in loaded.fresh if store is not None and store.previous(name)]
         if store is None or not back:
@@ -95,7 +92,7 @@ def _set_up(load: LoadSite, store: PluginStore | None, clock: Clock) -> Supervis
             old = store.roll_back(name, WHO, str(error), forget_origin=True)
             _log.error("the new plugin %s does not start, %s runs instead: %s", name, old.version, error)
         loaded = load(kept=back)
-        return Supervisor(loaded.plan, loaded.plugins, _connectors(store), clock)
+        return Supervisor(loaded.plan, loaded.plugins, connectors, clock)
 
 
 def _port(plan: PortPlan, port: Port, clock: Clock) -> FieldPort:
@@ -109,50 +106,6 @@ def _link(plan: LinkPlan, sources: Sequence[Consumer], clock: Clock) -> LinkServ
 
 
 CONNECTORS = Connectors(_port, _link, check_vectors)
-
-
-def _connectors(store: PluginStore | None) -> Connectors:
-    return CONNECTORS if store is None else replace(CONNECTORS, versions=StoreVersions(store))
-
-
-def _control(
-    supervisor: Supervisor, state: OpenState, where: Places, clock: Clock
-) -> Iterator[tuple[str, Callable[[], Awaitable[None]]]]:
-    """The services of the control interface, each with its name."""
-    monitor = HealthMonitor(clock, __version__, state.store.problems if state.store else ())
-
-    def health() -> Health:
-        return monitor.judge(supervisor.snapshot())
-
-    desk = Desk(state.store, supervisor) if state.store else None
-    server = ControlServer(where.socket, Control(supervisor, health, clock, __version__, desk).methods())
-
-    async def serve() -> None:
-        try:
-            await server.run()
-        except ApiError as error:
-            _log.error("%s; this gateway cannot be controlled", error)
-            await asyncio.Future()
-
-    async def watch_health() -> None:
-        problem = ""
-        while True:
-            before, problem = problem, _try_to_write(where.health, health())
-            if problem and problem != before:
-                _log.warning("%s", problem)
-            await clock.sleep(PERIOD_S)
-
-    yield "control socket", serve
-    yield "health", watch_health
-
-
-def _try_to_write(path: Path, health: Health) -> str:
-    """What hindered it, or ""."""
-    try:
-        write_health(path, health)
-    except OSError as error:
-        return f"{path}: cannot be written: {error.strerror}"
-    return ""
 
 
 async def _report(supervisor: Supervisor, clock: Clock, period_s: float) -> None:

@@ -106,7 +106,19 @@ def picture(now: Top, before: Top) -> list[str]:
     return [head, *problems, *(line for table in tables for line in ("", *table.splitlines()))]
 
 
-STAGE_HEAD = ("stage", "plugin", "swaps", "state", "records/s", "µs/rec", "max µs", "traps", "restarts", "KiB")
+STAGE_HEAD = (
+    "stage",
+    "plugin",
+    "version",
+    "swaps",
+    "state",
+    "records/s",
+    "µs/rec",
+    "max µs",
+    "traps",
+    "restarts",
+    "KiB",
+)
 RING_HEAD = ("ring", "reader", "records/s", "lag B", "of B", "most B", "blocked", "dropped")
 PORT_HEAD = ("port", "state", "opens", "rx B/s", "tx B/s", "problem")
 LINK_HEAD = ("link", "state", "msg/s", "published", "waiting", "dropped", "problem")
@@ -117,7 +129,7 @@ def _stages(now: Mapping[str, Stage], before: Mapping[str, Stage], period_s: flo
         then = before.get(name, one)
         records, busy_ns = one.records - then.records, one.busy_ns - then.busy_ns
         yield (
-            name, f"{one.plugin} {one.version}".rstrip(), one.generation - 1, one.state, _rate(records, period_s),
+            name, one.plugin, one.version or "–", one.generation - 1, one.state, _rate(records, period_s),
             f"{busy_ns / records / 1e3:.1f}" if records > 0 else "–", f"{one.longest_ns / 1e3:.0f}",
             one.traps, one.restarts, one.memory_bytes >> 10,
         )  # fmt: skip

@@ -136,11 +136,10 @@ class PluginStore:
     @_one_step
     def history(self, name: str) -> tuple[HistoryEntry, ...]:
         """What was done with a plugin, oldest first. Raises StoreError unknown_plugin."""
+        self.versions(name)  # refuses a name that is none, and so no path either
         found, problem = files.load_sealed(self._storage, HISTORY, f"{name}.json", HistoryFile)
         if problem:
             _log.warning("%s", problem)
-        if found is None:
-            self.versions(name)  # tells an unknown name
         return found.entries if found else ()
 
     # ---- changing ----

@@ -128,20 +128,20 @@ def test_what_was_swapped_runs_after_a_restart(
         await here.ok("plugin", "swap", "scale", "9.0.0")
         gateway = here.gateway
         await gateway.stop()
-        async with gateway:
-            await gateway.until(lambda: gateway.stage("si").get("records_in", 0) > 3, "it runs again")
-            assert (await here.ask("plugin", "show", "scale"))["active"]["version"] == "9.0.0"
-            await gateway.stop()
+        here.heard.assert_whole()
         here.heard.samples.clear()  # a driver begins anew at a start
         here.heard.messages.clear()
+        gateway.status = {}
         await gateway.__aenter__()
+        await here.more()
+        assert (await here.ask("plugin", "show", "scale"))["active"]["version"] == "9.0.0"
 
     play(tmp_path, broker, act)
 
 
 def test_what_is_wrong_is_told(tmp_path: Path, broker: Mosquitto, newer: Callable[[str, str], str]) -> None:
     async def act(here: Scene) -> None:
-        other = newer("scale", "0.1.0")
+        again = newer("scale", "9.0.0")
         (tmp_path / "no.wasm").write_bytes(b"text")
         for words, message in (
             (("show", "scael"), 'found "scael", which is no plugin; did you mean "scale"?'),
@@ -152,7 +152,8 @@ def test_what_is_wrong_is_told(tmp_path: Path, broker: Mosquitto, newer: Callabl
             (("push", str(tmp_path / "nothing")), "cannot be read: No such file or directory"),
         ):
             assert message in await here.refused("plugin", *words)
-        assert (await here.ask("plugin", "push", other))["version"] == "0.1.0", "what is there already is no mistake"
+        for _ in range(2):
+            assert (await here.ask("plugin", "push", again))["version"] == "9.0.0", "twice is no mistake"
 
     play(tmp_path, broker, act)
 
@@ -160,7 +161,16 @@ def test_what_is_wrong_is_told(tmp_path: Path, broker: Mosquitto, newer: Callabl
 def test_top_and_health(tmp_path: Path, broker: Mosquitto) -> None:
     async def act(here: Scene) -> None:
         picture = await here.ok("top", "--once", "--period", "0.2")
-        for expected in ("peers   up 0 min", "field", "modbus 0.1.0", "running", "si", "cloud  connected", "records/s"):
+        for expected in (
+            "peers   up 0 min",
+            "field",
+            "modbus",
+            "0.1.0",
+            "running",
+            "si",
+            "cloud  connected",
+            "records/s",
+        ):
             assert expected in picture
         state = await here.ask("top", "--once")
         assert state["stages"].keys() == {"field", "si", "json"}

@@ -153,17 +153,20 @@ class Stages:
 
     def __init__(self) -> None:
         self.site: set[str] = set(NAMES)
-        self.running: dict[str, str] = {}
+        self.runs: dict[str, str] = {}
 
     def stages_of(self, plugin: str) -> Sequence[str]:
         return [f"{plugin}-stage"] if plugin in self.site else []
+
+    def running(self, stage: str) -> str:
+        return self.runs[stage.removesuffix("-stage")]
 
     async def swap(self, stage: str, plugin: Plugin, *, carry_state: bool = True, shadow_records: int = 0) -> object:
         assert carry_state
         assert shadow_records == 0
         if refuses(plugin.hash):
             raise PluginError("its vectors fail")
-        self.running[stage.removesuffix("-stage")] = plugin.hash
+        self.runs[stage.removesuffix("-stage")] = plugin.hash
         return None
 
 
@@ -179,9 +182,9 @@ class World:
 
     def restart(self) -> None:
         self.store = PluginStore(self.disk, Path("state"), Ticking(), KEEP)
-        self.desk = Desk(self.store, self.stages)
-        self.versions = StoreVersions(self.store)
-        self.stages.running = {name: one for name, one in self.found().active.items() if name in self.stages.site}
+        self.desk = Desk(self.store, self.stages, asyncio.Queue())
+        self.versions = StoreVersions(self.store, lambda _name: None)
+        self.stages.runs = {name: one for name, one in self.found().active.items() if name in self.stages.site}
 
     def found(self) -> Model:
         """What is, in the form of the model; ``before`` and ``bad`` show in what they do."""
@@ -203,7 +206,7 @@ class World:
         self.versions.mark_bad(plugin, "4 traps in 30 s")
         instead = self.versions.previous(plugin)
         if instead is not None and name in self.stages.site:
-            self.stages.running[name] = instead.hash
+            self.stages.runs[name] = instead.hash
 
     async def install(self, contents: Sequence[str]) -> None:
         """A start with plugins that the search path brings."""
@@ -270,7 +273,7 @@ async def undisturbed(world: World, model: Model, act: Act) -> Model:
     if act[0].startswith("install"):
         world.restart()
     running = {name: one for name, one in expected.active.items() if name in world.stages.site}
-    assert world.stages.running == running, "what runs is what the store says"
+    assert world.stages.runs == running, "what runs is what the store says"
     return expected
 
 

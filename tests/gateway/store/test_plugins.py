@@ -118,6 +118,15 @@ def test_a_damaged_history_does_not_matter(disk: FakeDisk) -> None:
     assert (entry.source and entry.source.version, entry.target and entry.target.version) == ("1.1.0", "1.0.0")
 
 
+def test_the_name_of_a_plugin_is_no_path(disk: FakeDisk) -> None:
+    before = disk.files()
+    store = opened(disk)
+    for ask in (store.history, store.versions, lambda name: store.roll_back(name, "tester")):
+        with pytest.raises(StoreError, match="which is no plugin"):
+            ask("../active_manifest")
+    assert disk.files() == before
+
+
 def test_a_history_has_an_end(disk: FakeDisk) -> None:
     store = opened(disk)
     refs = [store.find("gain", version) for version in ("1.0.0", "1.1.0")]
