@@ -738,8 +738,8 @@ typedef struct wr_vectors {
     bool bytewise;      /* received bytes are delivered one by one */
 } wr_vectors;
 
-/* Runs a plugin's own vectors in the calling thread, on stages and rings of their own. WR_OK: all passed; BAD_STATE: one
- * did not, or they took too long. report gets text, cut where it does not fit. */
+/* Runs a plugin's own vectors in the calling thread, on stages and rings of their own. WR_OK: all passed; BAD_STATE:
+ * one did not, or they took too long. report gets text, cut where it does not fit. */
 wr_status wr_vectors_run(wr_engine *engine, const wr_module *module, const wr_vectors *vectors, char *report,
                          size_t report_bytes);
 
