@@ -52,7 +52,10 @@ class Plane:
         """Each plugin is loaded once; stages of the same plugin share its code."""
         code = {name: plugins[name].read() for name in sorted({stage.manifest.name for stage in plan.stages})}
         with contextlib.ExitStack() as loaded:
-            modules = {name: loaded.enter_context(Module(self.engine, name, data)) for name, data in code.items()}
+            modules = {
+                name: loaded.enter_context(Module.of_file(self.engine, name, plugins[name].wasm, data))
+                for name, data in code.items()
+            }
             for stage in plan.stages:
                 plugin = plugins[stage.manifest.name]
                 self.versions[stage.name] = Version(plugin, content_hash(code[stage.manifest.name]))
@@ -89,7 +92,7 @@ class Plane:
         data = plugin.read()
         with self._one_at_a_time, contextlib.ExitStack() as stack:
             with _step(plan.name, "module"):
-                module = stack.enter_context(Module(self.engine, plan.manifest.name, data))
+                module = stack.enter_context(Module.of_file(self.engine, plan.manifest.name, plugin.wasm, data))
                 config = _config(plan, module)
                 stage = self.stages[plan.name]
                 candidate = stack.enter_context(self.loop.candidate(stage, config, carry_state=carry_state))

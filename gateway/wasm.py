@@ -7,15 +7,20 @@ works per record: readers get whole batches.
 
 from __future__ import annotations
 
+import logging
 import os
+import platform
 import struct
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from gateway._runtime import ffi, lib
+from gateway._runtime_call import TypedCall
 from gateway.errors import (
     ClosedError,
     Frame,
@@ -40,12 +45,17 @@ from gateway.signature import (
     unpack_value,
 )
 
+_log = logging.getLogger("penstock.wasm")
 _OK = lib.WR_OK
 _EVENT = struct.Struct("<IHHIIq")
 _EVENTS_BYTES = 16 * 1024
 _METRICS_MAX = 32
 _REPORT_BYTES = 256 * 1024
 _UNLIMITED = (1 << 64) - 1
+_TYPED_PARAMS_MAX = 16
+_CALL, _SET_LIMITS = ffi.addressof(lib, "wr_call"), ffi.addressof(lib, "wr_exec_set_limits")
+_NUMBERS = (ValueType.I32, ValueType.I64, ValueType.F32, ValueType.F64)
+TARGET = platform.machine().replace("armv7l", "armv7").replace("armv8l", "armv7")  # in the names of artefacts
 WASI_MODULE = "wasi_snapshot_preview1"
 _FAULTS: dict[int, type[RuntimeFault]] = {
     lib.WR_CLASS_MALFORMED: WasmError,
@@ -164,6 +174,10 @@ def status_name(status: int) -> str:
 
 def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "replace")
+
+
+def _address(of: Any) -> int:
+    return int(ffi.cast("uintptr_t", of))
 
 
 def _check(status: int, error: Any = None, what: str = "") -> None:
@@ -320,6 +334,26 @@ class Module(_Handle):
         found = lib.wr_module_custom(self.pointer, name.encode(), length)
         return bytes(ffi.buffer(found, length[0])) if found else None
 
+    def attach(self, artefact: Path, wasm: bytes) -> None:
+        """Instances made from now on run the compiled code in ``artefact``; ``wasm`` is what the module was made of.
+        Raises HostFault: the file is damaged, or for another module, machine or engine; it stays interpreted."""
+        error = ffi.new("wr_error *")
+        _check(lib.wr_aot_attach(self.pointer, wasm, len(wasm), os.fsencode(artefact), error), error)
+
+    @classmethod
+    def of_file(cls, engine: Engine, name: str, file: Path, wasm: bytes) -> Module:
+        """The module in ``file``, compiled where NAME.TARGET.so lies beside it and fits; the log tells which. Raises
+        WasmError."""
+        module = cls(engine, name, wasm)
+        artefact = file.with_suffix(f".{TARGET}.so")
+        if artefact.is_file():
+            try:
+                module.attach(artefact, wasm)
+                _log.info("%s runs compiled: %s", name, artefact)
+            except HostFault as fault:
+                _log.warning("%s is interpreted: %s", name, fault)
+        return module
+
     def run_vectors(self, script: str, name: str, *, bytewise: bool = False) -> str:
         """Run a plugin's own vectors (a script of ``gateway.app.vectors``, ``name`` for its errors); returns how many
         passed. ``bytewise``: received bytes come one by one. For a thread of its own. Raises PluginError."""
@@ -332,6 +366,22 @@ class Module(_Handle):
             raise PluginError(said.strip())
         _check(status, what=self.what)
         return said
+
+
+def emit_c(engine: Engine, name: str, wasm: bytes) -> bytes:
+    """A module as C text. Raises WasmError: the module is not valid, or has instructions that are only interpreted."""
+    text, length, error = ffi.new("char **"), ffi.new("size_t *"), ffi.new("wr_error *")
+    _check(lib.wr_aot_emit_c(engine.pointer, wasm, len(wasm), text, length, error), error, name)
+    try:
+        return bytes(ffi.buffer(text[0], length[0]))
+    finally:
+        lib.wr_aot_free_c(text[0])
+
+
+def seal(artefact: Path, target: str) -> None:
+    """Complete a shared object that was compiled for ``target``. Raises HostFault."""
+    error = ffi.new("wr_error *")
+    _check(lib.wr_aot_seal(os.fsencode(artefact), target.encode(), error), error)
 
 
 # ---- stores, instances, calls ----
@@ -384,6 +434,12 @@ class Execution(_Handle):
         super().__init__("execution", out[0], lib.wr_exec_free, [engine])
         self.deadline_us = deadline_us
         self.fuel = fuel
+        self._typed: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def close(self) -> None:
+        super().close()
+        for call in self._typed:  # they may outlive what they call
+            call.close()
 
     def interrupt(self) -> None:
         """From another thread: the running call, or the next one, traps with TRAP_INTERRUPTED."""
@@ -412,6 +468,12 @@ class Store(_Handle):
         _check(lib.wr_store_new(engine.pointer, out))
         super().__init__("store", out[0], lib.wr_store_free, [engine])
         self._sinks: list[_Sink] = []
+        self._typed: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def close(self) -> None:
+        super().close()
+        for call in self._typed:  # they may outlive what they call
+            call.close()
 
     def instantiate(
         self, module: Module, execution: Execution, *, wasi: WasiConfig | None = None, memory_bytes: int = 0
@@ -484,6 +546,13 @@ class Instance:
         self.name = module.name
         self._pointer = pointer
 
+    @property
+    def is_compiled(self) -> bool:
+        """Whether its code runs compiled; else it is interpreted."""
+        if self.store.closed:
+            raise ClosedError(self.store.what)
+        return bool(lib.wr_instance_is_compiled(self._pointer))
+
     def func(self, name: str) -> Func:
         """An exported function. Raises HostFault NOT_FOUND."""
         out, raw = ffi.new("wr_extern *"), name.encode()
@@ -518,6 +587,35 @@ class Func:
         status = lib.wr_call_timed(execution.start(), self._pointer, arguments_in, slots, times, count)
         self.store.check_call(status, execution)
         return self._results(slots), list(times)
+
+    def typed(self, execution: Execution) -> Callable[..., Value]:
+        """A function that calls it many times as fast as ``call``: it takes the arguments and returns the result, or
+        None. The execution's limits are those of now. For up to 16 numbers and at most one result; otherwise raises
+        HostFault UNSUPPORTED."""
+        if len(self.type.params) > _TYPED_PARAMS_MAX or len(self.type.results) > 1 or not self._has_numbers_only():
+            allowed = f"up to {_TYPED_PARAMS_MAX} numbers, at most one result"
+            raise HostFault("UNSUPPORTED", f"{self.name} {self.type}: allowed: {allowed}")
+        if self.store.closed:
+            raise ClosedError(self.store.what)
+
+        def settle(status: int) -> NoReturn:
+            for owner in (self.store, execution):
+                if owner.closed:
+                    raise ClosedError(owner.what)
+            self.store.check_call(status, execution)
+            _check(status, what=f"{self.name} {self.type}")
+            raise AssertionError("settled a call that went well")
+
+        addresses = (_address(one) for one in (_CALL, _SET_LIMITS, execution.pointer, self._pointer))
+        signature = bytes(self.type.params), self.type.results[0] if self.type.results else 0
+        call: Callable[..., Value]
+        call = TypedCall(*addresses, execution.deadline_us, execution.fuel, *signature, settle)
+        self.store._typed.add(call)
+        execution._typed.add(call)
+        return call
+
+    def _has_numbers_only(self) -> bool:
+        return all(kind in _NUMBERS for kind in (*self.type.params, *self.type.results))
 
     def _slots(self, arguments: Sequence[Value]) -> Any:
         if self.store.closed:

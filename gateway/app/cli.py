@@ -1,4 +1,4 @@
-"""The command line: ``penstock run``, ``check``, ``graph``, ``top``, ``plugin``, ``wasm`` and ``demo``.
+"""The command line: ``penstock run``, ``check``, ``graph``, ``top``, ``plugin``, ``wasm``, ``aot`` and ``demo``.
 
 Exit status: 0 all right, 1 failed while running, 2 wrong configuration or usage. Results go to standard output,
 logs and errors to standard error. Each command imports what it needs when it runs: a gateway has little memory.
@@ -61,9 +61,29 @@ def _parser() -> argparse.ArgumentParser:
     _graph_command(commands)
     _top_command(commands)
     plugin_cli.add_parser(commands)
+    _aot_command(commands)
     commands.add_parser("wasm", help="run, validate or inspect a WebAssembly module (penstock wasm --help)")
     commands.add_parser("demo", help="run against a simulated plant (penstock demo --help)")
     return parser
+
+
+def _aot_command(commands: Commands) -> None:
+    text = "compile a WebAssembly module to machine code, by way of C"
+    parser = commands.add_parser("aot", help=text, description=text, epilog=EPILOG)
+    parser.add_argument("file", type=Path, metavar="FILE.wasm")
+    parser.add_argument("-o", "--out", type=Path, metavar="OUT", help="default: FILE.TARGET.so, where a gateway looks")
+    parser.add_argument("--target", metavar="NAME", help="x86_64, aarch64, armv7 or riscv64 (default: this machine)")
+    parser.add_argument("--cc", default="", metavar="CMD", help="C compiler (default: gcc for the target, else zig cc)")
+    parser.add_argument("--bounds", choices=("guard", "checked"), help="how accesses are checked (default: as can be)")
+    parser.add_argument("--emit-c", action="store_true", help="keep the C text beside OUT")
+    parser.set_defaults(command=_aot)
+
+
+def _aot(options: argparse.Namespace) -> int:
+    from gateway.app.aot_build import compile_file
+
+    print(compile_file(options.file, options.out, options.target, options.cc, options.bounds, options.emit_c))
+    return OK
 
 
 def _site_command(commands: Commands, name: str, command: Command, text: str) -> None:

@@ -140,6 +140,7 @@ typedef enum wr_status_class {
     X(BAD_STATE, HOST, "not possible in this state")                                           \
     X(NOT_FOUND, HOST, "not found")                                                            \
     X(SCHEMA, HOST, "record schemas differ")                                                   \
+    X(ARTEFACT, HOST, "compiled code refused")                                                 \
     X(FULL, HOST, "no room")                                                                   \
     X(SYSTEM, HOST, "system call failed")
 
@@ -270,6 +271,16 @@ typedef struct wr_extern_type {
 
 /* Decode, validate, translate. The bytes are not kept. */
 wr_status wr_module_load(wr_engine *engine, const uint8_t *bytes, size_t len, wr_module **out, wr_error *error);
+
+/* The same in pieces of any size, as they arrive. Function bodies are translated one by one; what is held is at most
+ * one section or body that is not complete yet. */
+typedef struct wr_module_stream wr_module_stream;
+/* len: of the whole module, if it is known, else 0. A module that is too short is then refused earlier. */
+wr_status wr_module_begin(wr_engine *engine, size_t len, wr_module_stream **out, wr_error *error);
+/* Takes all of the bytes. A failure is final and comes again from every later call. */
+wr_status wr_module_feed(wr_module_stream *stream, const uint8_t *bytes, size_t len, wr_error *error);
+/* Ends the module, and frees the stream whatever comes of it. out NULL: the module is not wanted any more. */
+wr_status wr_module_finish(wr_module_stream *stream, wr_module **out, wr_error *error);
 wr_module *wr_module_retain(wr_module *module);
 void wr_module_release(wr_module *module);
 uint32_t wr_module_import_count(const wr_module *module);
@@ -324,7 +335,8 @@ wr_status wr_global_new(wr_store *store, uint8_t type, bool is_mutable, wr_slot 
 wr_status wr_global_new_v128(wr_store *store, bool is_mutable, const wr_slot *value /* 2 */, wr_global **out);
 wr_status wr_table_new(wr_store *store, uint8_t type, uint32_t min, uint32_t max, wr_table **out);
 wr_status wr_memory_new(wr_store *store, uint32_t pages_min, uint32_t pages_max, wr_memory **out);
-/* A shared memory, for instances of several stores and threads. wr_memory_share makes it known to another store. */
+/* A shared memory, for instances of several stores and threads (UNSUPPORTED without threads, as wr_tag_new is without
+ * exceptions). wr_memory_share makes it known to another store. */
 wr_status wr_memory_new_shared(wr_store *store, uint32_t pages_min, uint32_t pages_max, wr_memory **out);
 wr_status wr_memory_share(const wr_memory *memory, wr_store *store, wr_memory **out);
 wr_status wr_tag_new(wr_store *store, const wr_func_type *type, wr_tag **out);
@@ -417,6 +429,22 @@ wr_status wr_exec_check(wr_exec *exec);
 wr_status wr_exec_sleep(wr_exec *exec, uint64_t until_ns);
 /* Exit code of the TRAP_EXIT that is returned next. */
 void wr_exec_set_exit_code(wr_exec *exec, int32_t code);
+
+/* ---- modules compiled ahead of time -------------------------------------------------------------------- */
+
+/* Writes a module as C: one file for `cc -shared`, that needs no header. WR_UNSUPPORTED: it has instructions that are
+ * only interpreted. The text ends in NUL; wr_aot_free_c frees it. */
+wr_status wr_aot_emit_c(wr_engine *engine, const uint8_t *bytes, size_t len, char **text, size_t *text_len,
+                        wr_error *error);
+void wr_aot_free_c(char *text);
+/* Completes the shared object that a compiler made: adds what damage and foreign targets are known by. target: x86_64,
+ * aarch64, armv7 or riscv64. */
+wr_status wr_aot_seal(const char *path, const char *target, wr_error *error);
+/* Instances of the module that are made from now on run the compiled code. bytes are those the module was loaded from.
+ * WR_ARTEFACT: damaged, for another target, engine or module; the module stays interpreted. */
+wr_status wr_aot_attach(wr_module *module, const uint8_t *bytes, size_t len, const char *path, wr_error *error);
+/* False also where the code relies on guard pages and a memory of this instance has none. */
+bool wr_instance_is_compiled(const wr_instance *instance);
 
 /* ---- WASI preview 1 ---------------------------------------------------------------------------------- */
 
