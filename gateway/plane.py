@@ -65,8 +65,8 @@ class Plane:
         config = replace(
             _config(plan, module),
             ports=[self.ports[name] for name in plan.ports],
-            inputs=self.read(plan.name, plan.inputs),
-            outputs=[self.rings[plan.output]] if plan.output else [],
+            inputs=self.read(plan.name, [*plan.inputs, *plan.commands]),
+            outputs=[self.rings[name] for name in (plan.output, plan.command_output) if name],
         )
         try:
             return self.loop.add_stage(config)
@@ -115,6 +115,8 @@ def _config(plan: StagePlan, module: Module) -> StageConfig:
         state_bytes=plan.manifest.limits.state_bytes,
         in_schema=plan.in_schema,
         out_schema=plan.out_schema,
+        in_commands=len(plan.commands),
+        out_commands=1 if plan.command_output else 0,
     )
 
 

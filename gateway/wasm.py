@@ -704,7 +704,9 @@ class Consumer:
 
 @dataclass(frozen=True, slots=True)
 class StageConfig:
-    """What ``Loop.add_stage`` needs. ``hal_grants`` are bits of wr_hal; schemas 0: any; ``fuel`` 0: unlimited."""
+    """What ``Loop.add_stage`` needs. ``hal_grants`` are bits of wr_hal; schemas 0: any; ``fuel`` 0: unlimited.
+
+    The last ``in_commands`` of the inputs and ``out_commands`` of the outputs are rings of commands."""
 
     name: str
     module: Module
@@ -720,6 +722,8 @@ class StageConfig:
     fuel: int = 0
     kv_bytes: int = 4096
     state_bytes: int = 65536
+    in_commands: int = 0
+    out_commands: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -809,6 +813,7 @@ def _stage_config(config: StageConfig) -> tuple[Any, list[Any]]:
     raw.memory_bytes_max, raw.deadline_us, raw.fuel = config.memory_bytes, config.deadline_us, config.fuel
     raw.kv_bytes_max, raw.in_schema, raw.out_schema = config.kv_bytes, config.in_schema, config.out_schema
     raw.state_bytes_max = config.state_bytes
+    raw.in_commands, raw.out_commands = config.in_commands, config.out_commands
     return raw, keep
 
 

@@ -86,10 +86,11 @@ static wr_status own_rings(wr_swap *swap, const facts *found, wr_error *error) {
 
 static wr_status check_state(const wr_swap *swap, const facts *found, wr_error *error) {
     if (!found->saves || swap->stage->entries[WR_ENTRY_LOAD] != NULL) return WR_OK;
-    return wr_fail(error, WR_NOT_FOUND,
-                   "stage \"%s\": the running version has state (pen_save), the new one does not take it (no pen_load); "
-                   "swap without state, or export pen_load",
-                   found->name);
+    return wr_fail(
+        error, WR_NOT_FOUND,
+        "stage \"%s\": the running version has state (pen_save), the new one does not take it (no pen_load); "
+        "swap without state, or export pen_load",
+        found->name);
 }
 
 /* A version that gets no state is made twice: once to see whether it starts, and once more, because what its pen_init

@@ -505,6 +505,9 @@ enum {
     WR_VALUE_BYTES = 5
 };
 
+/* Record schemas of rings. */
+enum { WR_SCHEMA_ANY = 0, WR_SCHEMA_SAMPLES = 1, WR_SCHEMA_PAYLOADS = 2, WR_SCHEMA_COMMANDS = 3 };
+
 typedef struct wr_ring wr_ring;
 typedef enum wr_policy { WR_POLICY_BLOCK = 0, WR_POLICY_DROP_OLDEST = 1 } wr_policy;
 
@@ -627,9 +630,11 @@ typedef struct wr_stage_config {
     wr_ring *in_rings[16];        /* local number -> ring and consumer of it */
     uint32_t in_consumers[16];
     uint32_t in_schema;           /* 0: any */
+    uint32_t in_commands;         /* the last so many inputs are of WR_SCHEMA_COMMANDS whatever in_schema is */
     uint32_t out_count;
     wr_ring *out_rings[16];
     uint32_t out_schema;          /* 0: any */
+    uint32_t out_commands;        /* likewise for outputs */
 } wr_stage_config;
 
 enum { WR_STAGE_RUNNING = 1, WR_STAGE_STOPPED = 2 };

@@ -144,7 +144,7 @@ def test_what_does_not_fit_changes_nothing(tmp_path: Path) -> None:
     assert asyncio.run(scene()).keeper.faults() == []
 
 
-def test_vectors_come_first(tmp_path: Path, root: Path) -> None:
+def test_vectors_come_first(tmp_path: Path) -> None:
     def vectors(plugin: Plugin) -> None:
         if plugin.manifest.version == "3.0.0":
             raise PluginError('case "one": out: expected 32 bytes, got 0')
