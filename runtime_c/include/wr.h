@@ -692,6 +692,40 @@ wr_status wr_swap_new(wr_loop *loop, uint32_t stage, const wr_stage_config *conf
  * stopped stage runs again. On an error the running version goes on, and this candidate is of no more use. BAD_STATE:
  * the stage was swapped, or stopped, after the candidate was made. */
 wr_status wr_swap_commit(wr_swap *swap, wr_swap_result *result, wr_error *error);
+/* Fields of a record that can differ; VALUE also means the bytes that follow. */
+enum {
+    WR_FIELD_KIND = 1,
+    WR_FIELD_QUALITY = 2,
+    WR_FIELD_TYPE = 4,
+    WR_FIELD_TAG = 8,
+    WR_FIELD_SEQ = 16,
+    WR_FIELD_TIME = 32,
+    WR_FIELD_VALUE = 64,
+    WR_DIFFERENCES_MAX = 8
+};
+
+typedef struct wr_difference {
+    uint64_t record;       /* which of those compared, from 1 */
+    uint32_t output;
+    uint32_t fields;       /* WR_FIELD_ bits */
+    wr_record old_record;  /* heads */
+    wr_record new_record;
+} wr_difference;
+
+typedef struct wr_shadow_report {
+    uint64_t compared;          /* records that both versions have put out */
+    uint64_t differences;       /* of these: other than the running version's */
+    uint64_t old_waiting_bytes; /* put out by one of them only, so far */
+    uint64_t new_waiting_bytes;
+    char broken[64];            /* why comparing has ended, or "" */
+    wr_difference first[8];     /* the first WR_DIFFERENCES_MAX */
+} wr_shadow_report;
+
+/* The candidate runs along from now on, with the running version's state: it gets the same bytes, records, times and
+ * timers of its own. What it sends is thrown away, what it puts out is compared. ignored: WR_FIELD_ bits that may
+ * differ. Such a candidate cannot become the stage any more; while it runs along, no other can. */
+wr_status wr_swap_shadow(wr_swap *swap, uint32_t ignored, wr_error *error);
+wr_status wr_swap_shadow_report(wr_swap *swap, wr_shadow_report *out);
 /* Frees the candidate, after a commit the version it replaced. Before the loop is freed. NULL is allowed. */
 void wr_swap_free(wr_swap *swap);
 
