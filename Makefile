@@ -10,13 +10,10 @@ ONLY ?=
 OUT ?=
 JOBS ?= 2
 
-comma := ,
 VENV := .venv
 PY := $(VENV)/bin/python
 LOG := build/log
 RUNTIME_MAKE = $(MAKE) -C runtime_c -j$(JOBS) PYTHON=$(abspath $(PY))
-FUZZ := $(CURDIR)/build/fuzz
-SANITIZERS := address$(comma)undefined
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .DELETE_ON_ERROR:
@@ -45,7 +42,7 @@ endef
 
 # ---- setting up ------------------------------------------------------------------------------------------------------
 
-RUNTIME_SOURCES := $(wildcard runtime_c/include/*.h runtime_c/wasm/*.[ch] runtime_c/wasi/*.[ch] runtime_c/flow/*.[ch])
+RUNTIME_SOURCES := $(wildcard runtime_c/include/*.h runtime_c/wasm/*.[ch] runtime_c/aot/*.[ch] runtime_c/wasi/*.[ch] runtime_c/flow/*.[ch])
 PLUGIN_FOLDERS := $(patsubst %/plugin.toml,%,$(wildcard plugins/*/plugin.toml))
 PLUGIN_SOURCES := $(wildcard plugins/sdk/c/*.h $(addsuffix /*.[ch],$(PLUGIN_FOLDERS)) $(addsuffix /plugin.toml,$(PLUGIN_FOLDERS)))
 SITE_PACKAGES_DONE := $(VENV)/.packages
@@ -85,7 +82,7 @@ $(DEV_PACKAGES_DONE): requirements-dev.lock $(SITE_PACKAGES_DONE)
 	$(call step,packages-dev,packages of requirements-dev.lock,$(PY) -m pip install -r requirements-dev.lock)
 	@touch $@
 
-$(RUNTIME_DONE): $(RUNTIME_SOURCES) gateway/_runtime_build.py setup.py pyproject.toml $(SITE_PACKAGES_DONE)
+$(RUNTIME_DONE): $(RUNTIME_SOURCES) gateway/_runtime_build.py gateway/_runtime_call.c setup.py pyproject.toml $(SITE_PACKAGES_DONE)
 	$(call step,runtime,C runtime and Python package ($(notdir $(CC))),CC='$(CC)' $(PY) -m pip install --no-deps --no-build-isolation -e .)
 	@touch $@
 
@@ -99,7 +96,7 @@ dev: $(PLUGINS_DONE) $(DEV_PACKAGES_DONE)
 # ---- running ---------------------------------------------------------------------------------------------------------
 
 demo: $(PLUGINS_DONE) ## run against a simulated plant  [SECONDS=20] [BROKER=host:port]
-	@$(PY) -m gateway.app.demo $(if $(SECONDS),--seconds $(SECONDS)) $(if $(BROKER),--broker $(BROKER))
+	@$(PY) -m gateway.app.demo --state build/demo $(if $(SECONDS),--seconds $(SECONDS)) $(if $(BROKER),--broker $(BROKER))
 
 test: dev ## set up, then run every test
 	$(call step,runtime-tests,C runtime: library tests and tools for this machine,$(RUNTIME_MAKE) all)
@@ -107,21 +104,21 @@ test: dev ## set up, then run every test
 
 check: dev ## ruff, mypy --strict, clang-format; changes nothing
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
-	@$(VENV)/bin/clang-format --dry-run --Werror $$(find runtime_c plugins tests bench -name '*.[ch]')
+	@$(VENV)/bin/clang-format --dry-run --Werror $$(find runtime_c gateway plugins tests bench -name '*.[ch]')
 
 fmt: dev ## format Python and C
 	@$(PY) -m ruff check --fix-only -q . ; $(PY) -m ruff format -q .
-	@$(VENV)/bin/clang-format -i $$(find runtime_c plugins tests bench -name '*.[ch]')
+	@$(VENV)/bin/clang-format -i $$(find runtime_c gateway plugins tests bench -name '*.[ch]')
 
-bench: dev ## measure, print one JSON  [ONLY=engine|flow|host|ota] [OUT=FILE.json]
+bench: dev ## measure, print one JSON  [ONLY=engine|flow|footprint|host|ota] [OUT=FILE.json]
 	@$(PY) -m bench $(if $(ONLY),--only $(ONLY)) $(if $(OUT),--out $(OUT))
 
-spec: dev ## run the official WebAssembly tests  [SPEC=FILE.zip]
+spec: dev ## run the official WebAssembly tests, interpreted and compiled  [SPEC=FILE.zip]
 	@$(PY) -m tests.runtime_c.spec $(SPEC)
+	@$(PY) -m tests.runtime_c.spec --aot $(SPEC)
 
 fuzz: dev ## mutate modules and run them under sanitizers  [SECONDS=60]
-	$(call step,fuzz,C runtime with address and UB sanitizers,$(RUNTIME_MAKE) fuzzers plugins SANITIZE=$(SANITIZERS) BUILD=$(FUZZ))
-	@cd $(FUZZ) && ./fuzz/mutate $(or $(SECONDS),60) ../plugins/*.wasm plugins/*.wasm
+	@$(PY) -m tests.runtime_c.fuzz --seconds $(or $(SECONDS),60)
 
 clean: ## remove everything that was made
 	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache gateway/_runtime.c gateway/_runtime*.so

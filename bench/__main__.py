@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import engine, flow, host, machine
+from bench import engine, flow, footprint, host, machine
 
 
 def ota() -> dict[str, Any]:
@@ -20,6 +20,7 @@ def ota() -> dict[str, Any]:
 PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "engine": engine.measure,
     "flow": flow.measure,
+    "footprint": footprint.measure,
     "host": host.measure,
     "ota": ota,
 }

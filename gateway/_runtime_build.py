@@ -20,7 +20,7 @@ from cffi import FFI
 ROOT = Path(__file__).resolve().parent.parent
 RUNTIME = ROOT / "runtime_c"
 HEADER = RUNTIME / "include" / "wr.h"
-PARTS = ("wasm", "wasi", "flow")
+PARTS = ("wasm", "aot", "wasi", "flow")
 # Functions of gateway/wasm.py that the runtime calls.
 CALLBACKS = """
 extern "Python" wr_status wr_python_output(void *user, uint32_t fd, const uint8_t *bytes, uint32_t len);
@@ -32,6 +32,8 @@ FLAGS = (
     "-O2",
     "-ffp-contract=off",
     "-fno-math-errno",
+    "-fomit-frame-pointer",
+    "-fasynchronous-unwind-tables",  # back-traces through compiled code
     "-g1",
     "-fno-semantic-interposition",
     "-fvisibility=hidden",
@@ -73,10 +75,10 @@ def make_builder() -> FFI:
         "gateway._runtime",
         '#include "wr.h"',
         sources=sources(),
-        include_dirs=["runtime_c/include", *(f"runtime_c/{part}" for part in PARTS)],
+        include_dirs=["runtime_c", "runtime_c/include", *(f"runtime_c/{part}" for part in PARTS)],
         depends=[str(path.relative_to(ROOT)) for path in sorted(RUNTIME.glob("*/*.h"))],
         extra_compile_args=list(FLAGS),
-        extra_link_args=["-pthread"],
+        extra_link_args=["-pthread", "-ldl"],
         py_limited_api=False,
     )
     return builder

@@ -67,6 +67,32 @@ class PluginError(PenstockError):
     """A plugin cannot be found, built or used."""
 
 
+class StoreError(PenstockError):
+    """The plugin store cannot do what it was asked. ``code`` is one of the error codes of docs/control-protocol.md."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class SwapError(PenstockError):
+    """A stage keeps its version. ``step`` is where the new one failed: busy, version, manifest, vectors, module, shadow
+    or switch."""
+
+    def __init__(self, stage: str, step: str, message: str) -> None:
+        super().__init__(stage, step, message)
+        self.stage = stage
+        self.step = step
+        self.message = message
+
+    def __str__(self) -> str:
+        return f'stage "{self.stage}" keeps its version, the new one failed at {self.step}: {self.message}'
+
+
 class LinkError(PenstockError):
     """A connection to the outside (field port, broker) failed; reconnecting may help."""
 

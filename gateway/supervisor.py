@@ -9,31 +9,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.clock import Clock
-from gateway.errors import RuntimeFault
-from gateway.graph import LinkPlan, Plan, PortPlan, ReadPlan, StagePlan
+from gateway.errors import PenstockError, PluginError, SwapError
+from gateway.graph import LinkPlan, Plan, PortPlan, StagePlan, plan_stage
+from gateway.plane import Plane, Version
 from gateway.store import Plugin
 from gateway.wasm import (
     Consumer,
     ConsumerStats,
-    Engine,
     Event,
     EventKind,
-    Loop,
-    Module,
-    Policy,
     Port,
     PortStats,
-    Ring,
     RingStats,
-    Stage,
-    StageConfig,
     StageState,
     StageStats,
+    Switched,
 )
 
 RESTART_S = 1.0  # pause before a part that failed unexpectedly is started again
@@ -42,7 +37,6 @@ DRAIN_MOST_S = 3.0
 FLUSH_MOST_S = 5.0
 LOOK_S = 0.05
 
-_POLICIES = {"block": Policy.BLOCK, "drop-oldest": Policy.DROP_OLDEST}
 _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
 _log = logging.getLogger("penstock.supervisor")
 
@@ -71,11 +65,17 @@ class LinkState:
 
 @dataclass(frozen=True, slots=True)
 class StageReport:
-    """A stage: its plugin, totals, and the numbers the plugin publishes by name."""
+    """A stage: the version of its plugin, totals, and the numbers the plugin publishes by name.
+
+    ``hash`` is that of the module. ``problem``: why it stopped, or why the last other version was not taken; "".
+    """
 
     name: str
     plugin: str
+    version: str
+    hash: str
     running: bool
+    problem: str
     stats: StageStats
     metrics: Mapping[str, int]
 
@@ -142,73 +142,64 @@ class LinkService(Protocol):
         """Totals since the start."""
 
 
+class Versions(Protocol):
+    """What is known of versions beyond those that run. Asked in other threads."""
+
+    def is_bad(self, plugin: Plugin) -> str:
+        """Why it must not run; "" when it may."""
+
+    def mark_bad(self, plugin: Plugin, reason: str) -> None:
+        """It trapped too often."""
+
+    def previous(self, plugin: Plugin) -> Plugin | None:
+        """What to run instead of it; None when there is nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Connectors:
-    """Makers of the services that know the world outside."""
+    """What knows the world outside: makers of services, and ``vectors``, which runs a plugin's own vectors here and
+    raises PluginError when one fails. ``versions`` None: only this run is remembered."""
 
     port: Callable[[PortPlan, Port, Clock], PortService]
     link: Callable[[LinkPlan, Sequence[Consumer], Clock], LinkService]
+    vectors: Callable[[Plugin], None]
+    versions: Versions | None = None
 
 
-class _Plane:
-    """The data plane's objects of a plan, by name; closes them in the right order."""
+@dataclass(frozen=True, slots=True)
+class SwapResult:
+    """What a swap was like: versions before and after, how long the loop stood still, what was carried over (version 0
+    of the state: the new version began anew)."""
 
-    def __init__(self, plan: Plan, plugins: Mapping[str, Plugin]) -> None:
-        with contextlib.ExitStack() as stack:
-            self.engine = stack.enter_context(Engine())
-            self.rings: dict[str, Ring] = {}
-            for ring in plan.rings:
-                made = Ring(ring.name, ring.bytes, ring.schema, ring.consumers_max)
-                self.rings[ring.name] = stack.enter_context(made)
-            self.loop = stack.enter_context(Loop(self.engine))
-            self.ports = {
-                one.port.name: self.loop.add_port(one.port.name, datagram=one.port.kind == "udp") for one in plan.ports
-            }
-            self.readers: dict[str, dict[str, Consumer]] = {name: {} for name in self.rings}
-            self.stages = self._add_stages(plan, plugins)
-            self.sinks = {one.link.name: self.read(one.link.name, one.inputs) for one in plan.links}
-            self._stack = stack.pop_all()
+    stage: str
+    source: str
+    target: str
+    generation: int
+    pause_ns: int
+    state_bytes: int
+    state_version: int
 
-    def close(self) -> None:
-        self._stack.close()
 
-    def _add_stages(self, plan: Plan, plugins: Mapping[str, Plugin]) -> dict[str, Stage]:
-        """Each plugin is loaded once; stages of the same plugin share its code."""
-        with contextlib.ExitStack() as loaded:
-            modules = {
-                name: loaded.enter_context(Module(self.engine, name, plugins[name].read()))
-                for name in sorted({stage.manifest.name for stage in plan.stages})
-            }
-            return {stage.name: self._add_stage(stage, modules[stage.manifest.name]) for stage in plan.stages}
+class _Session:
+    """The versions of this run, where no store remembers more."""
 
-    def _add_stage(self, plan: StagePlan, module: Module) -> Stage:
-        config = StageConfig(
-            name=plan.name,
-            module=module,
-            hal_grants=plan.manifest.hal_mask,
-            config=plan.config,
-            memory_bytes=plan.memory_bytes,
-            deadline_us=plan.deadline_us,
-            ports=[self.ports[name] for name in plan.ports],
-            inputs=self.read(plan.name, plan.inputs),
-            in_schema=plan.in_schema,
-            outputs=[self.rings[plan.output]] if plan.output else [],
-            out_schema=plan.out_schema,
-        )
-        try:
-            return self.loop.add_stage(config)
-        except RuntimeFault as fault:
-            where = f'plugin "{plan.manifest.name}", {plan.manifest.file}'
-            raise type(fault)(fault.status, f"{fault.message} ({where})") from None
+    def __init__(self) -> None:
+        self.bad: dict[str, str] = {}
+        self.before: dict[str, Plugin] = {}
 
-    def read(self, reader: str, inputs: Iterable[ReadPlan]) -> list[Consumer]:
-        """Attach ``reader`` to the rings it reads."""
-        ends = []
-        for one in inputs:
-            end = self.rings[one.ring].attach(_POLICIES[one.policy])
-            self.readers[one.ring][reader] = end
-            ends.append(end)
-        return ends
+    def is_bad(self, plugin: Plugin) -> str:
+        return self.bad.get(_identity(plugin), "")
+
+    def mark_bad(self, plugin: Plugin, reason: str) -> None:
+        self.bad[_identity(plugin)] = reason
+
+    def previous(self, plugin: Plugin) -> Plugin | None:
+        before = self.before.get(_identity(plugin))
+        return None if before is None or self.is_bad(before) else before
+
+
+def _identity(plugin: Plugin) -> str:
+    return plugin.hash or f"{plugin.manifest.name} {plugin.manifest.version} {plugin.wasm}"
 
 
 class Supervisor:
@@ -217,7 +208,14 @@ class Supervisor:
     def __init__(self, plan: Plan, plugins: Mapping[str, Plugin], connectors: Connectors, clock: Clock) -> None:
         self.plan = plan
         self._clock = clock
-        self._plane = _Plane(plan, plugins)
+        self._plane = Plane(plan, plugins)
+        self._connectors = connectors
+        self._session = _Session()
+        self._versions: Versions = connectors.versions or self._session
+        self._problems: dict[str, str] = {}
+        self._swapping: set[str] = set()
+        self._at_work: set[asyncio.Future[Switched]] = set()
+        self._stopped: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
         self._started_s = clock.monotonic_s()
         self._final: State | None = None
         plane = self._plane
@@ -232,19 +230,22 @@ class Supervisor:
         loop, events = asyncio.get_running_loop(), self._plane.loop.events_fd()
         try:
             async with asyncio.TaskGroup() as group:
-                links = [group.create_task(self._keep(f"link {n}", one.run)) for n, one in self._links.items()]
+                links = [group.create_task(self.keep(f"link {n}", one.run)) for n, one in self._links.items()]
                 loop.add_reader(events, self._take_events)
                 self._plane.loop.start()
-                ports = [group.create_task(self._keep(f"port {n}", one.run)) for n, one in self._ports.items()]
+                ports = [group.create_task(self.keep(f"port {n}", one.run)) for n, one in self._ports.items()]
+                back = group.create_task(self.keep("going back", self._go_back))
                 _log.info(
                     "running: site %s, %d stages, %d tags", self.plan.site, len(self.plan.stages), len(self.plan.tags)
                 )
                 await stop.wait()
+                await _cancel([back])
                 await self._wind_down(ports, links)
             self._final = self.snapshot()
             return self._final
         finally:
             loop.remove_reader(events)
+            await asyncio.gather(*self._at_work, return_exceptions=True)
             self.close()
 
     def close(self) -> None:
@@ -259,7 +260,7 @@ class Supervisor:
         return State(
             site=self.plan.site,
             uptime_s=self._clock.monotonic_s() - self._started_s,
-            stages=tuple(_report(stage, plane.stages[stage.name]) for stage in self.plan.stages),
+            stages=tuple(self._report(stage) for stage in self.plan.stages),
             rings=tuple(
                 RingReport(name, ring.stats(), {who: end.stats() for who, end in plane.readers[name].items()})
                 for name, ring in plane.rings.items()
@@ -270,9 +271,92 @@ class Supervisor:
             links=tuple(link.state() for link in self._links.values()),
         )
 
+    def stages_of(self, plugin: str) -> Sequence[str]:
+        """The stages that run a plugin, in topological order."""
+        return [one.name for one in self.plan.stages if one.manifest.name == plugin]
+
+    def _report(self, plan: StagePlan) -> StageReport:
+        stage, version = self._plane.stages[plan.name], self._plane.versions[plan.name]
+        stats, manifest = stage.stats(), version.plugin.manifest
+        return StageReport(
+            plan.name, manifest.name, manifest.version, version.hash, stats.state == StageState.RUNNING,
+            self._problems.get(plan.name, ""), stats, {metric.name: metric.value for metric in stage.metrics()},
+        )  # fmt: skip
+
+    # ---- other versions ----
+
+    async def swap(
+        self, stage: str, plugin: Plugin, *, carry_state: bool = True, shadow_records: int = 0
+    ) -> SwapResult:
+        """Let another version take over a stage between two of its events. Nothing is lost or repeated, and whatever
+        fails before leaves the version that runs. Raises SwapError."""
+        version = self._plane.versions.get(stage)
+        if version is None:
+            raise SwapError(stage, "version", f"there is no such stage, allowed: {', '.join(self._plane.versions)}")
+        if stage in self._swapping:
+            raise SwapError(stage, "busy", "another swap of this stage is under way")
+        self._swapping.add(stage)
+        try:
+            await self._check(stage, version, plugin)
+            result = await self._switch(stage, version, plugin, carry_state)
+        except SwapError as error:
+            self._problems[stage] = str(error)
+            _log.warning("%s", error)
+            raise
+        finally:
+            self._swapping.discard(stage)
+        self._problems.pop(stage, None)
+        return result
+
+    async def _check(self, stage: str, version: Version, plugin: Plugin) -> None:
+        """Everything that can be known about it without its running here."""
+        if plugin.manifest.name != version.plugin.manifest.name:
+            raise SwapError(stage, "version", f"it runs {version.plugin.manifest.name}, found {plugin.manifest.name}")
+        if why := await asyncio.to_thread(self._versions.is_bad, plugin):
+            raise SwapError(stage, "version", f"{plugin.manifest.version} is remembered as bad: {why}")
+        try:
+            await asyncio.to_thread(self._connectors.vectors, plugin)
+        except PluginError as error:
+            raise SwapError(stage, "vectors", str(error)) from None
+
+    async def _switch(self, stage: str, version: Version, plugin: Plugin, carry_state: bool) -> SwapResult:
+        try:
+            plan = plan_stage(self.plan, stage, plugin.manifest)
+        except PenstockError as error:
+            raise SwapError(stage, "manifest", str(error)) from None
+        work = asyncio.ensure_future(asyncio.to_thread(self._plane.swap, plan, plugin, carry_state=carry_state))
+        self._at_work.add(work)  # goes on if the one who waits is cancelled
+        work.add_done_callback(self._at_work.discard)
+        try:
+            switched = await asyncio.shield(work)
+        except PluginError as error:
+            raise SwapError(stage, "module", str(error)) from None
+        self._session.before[_identity(plugin)] = version.plugin
+        source, target = version.plugin.manifest.version, plugin.manifest.version
+        _log.info("stage %s: %s -> %s, a pause of %d us", stage, source, target, switched.pause_ns // 1000)
+        return SwapResult(
+            stage, source, target, switched.generation, switched.pause_ns, switched.state_bytes, switched.state_version
+        )
+
+    async def _go_back(self) -> None:
+        """Each stage that was stopped runs the version before, if there is one."""
+        while True:
+            stage, reason = await self._stopped.get()
+            plugin = self._plane.versions[stage].plugin
+            await asyncio.to_thread(self._versions.mark_bad, plugin, reason)
+            before = await asyncio.to_thread(self._versions.previous, plugin)
+            if before is None:
+                _log.error("stage %s stays stopped: there is no version to go back to", stage)
+                continue
+            bad = self._plane.versions[stage].hash
+            for name in [name for name, one in self._plane.versions.items() if one.hash == bad]:
+                with contextlib.suppress(SwapError):  # logged, and told in the stage's report
+                    await self.swap(name, before, carry_state=name != stage)
+                    self._problems[name] = f"{plugin.manifest.version} trapped too often: {reason}"
+
     # ---- running ----
 
-    async def _keep(self, what: str, run: Callable[[], Awaitable[None]]) -> None:
+    async def keep(self, what: str, run: Callable[[], Awaitable[None]]) -> None:
         """Run a service for ever. One that fails unexpectedly is our bug: say so, and let the others go on."""
         while True:
             try:
@@ -297,6 +381,8 @@ class Supervisor:
         name = self.plan.stages[event.source].name
         if event.level == StageState.STOPPED:
             _log.error("stage %s is stopped: %s", name, event.text)
+            self._problems[name] = event.text
+            self._stopped.put_nowait((name, event.text))
         else:
             _log.info("stage %s is running", name)
 
@@ -345,12 +431,6 @@ _HANDLERS: dict[EventKind, Callable[[Supervisor, Event], None]] = {
     EventKind.PORT: Supervisor._on_port,
     EventKind.LOST: Supervisor._on_lost,
 }
-
-
-def _report(plan: StagePlan, stage: Stage) -> StageReport:
-    stats = stage.stats()
-    metrics = {metric.name: metric.value for metric in stage.metrics()}
-    return StageReport(plan.name, plan.manifest.name, stats.state == StageState.RUNNING, stats, metrics)
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:

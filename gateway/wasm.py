@@ -7,19 +7,25 @@ works per record: readers get whole batches.
 
 from __future__ import annotations
 
+import logging
 import os
+import platform
 import struct
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from gateway._runtime import ffi, lib
+from gateway._runtime_call import TypedCall
 from gateway.errors import (
     ClosedError,
     Frame,
     HostFault,
+    PluginError,
     RuntimeFault,
     WasmError,
     WasmExit,
@@ -39,11 +45,17 @@ from gateway.signature import (
     unpack_value,
 )
 
+_log = logging.getLogger("penstock.wasm")
 _OK = lib.WR_OK
 _EVENT = struct.Struct("<IHHIIq")
 _EVENTS_BYTES = 16 * 1024
 _METRICS_MAX = 32
+_REPORT_BYTES = 256 * 1024
 _UNLIMITED = (1 << 64) - 1
+_TYPED_PARAMS_MAX = 16
+_CALL, _SET_LIMITS = ffi.addressof(lib, "wr_call"), ffi.addressof(lib, "wr_exec_set_limits")
+_NUMBERS = (ValueType.I32, ValueType.I64, ValueType.F32, ValueType.F64)
+TARGET = platform.machine().replace("armv7l", "armv7").replace("armv8l", "armv7")  # in the names of artefacts
 WASI_MODULE = "wasi_snapshot_preview1"
 _FAULTS: dict[int, type[RuntimeFault]] = {
     lib.WR_CLASS_MALFORMED: WasmError,
@@ -125,7 +137,11 @@ class PortStats:
 
 @dataclass(frozen=True, slots=True)
 class StageStats:
-    """Totals of a stage. ``stalls`` counts calls that took nothing; ``memory_bytes`` is linear memory without rings."""
+    """Totals of a stage. ``stalls`` counts calls that took nothing; ``memory_bytes`` is linear memory without rings.
+
+    ``generation`` of its plugin is 1, and one more for each swap; the pauses say how long the loop stood still for the
+    last swap and for the worst one, 0 before the first.
+    """
 
     state: int
     calls: int
@@ -137,6 +153,9 @@ class StageStats:
     restarts: int
     stalls: int
     memory_bytes: int
+    generation: int
+    last_pause_ns: int
+    longest_pause_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +174,10 @@ def status_name(status: int) -> str:
 
 def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "replace")
+
+
+def _address(of: Any) -> int:
+    return int(ffi.cast("uintptr_t", of))
 
 
 def _check(status: int, error: Any = None, what: str = "") -> None:
@@ -311,6 +334,55 @@ class Module(_Handle):
         found = lib.wr_module_custom(self.pointer, name.encode(), length)
         return bytes(ffi.buffer(found, length[0])) if found else None
 
+    def attach(self, artefact: Path, wasm: bytes) -> None:
+        """Instances made from now on run the compiled code in ``artefact``; ``wasm`` is what the module was made of.
+        Raises HostFault: the file is damaged, or for another module, machine or engine; it stays interpreted."""
+        error = ffi.new("wr_error *")
+        _check(lib.wr_aot_attach(self.pointer, wasm, len(wasm), os.fsencode(artefact), error), error)
+
+    @classmethod
+    def of_file(cls, engine: Engine, name: str, file: Path, wasm: bytes) -> Module:
+        """The module in ``file``, compiled where NAME.TARGET.so lies beside it and fits; the log tells which. Raises
+        WasmError."""
+        module = cls(engine, name, wasm)
+        artefact = file.with_suffix(f".{TARGET}.so")
+        if artefact.is_file():
+            try:
+                module.attach(artefact, wasm)
+                _log.info("%s runs compiled: %s", name, artefact)
+            except HostFault as fault:
+                _log.warning("%s is interpreted: %s", name, fault)
+        return module
+
+    def run_vectors(self, script: str, name: str, *, bytewise: bool = False) -> str:
+        """Run a plugin's own vectors (a script of ``gateway.app.vectors``, ``name`` for its errors); returns how many
+        passed. ``bytewise``: received bytes come one by one. For a thread of its own. Raises PluginError."""
+        text, label = ffi.new("char[]", script.encode()), ffi.new("char[]", name.encode())
+        raw = ffi.new("wr_vectors *", {"name": label, "script": text, "len": len(text) - 1, "bytewise": bytewise})
+        report = ffi.new("char[]", _REPORT_BYTES)
+        status = lib.wr_vectors_run(self._needs[0].pointer, self.pointer, raw, report, _REPORT_BYTES)
+        said = _text(ffi.string(report))
+        if status == lib.WR_BAD_STATE:
+            raise PluginError(said.strip())
+        _check(status, what=self.what)
+        return said
+
+
+def emit_c(engine: Engine, name: str, wasm: bytes) -> bytes:
+    """A module as C text. Raises WasmError: the module is not valid, or has instructions that are only interpreted."""
+    text, length, error = ffi.new("char **"), ffi.new("size_t *"), ffi.new("wr_error *")
+    _check(lib.wr_aot_emit_c(engine.pointer, wasm, len(wasm), text, length, error), error, name)
+    try:
+        return bytes(ffi.buffer(text[0], length[0]))
+    finally:
+        lib.wr_aot_free_c(text[0])
+
+
+def seal(artefact: Path, target: str) -> None:
+    """Complete a shared object that was compiled for ``target``. Raises HostFault."""
+    error = ffi.new("wr_error *")
+    _check(lib.wr_aot_seal(os.fsencode(artefact), target.encode(), error), error)
+
 
 # ---- stores, instances, calls ----
 
@@ -362,6 +434,12 @@ class Execution(_Handle):
         super().__init__("execution", out[0], lib.wr_exec_free, [engine])
         self.deadline_us = deadline_us
         self.fuel = fuel
+        self._typed: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def close(self) -> None:
+        super().close()
+        for call in self._typed:  # they may outlive what they call
+            call.close()
 
     def interrupt(self) -> None:
         """From another thread: the running call, or the next one, traps with TRAP_INTERRUPTED."""
@@ -390,6 +468,12 @@ class Store(_Handle):
         _check(lib.wr_store_new(engine.pointer, out))
         super().__init__("store", out[0], lib.wr_store_free, [engine])
         self._sinks: list[_Sink] = []
+        self._typed: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def close(self) -> None:
+        super().close()
+        for call in self._typed:  # they may outlive what they call
+            call.close()
 
     def instantiate(
         self, module: Module, execution: Execution, *, wasi: WasiConfig | None = None, memory_bytes: int = 0
@@ -462,6 +546,13 @@ class Instance:
         self.name = module.name
         self._pointer = pointer
 
+    @property
+    def is_compiled(self) -> bool:
+        """Whether its code runs compiled; else it is interpreted."""
+        if self.store.closed:
+            raise ClosedError(self.store.what)
+        return bool(lib.wr_instance_is_compiled(self._pointer))
+
     def func(self, name: str) -> Func:
         """An exported function. Raises HostFault NOT_FOUND."""
         out, raw = ffi.new("wr_extern *"), name.encode()
@@ -496,6 +587,35 @@ class Func:
         status = lib.wr_call_timed(execution.start(), self._pointer, arguments_in, slots, times, count)
         self.store.check_call(status, execution)
         return self._results(slots), list(times)
+
+    def typed(self, execution: Execution) -> Callable[..., Value]:
+        """A function that calls it many times as fast as ``call``: it takes the arguments and returns the result, or
+        None. The execution's limits are those of now. For up to 16 numbers and at most one result; otherwise raises
+        HostFault UNSUPPORTED."""
+        if len(self.type.params) > _TYPED_PARAMS_MAX or len(self.type.results) > 1 or not self._has_numbers_only():
+            allowed = f"up to {_TYPED_PARAMS_MAX} numbers, at most one result"
+            raise HostFault("UNSUPPORTED", f"{self.name} {self.type}: allowed: {allowed}")
+        if self.store.closed:
+            raise ClosedError(self.store.what)
+
+        def settle(status: int) -> NoReturn:
+            for owner in (self.store, execution):
+                if owner.closed:
+                    raise ClosedError(owner.what)
+            self.store.check_call(status, execution)
+            _check(status, what=f"{self.name} {self.type}")
+            raise AssertionError("settled a call that went well")
+
+        addresses = (_address(one) for one in (_CALL, _SET_LIMITS, execution.pointer, self._pointer))
+        signature = bytes(self.type.params), self.type.results[0] if self.type.results else 0
+        call: Callable[..., Value]
+        call = TypedCall(*addresses, execution.deadline_us, execution.fuel, *signature, settle)
+        self.store._typed.add(call)
+        execution._typed.add(call)
+        return call
+
+    def _has_numbers_only(self) -> bool:
+        return all(kind in _NUMBERS for kind in (*self.type.params, *self.type.results))
 
     def _slots(self, arguments: Sequence[Value]) -> Any:
         if self.store.closed:
@@ -584,7 +704,9 @@ class Consumer:
 
 @dataclass(frozen=True, slots=True)
 class StageConfig:
-    """What ``Loop.add_stage`` needs. ``hal_grants`` are bits of wr_hal; schemas 0: any; ``fuel`` 0: unlimited."""
+    """What ``Loop.add_stage`` needs. ``hal_grants`` are bits of wr_hal; schemas 0: any; ``fuel`` 0: unlimited.
+
+    The last ``in_commands`` of the inputs and ``out_commands`` of the outputs are rings of commands."""
 
     name: str
     module: Module
@@ -599,6 +721,19 @@ class StageConfig:
     out_schema: int = 0
     fuel: int = 0
     kv_bytes: int = 4096
+    state_bytes: int = 65536
+    in_commands: int = 0
+    out_commands: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """What a switch to another version was like. ``state_version`` 0: no state was carried, the version began anew."""
+
+    pause_ns: int
+    generation: int
+    state_bytes: int
+    state_version: int
 
 
 class Loop(_Handle):
@@ -631,12 +766,7 @@ class Loop(_Handle):
 
     def add_stage(self, config: StageConfig) -> Stage:
         """Instantiate, link and initialise a stage; may be called while the loop runs. Raises RuntimeFault."""
-        keep = [ffi.new("char[]", config.name.encode()), ffi.new("uint8_t[]", config.config or b"\0")]
-        raw = ffi.new("wr_stage_config *")
-        raw.name, raw.config, raw.config_bytes = keep[0], keep[1], len(config.config)
-        raw.module, raw.hal_grants = config.module.pointer, config.hal_grants
-        raw.memory_bytes_max, raw.deadline_us, raw.fuel = config.memory_bytes, config.deadline_us, config.fuel
-        raw.kv_bytes_max, raw.in_schema, raw.out_schema = config.kv_bytes, config.in_schema, config.out_schema
+        raw, _keep = _stage_config(config)
         raw.port_count, raw.in_count, raw.out_count = len(config.ports), len(config.inputs), len(config.outputs)
         raw.ports[0 : len(config.ports)] = [port.index for port in config.ports]
         raw.in_rings[0 : len(config.inputs)] = [end.ring.pointer for end in config.inputs]
@@ -647,6 +777,16 @@ class Loop(_Handle):
         for ring in [*(end.ring for end in config.inputs), *config.outputs]:
             self._need(ring)
         return Stage(self, config.name, index[0])
+
+    def candidate(self, stage: Stage, config: StageConfig, *, carry_state: bool) -> Candidate:
+        """Another version for ``stage``, made beside it; ports and rings of ``config`` do not count.
+
+        Takes its time without holding up the loop: not for the thread of an event loop. Raises RuntimeFault.
+        """
+        raw, _keep = _stage_config(config)
+        out, error = ffi.new("wr_swap **"), ffi.new("wr_error *")
+        _check(lib.wr_swap_new(self.pointer, stage.index, raw, carry_state, out, error), error)
+        return Candidate(self, stage, out[0])
 
     def events_fd(self) -> int:
         """A descriptor that is readable while there are events; owned by the loop."""
@@ -662,6 +802,37 @@ class Loop(_Handle):
             if got[0] == 0:
                 return
             yield from _decode_events(bytes(ffi.buffer(self._events, got[0])))
+
+
+def _stage_config(config: StageConfig) -> tuple[Any, list[Any]]:
+    """The C struct but for ports and rings, and what keeps its strings alive."""
+    keep = [ffi.new("char[]", config.name.encode()), ffi.new("uint8_t[]", config.config or b"\0")]
+    raw = ffi.new("wr_stage_config *")
+    raw.name, raw.config, raw.config_bytes = keep[0], keep[1], len(config.config)
+    raw.module, raw.hal_grants = config.module.pointer, config.hal_grants
+    raw.memory_bytes_max, raw.deadline_us, raw.fuel = config.memory_bytes, config.deadline_us, config.fuel
+    raw.kv_bytes_max, raw.in_schema, raw.out_schema = config.kv_bytes, config.in_schema, config.out_schema
+    raw.state_bytes_max = config.state_bytes
+    raw.in_commands, raw.out_commands = config.in_commands, config.out_commands
+    return raw, keep
+
+
+class Candidate(_Handle):
+    """A version that is ready to become a stage, on rings of its own; after ``commit`` the one it replaced.
+
+    Closing frees it, best not in the thread of an event loop either.
+    """
+
+    def __init__(self, loop: Loop, stage: Stage, pointer: Any) -> None:
+        super().__init__(f"candidate for stage {stage.name}", pointer, lib.wr_swap_free, [loop])
+        self.stage = stage
+
+    def commit(self) -> Switched:
+        """Carry the state over and switch, between two events of the loop. Raises RuntimeFault: then the running
+        version goes on, and this candidate is of no more use."""
+        out, error = ffi.new("wr_swap_result *"), ffi.new("wr_error *")
+        _check(lib.wr_swap_commit(self.pointer, out, error), error)
+        return Switched(out.pause_ns, out.generation, out.state_bytes, out.state_version)
 
 
 def _decode_events(raw: bytes) -> Iterator[Event]:
@@ -706,7 +877,7 @@ class Stage:
         _check(lib.wr_loop_stage_stats(self.loop.pointer, self.index, out), what=f"stage {self.name}")
         return StageStats(
             out.state, out.calls, out.records_in, out.records_out, out.busy_ns, out.longest_ns, out.traps, out.restarts,
-            out.stalls, out.memory_bytes,
+            out.stalls, out.memory_bytes, out.generation, out.last_pause_ns, out.longest_pause_ns,
         )  # fmt: skip
 
     def metrics(self) -> list[Metric]:

@@ -14,6 +14,15 @@ SKIPS_ARE_FAILURES = os.environ.get("PENSTOCK_NO_SKIP") == "1"  # set by .ci/run
 NOT_INSTALLABLE = "the official suite is not at"
 
 
+@pytest.fixture(autouse=True)
+def state_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a gateway of this test keeps its state unless the test says where: never on the machine itself."""
+    folder = tmp_path_factory.mktemp("s")
+    monkeypatch.setenv("STATE_DIRECTORY", str(folder))
+    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The project's folder."""

@@ -1,4 +1,4 @@
-"""The command line: ``penstock run``, ``check``, ``plugin``, ``wasm`` and ``demo``.
+"""The command line: ``penstock run``, ``check``, ``graph``, ``top``, ``plugin``, ``wasm``, ``aot`` and ``demo``.
 
 Exit status: 0 all right, 1 failed while running, 2 wrong configuration or usage. Results go to standard output,
 logs and errors to standard error. Each command imports what it needs when it runs: a gateway has little memory.
@@ -7,21 +7,23 @@ logs and errors to standard error. Each command imports what it needs when it ru
 from __future__ import annotations
 
 import argparse
+import functools
 import json
-import platform
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 from gateway import __version__
-from gateway.errors import ConfigError, PenstockError, PluginError
+from gateway.app import plugin_cli
+from gateway.errors import ConfigError, PenstockError, UsageError
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 Command = Callable[[argparse.Namespace], int]
 
 OK, FAILED, MISCONFIGURED = 0, 1, 2
+KEEP = 3
+KEEP_HELP = "versions to keep of each plugin: 1 to 20 that ran before, and as many others; default: %(default)s"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 EPILOG = "Exit status: 0 all right, 1 failed while running, 2 wrong configuration or usage."
 
@@ -56,28 +58,48 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _site_command(commands, "run", _run, "run a site until SIGTERM or Ctrl-C")
     _site_command(commands, "check", _check, "check a site file without running it")
-    plugin = commands.add_parser("plugin", help="build, describe or test a plugin folder")
-    steps = plugin.add_subparsers(required=True, metavar="STEP")
-    for name, command, text in (
-        ("build", _plugin_build, "compile it to WebAssembly"),
-        ("header", _plugin_header, "print the C structs of its configuration"),
-        ("test", _plugin_test, "build it and run its vectors"),
-    ):
-        step = steps.add_parser(name, help=text)
-        step.add_argument("folder", type=Path, metavar="FOLDER", help="folder with plugin.toml")
-        step.add_argument("--out", type=Path, default=Path("build/plugins"), metavar="DIR", help="default: %(default)s")
-        if name == "build":
-            step.add_argument("--embed", action="store_true", help="put plugin.toml into the module")
-        if name == "test":
-            step.add_argument("--runner", type=Path, metavar="FILE", help="default: the one built by make -C runtime_c")
-        step.set_defaults(command=command)
+    _graph_command(commands)
+    _top_command(commands)
+    plugin_cli.add_parser(commands)
+    _aot_command(commands)
     commands.add_parser("wasm", help="run, validate or inspect a WebAssembly module (penstock wasm --help)")
     commands.add_parser("demo", help="run against a simulated plant (penstock demo --help)")
     return parser
 
 
+def _aot_command(commands: Commands) -> None:
+    text = "compile a WebAssembly module to machine code, by way of C"
+    parser = commands.add_parser("aot", help=text, description=text, epilog=EPILOG)
+    parser.add_argument("file", type=Path, metavar="FILE.wasm")
+    parser.add_argument("-o", "--out", type=Path, metavar="OUT", help="default: FILE.TARGET.so, where a gateway looks")
+    parser.add_argument("--target", metavar="NAME", help="x86_64, aarch64, armv7 or riscv64 (default: this machine)")
+    parser.add_argument("--cc", default="", metavar="CMD", help="C compiler (default: gcc for the target, else zig cc)")
+    parser.add_argument("--bounds", choices=("guard", "checked"), help="how accesses are checked (default: as can be)")
+    parser.add_argument("--emit-c", action="store_true", help="keep the C text beside OUT")
+    parser.set_defaults(command=_aot)
+
+
+def _aot(options: argparse.Namespace) -> int:
+    from gateway.app.aot_build import compile_file
+
+    print(compile_file(options.file, options.out, options.target, options.cc, options.bounds, options.emit_c))
+    return OK
+
+
 def _site_command(commands: Commands, name: str, command: Command, text: str) -> None:
     parser = commands.add_parser(name, help=text, description=text, epilog=EPILOG)
+    _site_options(parser)
+    parser.add_argument("--json", action="store_true", help="results as JSON lines on standard output")
+    if name == "run":
+        parser.add_argument("--state", type=Path, metavar="DIR", help="what lasts: plugins; and the control socket")
+        parser.add_argument("--keep", type=int, choices=range(1, 21), default=KEEP, metavar="N", help=KEEP_HELP)
+        parser.add_argument("--seconds", type=_seconds, metavar="N", help="stop by itself after N seconds")
+        parser.add_argument("--status-s", type=_seconds, metavar="N", help="with --json: a status line every N seconds")
+        parser.add_argument("--log", choices=LOG_LEVELS, default="info", help="default: %(default)s")
+    parser.set_defaults(command=command)
+
+
+def _site_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("site", type=Path, metavar="SITE", help="site file (TOML)")
     parser.add_argument("--board", type=Path, metavar="BOARD", help="board file: which device each serial port is")
     parser.add_argument(
@@ -88,12 +110,23 @@ def _site_command(commands: Commands, name: str, command: Command, text: str) ->
         metavar="DIR",
         help="look for plugins here first; repeatable",
     )
-    parser.add_argument("--json", action="store_true", help="results as JSON lines on standard output")
-    if name == "run":
-        parser.add_argument("--seconds", type=_seconds, metavar="N", help="stop by itself after N seconds")
-        parser.add_argument("--status-s", type=_seconds, metavar="N", help="with --json: a status line every N seconds")
-        parser.add_argument("--log", choices=LOG_LEVELS, default="info", help="default: %(default)s")
-    parser.set_defaults(command=command)
+
+
+def _graph_command(commands: Commands) -> None:
+    text = "show how the stages of a site are connected"
+    parser = commands.add_parser("graph", help=text, description=text, epilog=EPILOG)
+    _site_options(parser)
+    parser.add_argument("--svg", nargs="?", const="-", metavar="FILE", help="a picture, to FILE or standard output")
+    parser.set_defaults(command=_graph)
+
+
+def _top_command(commands: Commands) -> None:
+    text = "watch the running gateway: stages, rings, rates, lag, traps, versions"
+    parser = commands.add_parser("top", help=text, description=text, epilog=EPILOG)
+    parser.add_argument("--once", action="store_true", help="one picture instead of a live one")
+    parser.add_argument("--period", type=_seconds, default=1.0, metavar="S", help="0.1 to 60; default: %(default)s")
+    plugin_cli.add_control_options(parser)
+    parser.set_defaults(command=_top)
 
 
 def _seconds(text: str) -> float:
@@ -115,10 +148,14 @@ def _tell_mistakes(error: ConfigError, *, as_json: bool) -> None:
 def _run(options: argparse.Namespace) -> int:
     from gateway.app.run import RunOptions, log_to_stderr, run_site
     from gateway.app.site_check import load
+    from gateway.app.state import opened
 
-    loaded = load(options.site, options.board, options.plugins, to_run=True)
     log_to_stderr(options.log.upper())
-    run_site(loaded, RunOptions(options.seconds, options.json, options.status_s))
+    with opened(options.state, options.keep) as state:
+        load_site = functools.partial(
+            load, options.site, options.board, options.plugins, to_run=True, store=state.store
+        )
+        run_site(load_site, RunOptions(options.seconds, options.json, options.status_s), state)
     return OK
 
 
@@ -136,38 +173,28 @@ def _check(options: argparse.Namespace) -> int:
     return OK
 
 
-def _plugin_build(options: argparse.Namespace) -> int:
-    from gateway.app.plugin_build import build
+def _graph(options: argparse.Namespace) -> int:
+    from gateway.app import graph_view
+    from gateway.app.site_check import load
 
-    module = build(options.folder, options.out, embed=options.embed)
-    print(f"{module}: {module.stat().st_size} bytes")
+    plan = load(options.site, options.board, options.plugins, to_run=False).plan
+    picture = graph_view.text(plan) if options.svg is None else graph_view.svg(plan)
+    if options.svg in (None, "-"):
+        print(picture, end="")
+        return OK
+    try:
+        Path(options.svg).write_text(picture, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{options.svg}: cannot be written: {error.strerror}") from None
     return OK
 
 
-def _plugin_header(options: argparse.Namespace) -> int:
-    from gateway.app.plugin_build import header
-    from gateway.config.manifest import load_manifest
+def _top(options: argparse.Namespace) -> int:
+    from gateway.app.places import places
+    from gateway.app.top import watch
 
-    print(header(load_manifest(options.folder / "plugin.toml")), end="")
+    watch(places(options.state).socket, options.period, once=options.once, as_json=options.json)
     return OK
-
-
-def _plugin_test(options: argparse.Namespace) -> int:
-    from gateway.app.plugin_build import build
-    from gateway.app.vectors import run_vectors
-
-    runner = options.runner or _vector_runner(options.out.parent)
-    print(run_vectors(options.folder, build(options.folder, options.out), runner), end="")
-    return OK
-
-
-def _vector_runner(build_folder: Path) -> Path:
-    """The plainest build of runtime_c/tools/vectors.c for this machine, as runtime_c/Makefile places it."""
-    machine = re.sub("^armv7.*", "armv7", platform.machine())
-    found = sorted(build_folder.glob(f"{machine}-*/tools/vectors"), key=lambda path: len(str(path)))
-    if not found:
-        raise PluginError("the program that runs vectors is not built; run: make -C runtime_c tools")
-    return found[0]
 
 
 if __name__ == "__main__":

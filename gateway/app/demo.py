@@ -37,10 +37,14 @@ CATCH_UP_STEP_S = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a user may ask for. ``seconds`` None: until Ctrl-C. ``broker`` None: the embedded one."""
+    """What a user may ask for. ``seconds`` None: until Ctrl-C. ``broker`` None: the embedded one.
+
+    ``state``: the gateway's state folder, where ``penstock top`` finds it; None: one that goes with the demo.
+    """
 
     seconds: float | None
     broker: tuple[str, int] | None
+    state: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +262,8 @@ async def run(options: Options, say: Callable[[str], None] = print) -> tuple[dic
         await subscriber.start()
         try:
             with tempfile.TemporaryDirectory(prefix="penstock-demo-") as folder:
-                async with Gateway(*write_files(Path(folder), place)) as gateway:
+                state = options.state or Path(folder) / "state"
+                async with Gateway(*write_files(Path(folder), place), state) as gateway:
                     demo = Demo(gateway, subscriber, Clock(), hint)
                     await demo.watch(options.seconds, stop)
                     return demo.summary(), gateway.cpu_s
@@ -267,14 +272,15 @@ async def run(options: Options, say: Callable[[str], None] = print) -> tuple[dic
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``python -m gateway.app.demo [--seconds S] [--broker HOST:PORT]``."""
+    """``python -m gateway.app.demo [--seconds S] [--broker HOST:PORT] [--state DIR]``."""
     parser = argparse.ArgumentParser(prog="demo", description="Penstock against a simulated plant")
     parser.add_argument("--seconds", type=float, help="stop after this time (default: at Ctrl-C)")
     parser.add_argument("--broker", type=parse_broker, help="HOST[:PORT] of an MQTT broker (default: an embedded one)")
+    parser.add_argument("--state", type=Path, metavar="DIR", help="what lasts of the gateway (default: nothing)")
     given = parser.parse_args(arguments)
     try:
         with own_terminal():
-            summary, _ = asyncio.run(run(Options(given.seconds, given.broker)))
+            summary, _ = asyncio.run(run(Options(given.seconds, given.broker, given.state)))
     except (PenstockError, ExceptionGroup) as error:
         for problem in problems(error):
             print(f"demo: {problem}", file=sys.stderr)

@@ -56,7 +56,7 @@ class LinkStatus(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """One status line; what else it says is not looked at. See ``gateway.app.status``."""
+    """One status line; what else it says is not looked at. See ``gateway.api.status``."""
 
     uptime_s: float
     stages: dict[str, StageStatus]
@@ -73,12 +73,12 @@ class Gateway:
     ``status`` is the newest line, ``rss_peak_bytes`` and ``cpu_s`` what the kernel says about that process alone.
     """
 
-    def __init__(self, site: Path, board: Path, log: Path) -> None:
+    def __init__(self, site: Path, board: Path, log: Path, state: Path) -> None:
         self.status: Status | None = None
         self.rss_peak_bytes = 0
         self.cpu_s = 0.0
         self._command = [sys.executable, "-m", "gateway.app.cli", "run", str(site), "--board", str(board), "--json"]
-        self._command += ["--status-s", str(STATUS_PERIOD_S)]
+        self._command += ["--state", str(state), "--status-s", str(STATUS_PERIOD_S)]
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
 

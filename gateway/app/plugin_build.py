@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from gateway.app import vectors
 from gateway.config.manifest import (
     SCALAR_TYPES,
     SECTION,
@@ -27,8 +28,10 @@ from gateway.config.manifest import (
     Manifest,
     layout,
     load_manifest,
+    parse_manifest,
 )
 from gateway.errors import PenstockError, PluginError
+from gateway.store.container import custom_section
 
 SDK = Path(__file__).resolve().parents[2] / "plugins" / "sdk" / "c"
 COMPILE_FLAGS = (
@@ -125,10 +128,11 @@ def _default_text(spec: Field) -> str:
 # ---- compiling ----------------------------------------------------------------------------------------------------
 
 
-def build(folder: Path, out: Path, *, embed: bool = False) -> Path:
+def build(folder: Path, out: Path, *, embed: bool = False, version: str = "") -> Path:
     """Compile the plugin in ``folder`` to ``out``/NAME.wasm unless nothing has changed since; returns that path.
 
-    ``embed``: the module carries its plugin.toml in the custom section ``penstock.manifest``.
+    ``embed``: the module carries its plugin.toml in the custom section ``penstock.manifest``; there ``version`` takes
+    the place of the one in the folder, unless it is empty.
 
     Raises ConfigError for a wrong manifest and PluginError with the compiler's text when it does not compile.
     """
@@ -138,7 +142,8 @@ def build(folder: Path, out: Path, *, embed: bool = False) -> Path:
         raise PluginError(f"{folder}: no C sources (*.c) to build")
     module, stamp = out / f"{manifest.name}.wasm", out / f"{manifest.name}.inputs"
     inputs = _fingerprint(
-        [folder / "plugin.toml", *sources, *folder.glob("*.h"), *SDK.glob("*.h")], header(manifest) + str(embed)
+        [folder / "plugin.toml", *sources, *folder.glob("*.h"), *folder.glob("vectors/*"), *SDK.glob("*.h")],
+        header(manifest) + str(embed) + version,
     )
     if module.exists() and stamp.exists() and stamp.read_text() == inputs:
         return module
@@ -151,22 +156,20 @@ def build(folder: Path, out: Path, *, embed: bool = False) -> Path:
         _zig(["wasm-ld", *LINK_FLAGS, *map(str, objects), "-o", str(fresh)], out)
         if embed:
             with fresh.open("ab") as file:
-                file.write(custom_section(SECTION, (folder / "plugin.toml").read_bytes()))
+                file.write(custom_section(SECTION, _manifest_text(folder / "plugin.toml", version)))
+                if (script := vectors.packed(folder)) is not None:
+                    file.write(custom_section(vectors.SECTION, script))
         os.replace(fresh, module)
     stamp.write_text(inputs)
     return module
 
 
-def custom_section(name: str, content: bytes) -> bytes:
-    """A section that may stand anywhere in a module, so also at its end."""
-    text = name.encode()
-    body = _leb128(len(text)) + text + content
-    return b"\0" + _leb128(len(body)) + body
-
-
-def _leb128(number: int) -> bytes:
-    groups = [number >> shift & 0x7F for shift in range(0, max(number.bit_length(), 1), 7)]
-    return bytes([*(group | 0x80 for group in groups[:-1]), groups[-1]])
+def _manifest_text(path: Path, version: str) -> bytes:
+    text = path.read_text(encoding="utf-8")
+    if version:
+        text = re.sub(r"^version *=[^#\n]*", f'version = "{version}"', text, count=1, flags=re.MULTILINE)
+        parse_manifest(text, str(path))
+    return text.encode()
 
 
 def _compile(source: Path, work: Path, out: Path) -> Path:

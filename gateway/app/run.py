@@ -6,15 +6,23 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
+from gateway.api.status import status_line
+from gateway.api.versions import StoreVersions
+from gateway.app.control import control_services
 from gateway.app.notify import Notifier
 from gateway.app.site_check import Loaded
-from gateway.app.status import status_line
+from gateway.app.state import OpenState
+from gateway.app.vectors import check_vectors
 from gateway.clock import Clock
+from gateway.errors import PenstockError
 from gateway.graph import LinkPlan, PortPlan
 from gateway.links.ports import FieldPort
+from gateway.store.choose import WHO
+from gateway.store.plugins import PluginStore
 from gateway.supervisor import Connectors, LinkService, State, Supervisor
 from gateway.wasm import Consumer, Port
 
@@ -28,15 +36,28 @@ class RunOptions:
     status_s: float | None
 
 
-def run_site(loaded: Loaded, options: RunOptions) -> State:
+_log = logging.getLogger("penstock.control")
+
+
+class LoadSite(Protocol):
+    """Reads a site; of the plugins ``kept`` the store's own versions."""
+
+    def __call__(self, *, kept: Collection[str] = ()) -> Loaded: ...
+
+
+def run_site(load: LoadSite, options: RunOptions, state: OpenState) -> State:
     """Run until told to stop; returns the final counters. Raises PenstockError when a part cannot be set up."""
-    return asyncio.run(_run(loaded, options))
+    return asyncio.run(_run(load, options, state))
 
 
-async def _run(loaded: Loaded, options: RunOptions) -> State:
+async def _run(load: LoadSite, options: RunOptions, state: OpenState) -> State:
     clock, notifier, stop = Clock(), Notifier(), asyncio.Event()
-    supervisor = Supervisor(loaded.plan, loaded.plugins, CONNECTORS, clock)
-    loop = asyncio.get_running_loop()
+    loop, replaced = asyncio.get_running_loop(), asyncio.Queue[str]()
+    connectors = CONNECTORS
+    if state.store is not None:  # who is asked in other threads
+        versions = StoreVersions(state.store, lambda name: loop.call_soon_threadsafe(replaced.put_nowait, name))
+        connectors = replace(CONNECTORS, versions=versions)
+    supervisor = _set_up(load, state.store, connectors, clock)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     if options.seconds is not None:
@@ -46,6 +67,9 @@ async def _run(loaded: Loaded, options: RunOptions) -> State:
         if options.json and options.status_s is not None:
             around.append(group.create_task(_report(supervisor, clock, options.status_s)))
         around.append(group.create_task(_announce_stop(notifier, stop)))
+        if state.places is not None:
+            for what, service in control_services(supervisor, state.store, replaced, state.places, clock):
+                around.append(group.create_task(supervisor.keep(what, service)))
         notifier.ready()
         final = await supervisor.run(stop)
         for task in around:
@@ -53,6 +77,22 @@ async def _run(loaded: Loaded, options: RunOptions) -> State:
     if options.json:
         print(status_line(final), flush=True)
     return final
+
+
+def _set_up(load: LoadSite, store: PluginStore | None, connectors: Connectors, clock: Clock) -> Supervisor:
+    """The site, ready to run. Plugins that are new and do not start are given up for the versions before them."""
+    loaded = load()
+    try:
+        return Supervisor(loaded.plan, loaded.plugins, connectors, clock)
+    except PenstockError as error:
+        back = [name for name in loaded.fresh if store is not None and store.previous(name)]
+        if store is None or not back:
+            raise
+        for name in back:
+            old = store.roll_back(name, WHO, str(error), forget_origin=True)
+            _log.error("the new plugin %s does not start, %s runs instead: %s", name, old.version, error)
+        loaded = load(kept=back)
+        return Supervisor(loaded.plan, loaded.plugins, connectors, clock)
 
 
 def _port(plan: PortPlan, port: Port, clock: Clock) -> FieldPort:
@@ -65,7 +105,7 @@ def _link(plan: LinkPlan, sources: Sequence[Consumer], clock: Clock) -> LinkServ
     return MqttUplink(plan.link, sources, clock)
 
 
-CONNECTORS = Connectors(_port, _link)
+CONNECTORS = Connectors(_port, _link, check_vectors)
 
 
 async def _report(supervisor: Supervisor, clock: Clock, period_s: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,21 +11,34 @@ from gateway.config.reader import Problems
 from gateway.config.site import SerialPort, Site, read_site
 from gateway.errors import ConfigError, PluginError
 from gateway.graph import Plan, make_plan
-from gateway.store import Plugin, find, search_path
+from gateway.store import Plugin, search_path
+from gateway.store.choose import Choice, choose, install
+from gateway.store.plugins import PluginStore
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A site that can be run: its plan and its plugins by name."""
+    """A site that can be run: its plan and its plugins by name. ``fresh``: those that the store has just installed."""
 
     plan: Plan
     plugins: dict[str, Plugin]
+    fresh: tuple[str, ...] = ()
 
 
-def load(site_path: Path, board_path: Path | None, plugin_folders: Sequence[Path], *, to_run: bool) -> Loaded:
+def load(
+    site_path: Path,
+    board_path: Path | None,
+    plugin_folders: Sequence[Path],
+    *,
+    to_run: bool,
+    store: PluginStore | None = None,
+    kept: Collection[str] = (),
+) -> Loaded:
     """Read and check everything. ``to_run``: without a board file, serial ports are a mistake.
 
-    Raises ConfigError for all mistakes of all files at once.
+    With a ``store`` its versions are used, and what only the search path has is installed there once all is right; of
+    the plugins ``kept`` the store's own are used whatever the search path has. Raises ConfigError for all mistakes of
+    all files at once.
     """
     problems = Problems()
     site = read_site(site_path, problems)
@@ -33,22 +46,24 @@ def load(site_path: Path, board_path: Path | None, plugin_folders: Sequence[Path
     if site is None:
         problems.raise_any()
         raise AssertionError("a site that cannot be read is a problem")
-    plugins = _find_plugins(site, search_path(plugin_folders, site.folder), problems)
+    folders = search_path(plugin_folders, site.folder)
+    choices = _choose_plugins(site, lambda name: choose(name, store, () if name in kept else folders), problems)
     if to_run and board_path is None:
         _want_board(site, problems)
-    manifests = {name: plugin.manifest for name, plugin in plugins.items()}
+    manifests = {name: one.plugin.manifest for name, one in choices.items()}
     plan = make_plan(site, board, manifests, problems)
     problems.raise_any()
-    return Loaded(plan, plugins)
+    plugins, fresh = install(choices, store)
+    return Loaded(plan, plugins, fresh)
 
 
-def _find_plugins(site: Site, folders: Sequence[Path], problems: Problems) -> dict[str, Plugin]:
-    found: dict[str, Plugin] = {}
+def _choose_plugins(site: Site, choose_one: Callable[[str], Choice], problems: Problems) -> dict[str, Choice]:
+    found: dict[str, Choice] = {}
     for stage in site.stages.values():
         if stage.plugin in found or not stage.plugin:
             continue
         try:
-            found[stage.plugin] = find(stage.plugin, folders)
+            found[stage.plugin] = choose_one(stage.plugin)
         except PluginError as error:
             key = f"stage.{stage.name}.plugin"
             problems.add(site.source.file, key, str(error), site.source.line_of(key))

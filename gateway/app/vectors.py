@@ -18,7 +18,7 @@ many equal ones. What a case sends or writes and does not expect fails the case.
 from __future__ import annotations
 
 import struct
-import subprocess
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,14 +26,16 @@ from typing import Any
 
 from gateway.config.manifest import Manifest, TagSettings, load_manifest, pack_config, unknown_key
 from gateway.config.reader import Problems, Table, read_table
-from gateway.errors import ConfigError, PluginError
+from gateway.errors import ConfigError, PluginError, RuntimeFault
 from gateway.record import HEAD, SCHEMA_NAMES, Kind, Payload, Quality, ValueType, encode_payload
+from gateway.store import Plugin
+from gateway.wasm import Engine, Module
 
 START_NS = 1_700_000_000_000_000_000
 RECORD_KEYS = ("tag", "seq", "value", "quality", "type", "kind", "at_us", "repeat", "tags")
 TAG_KEYS = ("name", "unit", "index", "repeat")
 PAYLOAD_KEYS = ("topic", "body", "seq", "qos", "retain", "at_us")
-RUN_TIMEOUT_S = 300
+SCRIPT_BYTES_MAX = 16 << 20
 
 
 @dataclass(slots=True)
@@ -244,24 +246,48 @@ def _type_name(value: object) -> str:
 
 # ---- running ------------------------------------------------------------------------------------------------------
 
+SECTION = "penstock.vectors"  # the custom section that holds the compiled vectors, compressed
 
-def run_vectors(
-    folder: Path, module: Path, runner: Path, *, bytewise: bool = False, launcher: Sequence[str] = ()
-) -> str:
-    """Run the vectors of the plugin in ``folder`` on ``module`` with the C ``runner``; returns what it printed.
 
-    ``bytewise`` delivers every received byte on its own. ``launcher`` is put before the command (an emulator). Raises
-    PluginError with the runner's text when a case fails.
+def packed(folder: Path) -> bytes | None:
+    """The contents of SECTION for the plugin in ``folder``; None when it has no vectors. Raises ConfigError."""
+    script = compile_vectors(folder)
+    return zlib.compress(script.encode(), 9) if script else None
+
+
+def run_vectors(folder: Path, module: Path) -> str:
+    """Run the vectors of the plugin in ``folder`` on ``module`` as they are and byte by byte; returns what to print.
+
+    Raises PluginError for the first case that fails.
     """
-    return run_script(compile_vectors(folder), module, runner, bytewise=bytewise, launcher=launcher)
+    script = compile_vectors(folder)
+    with Engine() as engine, Module(engine, module.stem, module.read_bytes()) as loaded:
+        return "".join(loaded.run_vectors(script, "vectors", bytewise=bytewise) for bytewise in (False, True))
 
 
-def run_script(script: str, module: Path, runner: Path, *, bytewise: bool = False, launcher: Sequence[str] = ()) -> str:
-    """Run a compiled ``script``, with the other parameters of ``run_vectors``."""
-    command = [*launcher, str(runner), *(["--bytewise"] if bytewise else []), str(module), "/dev/stdin"]
-    done = subprocess.run(
-        command, input=script, capture_output=True, encoding="utf-8", check=False, timeout=RUN_TIMEOUT_S
-    )
-    if done.returncode != 0:
-        raise PluginError(f"{' '.join(command)}\n{done.stdout}{done.stderr}".strip())
-    return done.stdout
+def check_vectors(plugin: Plugin) -> None:
+    """Run what a plugin brings along: the vectors in its module, else those beside its plugin.toml, else none.
+
+    Raises PluginError for the first case that fails, or for contents that are not what ``packed`` makes.
+    """
+    name = f'plugin "{plugin.manifest.name}"'
+    try:
+        with Engine() as engine, Module(engine, name, plugin.read()) as module:
+            inside, folder = module.custom(SECTION), Path(plugin.manifest.file).parent
+            if inside is not None:
+                module.run_vectors(_unpacked(inside, name), "vectors")
+            elif (folder / "vectors").is_dir():
+                module.run_vectors(compile_vectors(folder), "vectors")
+    except RuntimeFault as fault:
+        raise PluginError(str(fault)) from None
+
+
+def _unpacked(data: bytes, name: str) -> str:
+    unzip = zlib.decompressobj()
+    try:
+        script = unzip.decompress(data, SCRIPT_BYTES_MAX)
+        if unzip.eof:
+            return script.decode()
+    except (zlib.error, UnicodeDecodeError):
+        pass
+    raise PluginError(f"{name}: its vectors are damaged, or larger than {SCRIPT_BYTES_MAX} bytes")

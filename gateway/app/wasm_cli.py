@@ -104,6 +104,7 @@ def _run_command(run: argparse.ArgumentParser) -> None:
     run.add_argument("--wasi", action="store_true", help="offer WASI preview 1: clocks, random, output; no files")
     run.add_argument("--bounds", choices=BOUNDS, help="how memory accesses are checked (default: what suits)")
     run.add_argument("--time", type=_count, default=0, metavar="N", help="call N times; JSON with the median, in ns")
+    run.add_argument("--aot", nargs="?", const="", metavar="FILE.so", help="run compiled code (default: compile first)")
     run.add_argument("--env", type=_variable, action="append", default=[], metavar="K=V", help="a variable; repeatable")
     run.add_argument("--seed", type=int, metavar="N", help="WASI random numbers that repeat")
     run.set_defaults(command=_run)
@@ -137,6 +138,7 @@ def _run(options: argparse.Namespace) -> int:
             memory_bytes=options.memory_max,
             stack_bytes=options.stack_max,
             rounds=options.time,
+            aot=options.aot,
         )
     )
     return OK

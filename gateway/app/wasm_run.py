@@ -6,16 +6,18 @@ import json
 import signal
 import statistics
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gateway.app.aot_build import compile_module, find_compiler
 from gateway.app.wasm_text import format_value, parse_value
 from gateway.config.reader import nearest
-from gateway.errors import UsageError, WasmLinkError, WasmTrap
+from gateway.errors import HostFault, UsageError, WasmError, WasmLinkError, WasmTrap
 from gateway.signature import Export, ExternKind, ExternType, FuncType, Value
-from gateway.wasm import WASI_MODULE, Bounds, Engine, Execution, Func, Instance, Module, Store, WasiConfig
+from gateway.wasm import TARGET, WASI_MODULE, Bounds, Engine, Execution, Func, Instance, Module, Store, WasiConfig
 
 MAGIC = b"\0asm"
 START, INITIALIZE = "_start", "_initialize"  # what WASI calls: in programs, and first of all in libraries
@@ -24,7 +26,8 @@ NO_ARGUMENTS = ExternType(ExternKind.FUNC)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to run and how. Limits 0: none; ``rounds`` 0: call once and print the results, else time that many calls."""
+    """What to run and how. Limits 0: none; ``rounds`` 0: call once and print the results, else time that many calls.
+    ``aot``: the compiled code to run, empty: made for this run, None: interpret."""
 
     file: Path
     invoke: tuple[str, ...] = ()
@@ -38,6 +41,7 @@ class Request:
     memory_bytes: int = 0
     stack_bytes: int = 0
     rounds: int = 0
+    aot: str | None = None
 
 
 def read_file(file: Path) -> bytes:
@@ -68,6 +72,8 @@ def run(request: Request) -> None:
             print("\n".join(["exports:", *(f"  {one}" for one in module.exports())]))
             return
         arguments = _arguments(target, request.invoke[1:])
+        if request.aot is not None:
+            _attach(request, module, raw)
         with Store(engine) as store, _execution(request, engine) as execution:
 
             def work() -> None:
@@ -117,6 +123,21 @@ def _arguments(target: Export, texts: Sequence[str]) -> list[Value]:
         except UsageError as error:
             raise UsageError(f"{target.name} {signature}: argument {number}: {error}") from None
     return values
+
+
+def _attach(request: Request, module: Module, raw: bytes) -> None:
+    """What cannot run compiled is interpreted; standard error says why."""
+    try:
+        if request.aot:
+            module.attach(Path(request.aot), raw)
+            return
+        with tempfile.TemporaryDirectory(prefix="penstock-aot-") as folder:
+            artefact = Path(folder) / "module.so"
+            checked = True if request.bounds is Bounds.CHECKED else None
+            compile_module(find_compiler(TARGET), str(request.file), raw, artefact, checked=checked)
+            module.attach(artefact, raw)
+    except (WasmError, HostFault) as fault:
+        print(f"penstock: interpreted: {fault}", file=sys.stderr)
 
 
 def _execution(request: Request, engine: Engine) -> Execution:

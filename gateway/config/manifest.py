@@ -22,17 +22,22 @@ SECTION = "penstock.manifest"  # the custom section that holds plugin.toml, in m
 # The order is the bit order of WR_HAL_TABLE in runtime_c/include/wr.h; a test compares them.
 HAL_NAMES = (
     "tx", "rx", "now", "timer", "config", "kv_get", "kv_put", "log", "metric", "ring_in", "ring_out", "port_state",
+    "state_put", "state_get",
 )  # fmt: skip
 KINDS = ("driver", "etl", "format")
+COMMANDS = ("none", "in", "out", "both")
 RING_SCHEMAS = ("samples", "payloads", "commands", "none")
 CONFIG_SOURCES = ("baudrate",)
 TAG_SOURCES = ("name", "unit")
 FLOAT_TYPES = ("f32", "f64")
 PORTS_MAX = 8
+STATE_BYTES_DEFAULT = 65536
+STATE_BYTES_MAX = 1 << 24
+KV_BYTES_DEFAULT = 4096
 HEAD = struct.Struct("<IIII")  # config_bytes, tag_count, tag_bytes, reserved
 STRUCT_ALIGN = 8
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _VERSION = re.compile(r"\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?")
 C_WORDS = (
     "auto", "bool", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum",
@@ -124,15 +129,17 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a stage of the plugin may use at most: linear memory without rings, and time per entry point call."""
+    """What a stage of the plugin may use at most: linear memory without rings, time per entry point call, and what it
+    may hand over to another version."""
 
     memory_bytes: int
     deadline_us: int
+    state_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A checked ``plugin.toml``. ``input`` and ``output`` are names of RING_SCHEMAS."""
+    """A checked ``plugin.toml``. ``input`` and ``output`` are names of RING_SCHEMAS, ``kv_bytes`` bounds its values."""
 
     file: str
     name: str
@@ -146,6 +153,18 @@ class Manifest:
     output: str
     config: tuple[Field, ...]
     tag: tuple[Field, ...]
+    kv_bytes: int
+    commands: str  # one of COMMANDS
+
+    @property
+    def takes_commands(self) -> bool:
+        """It has inputs for commands behind its others."""
+        return self.commands in ("in", "both")
+
+    @property
+    def gives_commands(self) -> bool:
+        """It has an output for commands behind its other one."""
+        return self.commands in ("out", "both")
 
     @property
     def hal_mask(self) -> int:
@@ -245,7 +264,7 @@ def _finished(root: Table | None, problems: Problems) -> Manifest:
 
 
 def _manifest(root: Table) -> Manifest:
-    name = _pattern(root, "name", _NAME)
+    name = _pattern(root, "name", NAME)
     version = _pattern(root, "version", _VERSION)
     root.integer("abi", low=ABI, high=ABI)
     kind = root.text("kind", choices=KINDS)
@@ -253,17 +272,22 @@ def _manifest(root: Table) -> Manifest:
     capabilities, limits, rings = (root.required_table(key) for key in ("capabilities", "limits", "rings"))
     hal = _names(capabilities, "hal", HAL_NAMES)
     ports = capabilities.integer("ports", 0, low=0, high=PORTS_MAX)
+    kv_bytes = capabilities.integer("kv_bytes", KV_BYTES_DEFAULT, low=64, high=1 << 20, unit="bytes")
+    if capabilities.has("kv_bytes") and "kv_put" not in hal:
+        capabilities.problem("kv_bytes", "needs kv_put in capabilities.hal: nothing else uses it")
     memory_bytes = limits.integer("memory_bytes", low=1 << 16, high=1 << 32, unit="bytes")
     deadline_us = limits.integer("deadline_us", low=100, high=60_000_000, unit="us")
+    state_bytes = limits.integer("state_bytes", STATE_BYTES_DEFAULT, low=1, high=STATE_BYTES_MAX, unit="bytes")
     schema_in = rings.text("in", choices=RING_SCHEMAS)
     schema_out = rings.text("out", choices=RING_SCHEMAS)
+    commands = rings.text("commands", "none", choices=COMMANDS)
     config = _fields(root, "config", CONFIG_SOURCES)
     tag = _fields(root, "tag", TAG_SOURCES)
     for table in (root, capabilities, limits, rings):
         table.finish()
     return Manifest(
-        root.source.file, name, version, kind, summary, hal, ports, Limits(memory_bytes, deadline_us), schema_in,
-        schema_out, config, tag,
+        root.source.file, name, version, kind, summary, hal, ports, Limits(memory_bytes, deadline_us, state_bytes),
+        schema_in, schema_out, config, tag, kv_bytes, commands,
     )  # fmt: skip
 
 
@@ -287,8 +311,8 @@ def _names(table: Table, key: str, allowed: Sequence[str]) -> tuple[str, ...]:
 def _fields(root: Table, section: str, sources: Sequence[str]) -> tuple[Field, ...]:
     fields = []
     for name, table in root.tables(section):
-        if not _NAME.fullmatch(name) or name in ("tag", *C_WORDS) or name.startswith("has_"):
-            table.problem("", f"not a field name; allowed: {_NAME.pattern}, but not tag, has_... or a word of C")
+        if not NAME.fullmatch(name) or name in ("tag", *C_WORDS) or name.startswith("has_"):
+            table.problem("", f"not a field name; allowed: {NAME.pattern}, but not tag, has_... or a word of C")
         spec = _field(table, name, sources)
         if spec is not None:
             fields.append(spec)

@@ -125,6 +125,16 @@ static wr_status hal_KV_GET(wr_exec *exec, void *env, wr_slot *slots) {
     return WR_OK;
 }
 
+enum { LOG_WARNING = 2 }; /* PEN_WARNING */
+
+/* Once: a plugin that goes on trying must not fill the log. */
+static void tell_quota(wr_stage *stage) {
+    if (stage->kv.is_quota_told) return;
+    stage->kv.is_quota_told = true;
+    wr_events_postf(stage->env.events, WR_EVENT_LOG, LOG_WARNING, stage->env.number, stage->now.unix_ns,
+                    "kv_put refused: its values may have %u bytes in all, capabilities.kv_bytes", stage->kv.quota);
+}
+
 static wr_status hal_KV_PUT(wr_exec *exec, void *env, wr_slot *slots) {
     (void)exec;
     wr_stage *stage = env;
@@ -134,8 +144,11 @@ static wr_status hal_KV_PUT(wr_exec *exec, void *env, wr_slot *slots) {
     if (status != WR_OK) return status;
     if (!is_key_len(slots[1])) {
         slots[0].i32 = WR_PEN_RANGE;
+    } else if (wr_kv_put(&stage->kv, key, slots[1].u32, value, slots[3].u32) == WR_OK) {
+        slots[0].i32 = 0;
     } else {
-        slots[0].i32 = wr_kv_put(&stage->kv, key, slots[1].u32, value, slots[3].u32) == WR_OK ? 0 : WR_PEN_FULL;
+        slots[0].i32 = WR_PEN_FULL;
+        tell_quota(stage);
     }
     return WR_OK;
 }
@@ -185,7 +198,46 @@ static wr_status hal_METRIC(wr_exec *exec, void *env, wr_slot *slots) {
     wr_metric *metric = fits ? metric_named(stage, name, len) : NULL;
     if (metric == NULL) return WR_OK;
     metric->kind = slots[2].u32 != 0;
-    metric->value = slots[3].i64;
+    int64_t base = metric->kind == 0 ? stage->metric_bases[metric - stage->metrics] : 0;
+    metric->value = (int64_t)((uint64_t)slots[3].i64 + (uint64_t)base);
+    return WR_OK;
+}
+
+/* ---- state ---- */
+
+static wr_status hal_STATE_PUT(wr_exec *exec, void *env, wr_slot *slots) {
+    (void)exec;
+    wr_stage *stage = env;
+    const void *bytes;
+    wr_status status = readable(stage, slots[0], slots[1], &bytes);
+    if (status != WR_OK) return status;
+    uint32_t len = slots[1].u32;
+    wr_carry *carry = stage->saving;
+    slots[0].i32 = carry == NULL ? WR_PEN_NONE : 0;
+    if (carry == NULL) return WR_OK;
+    if (len > carry->max - carry->len) {
+        carry->is_beyond = true;
+        slots[0].i32 = WR_PEN_FULL;
+    } else if (len > 0) {
+        memcpy(carry->bytes + carry->len, bytes, len);
+        carry->len += len;
+    }
+    return WR_OK;
+}
+
+static wr_status hal_STATE_GET(wr_exec *exec, void *env, wr_slot *slots) {
+    (void)exec;
+    wr_stage *stage = env;
+    void *into;
+    wr_status status = writable(stage, slots[0], slots[1], &into);
+    if (status != WR_OK) return status;
+    wr_carry *carry = stage->loading;
+    uint32_t len = carry == NULL ? 0 : carry->len - carry->at;
+    if (len > slots[1].u32) len = slots[1].u32;
+    slots[0].i32 = carry == NULL ? WR_PEN_NONE : (int32_t)len;
+    if (len == 0) return WR_OK;
+    memcpy(into, carry->bytes + carry->at, len);
+    carry->at += len;
     return WR_OK;
 }
 

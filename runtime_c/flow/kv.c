@@ -62,3 +62,10 @@ wr_status wr_kv_put(wr_kv *kv, const void *key, uint32_t key_len, const void *va
     kv->used += entry_bytes(head);
     return WR_OK;
 }
+
+wr_status wr_kv_copy(wr_kv *to, const wr_kv *from) {
+    if (from->used > to->quota) return WR_FULL;
+    if (from->used > 0) memcpy(to->bytes, from->bytes, from->used);
+    to->used = from->used;
+    return WR_OK;
+}

@@ -44,6 +44,8 @@ struct wr_loop {
     void *task_arg;
 };
 
+/* Has the task done by the loop's thread between two turns, or here while there is none; returns then (loop_api.c). */
+void wr_loop_hand_over(wr_loop *loop, wr_loop_task task, void *arg);
 /* The thread's function: turns until is_stopping (loop.c). */
 void *wr_loop_run(void *loop);
 /* A port's descriptor ended or was taken away (loop.c). */

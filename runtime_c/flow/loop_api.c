@@ -13,7 +13,7 @@
 
 /* ---- handing over ---- */
 
-static void run_in_loop(wr_loop *loop, wr_loop_task task, void *arg) {
+void wr_loop_hand_over(wr_loop *loop, wr_loop_task task, void *arg) {
     pthread_mutex_lock(&loop->gate);
     if (!loop->is_running) {
         task(loop, arg);
@@ -171,7 +171,7 @@ wr_status wr_loop_add_port(wr_loop *loop, const wr_port_config *config, uint32_t
     port->rx_bytes = or_default(config->rx_bytes, WR_PORT_BYTES_DEFAULT);
     port->tx_bytes = or_default(config->tx_bytes, WR_PORT_BYTES_DEFAULT);
     port_request want = {.added = port};
-    run_in_loop(loop, add_port, &want);
+    wr_loop_hand_over(loop, add_port, &want);
     if (want.status != WR_OK) free(port);
     *out = want.number;
     return want.status;
@@ -193,7 +193,7 @@ static void set_port_fd(wr_loop *loop, void *arg) {
 
 wr_status wr_loop_set_port_fd(wr_loop *loop, uint32_t port, int fd) {
     port_request want = {.number = port, .fd = fd};
-    run_in_loop(loop, set_port_fd, &want);
+    wr_loop_hand_over(loop, set_port_fd, &want);
     return want.status;
 }
 
@@ -209,7 +209,7 @@ static void port_stats(wr_loop *loop, void *arg) {
 
 wr_status wr_loop_port_stats(wr_loop *loop, uint32_t port, wr_port_stats *out) {
     port_request want = {.number = port, .stats = out};
-    run_in_loop(loop, port_stats, &want);
+    wr_loop_hand_over(loop, port_stats, &want);
     return want.status;
 }
 
@@ -275,7 +275,7 @@ static void add_stage(wr_loop *loop, void *arg) {
 
 wr_status wr_loop_add_stage(wr_loop *loop, const wr_stage_config *config, uint32_t *out, wr_error *error) {
     stage_request want = {.config = config, .error = error};
-    run_in_loop(loop, add_stage, &want);
+    wr_loop_hand_over(loop, add_stage, &want);
     *out = want.number;
     return want.status;
 }
@@ -288,7 +288,7 @@ static void stage_stats(wr_loop *loop, void *arg) {
 
 wr_status wr_loop_stage_stats(wr_loop *loop, uint32_t stage, wr_stage_stats *out) {
     stage_request want = {.number = stage, .stats = out};
-    run_in_loop(loop, stage_stats, &want);
+    wr_loop_hand_over(loop, stage_stats, &want);
     return want.status;
 }
 
@@ -304,7 +304,7 @@ static void stage_metrics(wr_loop *loop, void *arg) {
 
 wr_status wr_loop_stage_metrics(wr_loop *loop, uint32_t stage, wr_metric *into, uint32_t capacity, uint32_t *count) {
     stage_request want = {.number = stage, .metrics = into, .capacity = capacity, .count = count};
-    run_in_loop(loop, stage_metrics, &want);
+    wr_loop_hand_over(loop, stage_metrics, &want);
     return want.status;
 }
 

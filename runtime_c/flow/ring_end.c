@@ -56,18 +56,41 @@ uint64_t wr_ring_end_map_bytes(const wr_ring_end *end) {
     return (view_bytes(end) + WASM_PAGE - 1) / WASM_PAGE * WASM_PAGE;
 }
 
-wr_status wr_ring_end_map(wr_ring_end *end, wr_memory *memory) {
+enum { VIEW_PARTS = 3 };
+
+static void view_parts(const wr_ring_end *end, wr_map_part parts[VIEW_PARTS]) {
     const wr_ring *ring = end->ring;
     bool produces = end->consumer == NULL;
     uint64_t control =
         produces ? wr_ring_producer_control_offset(ring) : wr_ring_consumer_control_offset(ring, end->consumer_index);
-    wr_map_part data = {
+    parts[0] = (wr_map_part){.fd = ring->fd, .fd_offset = control, .bytes = ring->page, .writable = true};
+    parts[1] = (wr_map_part){
         .fd = ring->fd, .fd_offset = wr_ring_data_offset(ring), .bytes = ring->capacity, .writable = produces};
-    wr_map_part parts[] = {{.fd = ring->fd, .fd_offset = control, .bytes = ring->page, .writable = true}, data, data};
+    parts[2] = parts[1];
+}
+
+wr_status wr_ring_end_map(wr_ring_end *end, wr_memory *memory) {
+    wr_map_part parts[VIEW_PARTS];
     uint64_t address;
-    wr_status status = wr_memory_map(memory, parts, sizeof parts / sizeof *parts, &address);
+    view_parts(end, parts);
+    wr_status status = wr_memory_map(memory, parts, VIEW_PARTS, &address);
     if (status == WR_OK) end->address = (uint32_t)address;
     return status;
+}
+
+wr_status wr_ring_end_remap(const wr_ring_end *end, const wr_ring_end *other, wr_memory *memory) {
+    wr_map_part parts[VIEW_PARTS];
+    assert(view_bytes(end) == view_bytes(other));
+    view_parts(other, parts);
+    return wr_memory_remap(memory, end->address, parts, VIEW_PARTS);
+}
+
+void wr_ring_end_exchange(wr_ring_end *a, wr_ring_end *b) {
+    wr_ring_end kept = *a;
+    *a = *b;
+    *b = kept;
+    b->address = a->address;
+    a->address = kept.address;
 }
 
 void wr_ring_end_unmapped(wr_ring_end *end) { end->address = 0; }

@@ -35,6 +35,10 @@ void wr_ring_end_return(wr_ring_end *end);
 /* Address space for wr_instance_limits.map_bytes. */
 uint64_t wr_ring_end_map_bytes(const wr_ring_end *end);
 wr_status wr_ring_end_map(wr_ring_end *end, wr_memory *memory);
+/* Maps the ring of `other`, which must have the same size, where this end is mapped. */
+wr_status wr_ring_end_remap(const wr_ring_end *end, const wr_ring_end *other, wr_memory *memory);
+/* Exchanges rings; each end stays at its address. */
+void wr_ring_end_exchange(wr_ring_end *a, wr_ring_end *b);
 void wr_ring_end_unmapped(wr_ring_end *end); /* the memory is gone */
 /* Does [address, address + len) touch pages the plugin may not write? */
 bool wr_ring_end_protects(const wr_ring_end *end, uint64_t address, uint64_t len);

@@ -47,14 +47,20 @@ static wr_status take_end(wr_stage *stage, const end_request *want, wr_ring_end 
     return wr_fail(error, status, "stage \"%s\": ring \"%s\": too many loops have used it", stage->name, ring->name);
 }
 
+static uint32_t schema_at(uint32_t index, uint32_t count, uint32_t commands, uint32_t schema) {
+    return index + commands >= count ? WR_SCHEMA_COMMANDS : schema;
+}
+
 static wr_status take_ends(wr_stage *stage, const wr_stage_config *config, wr_error *error) {
     wr_status status = WR_OK;
     for (uint32_t i = 0; i < config->in_count && status == WR_OK; i++) {
-        end_request want = {"input", i, config->in_rings[i], config->in_consumers[i], config->in_schema};
+        uint32_t schema = schema_at(i, config->in_count, config->in_commands, config->in_schema);
+        end_request want = {"input", i, config->in_rings[i], config->in_consumers[i], schema};
         status = take_end(stage, &want, &stage->ins[i], error);
     }
     for (uint32_t i = 0; i < config->out_count && status == WR_OK; i++) {
-        end_request want = {"output", i, config->out_rings[i], 0, config->out_schema};
+        uint32_t schema = schema_at(i, config->out_count, config->out_commands, config->out_schema);
+        end_request want = {"output", i, config->out_rings[i], 0, schema};
         status = take_end(stage, &want, &stage->outs[i], error);
     }
     return status;
@@ -111,13 +117,17 @@ static void set_up(wr_stage *stage, const wr_stage_env *env, const wr_stage_conf
     stage->memory_bytes_max = config->memory_bytes_max;
     stage->deadline_us = config->deadline_us != 0 ? config->deadline_us : WR_STAGE_DEADLINE_DEFAULT_US;
     stage->fuel = config->fuel;
+    stage->state_bytes_max = config->state_bytes_max != 0 ? config->state_bytes_max : WR_STAGE_STATE_DEFAULT;
+    stage->in_schema = config->in_schema;
+    stage->out_schema = config->out_schema;
     stage->now = now;
     stage->stats.state = WR_STAGE_RUNNING;
+    stage->stats.generation = 1;
     for (int i = 0; i < WR_STAGE_TRAPS_MAX; i++) stage->trap_times[i] = INT64_MIN;
 }
 
-wr_status wr_stage_new(const wr_stage_env *env, const wr_stage_config *config, const wr_stage_port_config *ports,
-                       wr_instant now, wr_stage **out, wr_error *error) {
+wr_status wr_stage_make(const wr_stage_env *env, const wr_stage_config *config, const wr_stage_port_config *ports,
+                        wr_instant now, wr_stage **out, wr_error *error) {
     wr_status status = check_config(config, error);
     if (status != WR_OK) return status;
     wr_stage *stage = calloc(1, sizeof *stage);
@@ -129,8 +139,21 @@ wr_status wr_stage_new(const wr_stage_env *env, const wr_stage_config *config, c
         wr_fail(error, status, "stage \"%s\": out of memory", config->name);
     } else {
         status = take_ends(stage, config, error);
-        if (status == WR_OK) status = wr_stage_boot(stage, error);
     }
+    if (status == WR_OK) {
+        *out = stage;
+    } else {
+        wr_stage_free(stage);
+    }
+    return status;
+}
+
+wr_status wr_stage_new(const wr_stage_env *env, const wr_stage_config *config, const wr_stage_port_config *ports,
+                       wr_instant now, wr_stage **out, wr_error *error) {
+    wr_stage *stage;
+    wr_status status = wr_stage_make(env, config, ports, now, &stage, error);
+    if (status != WR_OK) return status;
+    status = wr_stage_boot(stage, error);
     if (status == WR_OK) {
         *out = stage;
     } else {

@@ -14,6 +14,7 @@ enum {
     WR_STAGE_METRICS_MAX = 32,
     WR_STAGE_TRAPS_MAX = 3, /* within WR_STAGE_TRAPS_NS; the next one stops the stage */
     WR_STAGE_KV_DEFAULT = 4096,
+    WR_STAGE_STATE_DEFAULT = 65536,
     WR_STAGE_DEADLINE_DEFAULT_US = 100000,
     WR_HAL_LOG_MAX = 200
 };
@@ -29,7 +30,9 @@ enum { WR_PEN_NONE = -1, WR_PEN_DOWN = -2, WR_PEN_FULL = -3, WR_PEN_RANGE = -4 }
     X(PORT, "pen_on_port", "ii", "")    \
     X(RX, "pen_on_rx", "i", "")         \
     X(TIMER, "pen_on_timer", "i", "")   \
-    X(RECORDS, "pen_on_records", "i", "")
+    X(RECORDS, "pen_on_records", "i", "") \
+    X(SAVE, "pen_save", "", "i")          \
+    X(LOAD, "pen_load", "i", "i")
 
 #define WR_ENTRY_ENUM_(NAME, EXPORT, PARAMS, RESULTS) WR_ENTRY_##NAME,
 typedef enum wr_entry { WR_ENTRY_TABLE(WR_ENTRY_ENUM_) WR_ENTRY_COUNT } wr_entry;
@@ -64,6 +67,15 @@ typedef struct wr_stage_wait {
     uint64_t room;    /* of all outputs then */
 } wr_stage_wait;
 
+/* What a version hands over to the next one. */
+typedef struct wr_carry {
+    uint8_t *bytes;
+    uint32_t len, max;
+    uint32_t at;      /* state_get goes on here */
+    int32_t version;  /* of its layout; 0: there is none */
+    bool is_beyond;   /* more than max was handed over */
+} wr_carry;
+
 typedef struct wr_stage {
     wr_stage_env env;
     char name[WR_STAGE_NAME_MAX + 1];
@@ -74,6 +86,8 @@ typedef struct wr_stage {
     uint64_t memory_bytes_max;
     uint64_t deadline_us;
     uint64_t fuel;
+    uint32_t state_bytes_max;
+    uint32_t in_schema, out_schema; /* 0: any */
 
     wr_store *store; /* NULL while stopped */
     wr_memory *memory;
@@ -88,7 +102,9 @@ typedef struct wr_stage {
     wr_kv kv;
     wr_metric metrics[WR_STAGE_METRICS_MAX];
     uint32_t metric_count;
+    int64_t metric_bases[WR_STAGE_METRICS_MAX]; /* counters: what instances before this one had counted */
     wr_instant now; /* of the running entry point call */
+    wr_carry *saving, *loading; /* while pen_save, pen_load run */
 
     wr_stage_stats stats;
     int64_t trap_times[WR_STAGE_TRAPS_MAX]; /* mono_ns of the last ones, oldest first */
@@ -96,8 +112,11 @@ typedef struct wr_stage {
 
 /* ---- life (stage.c) ---- */
 
-/* Checks, instantiates, maps, calls pen_init and pen_on_port for ports that are up. A failed stage gives its ring ends
- * back. ports: config->port_count of them. */
+/* Checks and takes the ring ends; there is no instance yet. ports: config->port_count of them. */
+wr_status wr_stage_make(const wr_stage_env *env, const wr_stage_config *config, const wr_stage_port_config *ports,
+                        wr_instant now, wr_stage **out, wr_error *error);
+/* Makes, instantiates, maps, calls pen_init and pen_on_port for ports that are up. A failed stage gives its ring ends
+ * back. */
 wr_status wr_stage_new(const wr_stage_env *env, const wr_stage_config *config, const wr_stage_port_config *ports,
                        wr_instant now, wr_stage **out, wr_error *error);
 void wr_stage_free(wr_stage *stage); /* NULL is allowed */
@@ -112,6 +131,14 @@ void wr_stage_unload(wr_stage *stage);
 /* ---- events in, effects out (stage_run.c) ---- */
 
 wr_status wr_stage_boot(wr_stage *stage, wr_error *error); /* load, pen_init, pen_on_port */
+wr_status wr_stage_init(wr_stage *stage, wr_error *error); /* pen_init alone */
+void wr_stage_keep_counters(wr_stage *stage);
+/* pen_on_port for each port that is up. */
+void wr_stage_announce_ports(wr_stage *stage, wr_instant now);
+/* pen_save. A trap is one of the stage's, which then starts anew. */
+wr_status wr_stage_save(wr_stage *stage, wr_carry *carry, wr_instant now, wr_error *error);
+/* pen_load. */
+wr_status wr_stage_take_state(wr_stage *stage, wr_carry *carry, wr_instant now, wr_error *error);
 void wr_stage_set_port(wr_stage *stage, uint32_t port, bool up, wr_instant now);
 /* Bytes that arrived at `now`, one datagram at a time. What does not fit pushes out the oldest bytes. */
 void wr_stage_feed(wr_stage *stage, uint32_t port, const void *bytes, uint32_t len, wr_instant now);
@@ -126,6 +153,14 @@ void wr_stage_run_timers(wr_stage *stage, wr_instant now);
 bool wr_stage_ready(const wr_stage *stage);
 /* One pen_on_records per ready input. */
 void wr_stage_run(wr_stage *stage, wr_instant now);
+
+/* ---- one stage for another (stage_swap.c) ---- */
+
+/* Maps the rings of `old` into the memory of `next`; both have ends of the same sizes. */
+wr_status wr_stage_map_rings_of(wr_stage *next, const wr_stage *old, wr_error *error);
+/* Gives `next` everything that belongs to the stage and not to its instance: rings, ports, values, counters. anew: it
+ * has not got the state, so its counters begin at 0. */
+void wr_stage_hand_over(wr_stage *old, wr_stage *next, bool anew);
 
 /* ---- host functions (hal.c) ---- */
 

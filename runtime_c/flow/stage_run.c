@@ -63,13 +63,18 @@ static wr_status call(wr_stage *stage, wr_entry entry, wr_slot *slots, wr_error 
 
 /* ---- start and restart ---- */
 
-static wr_status init(wr_stage *stage, wr_error *error) {
+wr_status wr_stage_init(wr_stage *stage, wr_error *error) {
     wr_slot slots[1] = {{0}};
     wr_status status = call(stage, WR_ENTRY_INIT, slots, error);
     if (status == WR_OK && slots[0].i32 != 0) {
         status = wr_fail(error, WR_BAD_STATE, "stage \"%s\": pen_init returned %d, it must return 0", stage->name,
                          slots[0].i32);
     }
+    return status;
+}
+
+static wr_status init_with_ports(wr_stage *stage, wr_error *error) {
+    wr_status status = wr_stage_init(stage, error);
     for (uint32_t i = 0; i < stage->port_count && status == WR_OK; i++) {
         wr_slot port[2] = {{.u32 = i}, {.u32 = 1}};
         if (stage->ports[i].up) status = call(stage, WR_ENTRY_PORT, port, error);
@@ -84,7 +89,7 @@ wr_status wr_stage_boot(wr_stage *stage, wr_error *error) {
     unpark(stage);
     wr_status status = wr_stage_load(stage, error);
     if (status != WR_OK) return status;
-    status = init(stage, error);
+    status = init_with_ports(stage, error);
     if (status != WR_OK) wr_stage_unload(stage);
     return status;
 }
@@ -117,12 +122,20 @@ static void stop(wr_stage *stage) {
                     "stage %s stopped: more than %d traps in 30 s", stage->name, WR_STAGE_TRAPS_MAX);
 }
 
+/* A new instance counts from 0: what was counted before is added from now on. */
+void wr_stage_keep_counters(wr_stage *stage) {
+    for (uint32_t i = 0; i < stage->metric_count; i++) {
+        if (stage->metrics[i].kind == 0) stage->metric_bases[i] = stage->metrics[i].value;
+    }
+}
+
 /* A new instance on the same rings, values and ports. Starting may trap as well, which counts like any other. */
 static void restart(wr_stage *stage, const char *message) {
     wr_error error;
     memcpy(error.message, message, sizeof error.message);
     while (note_trap(stage, error.message)) {
         wr_stage_unload(stage);
+        wr_stage_keep_counters(stage);
         if (wr_stage_boot(stage, &error) == WR_OK) {
             stage->stats.restarts++;
             return;
@@ -145,7 +158,50 @@ static void deliver(wr_stage *stage, wr_entry entry, wr_slot *slots, wr_instant 
 
 static bool is_running(const wr_stage *stage) { return stage->stats.state == WR_STAGE_RUNNING; }
 
+/* ---- state ---- */
+
+wr_status wr_stage_save(wr_stage *stage, wr_carry *carry, wr_instant now, wr_error *error) {
+    wr_slot slots[1] = {{0}};
+    wr_error why = {.message = ""};
+    stage->now = now;
+    stage->saving = carry;
+    wr_status status = call(stage, WR_ENTRY_SAVE, slots, &why);
+    stage->saving = NULL;
+    carry->version = slots[0].i32;
+    unpark(stage);
+    if (status != WR_OK) {
+        restart(stage, why.message);
+        return wr_fail(error, status, "pen_save of the running version: %.190s", why.message);
+    }
+    if (carry->is_beyond) {
+        return wr_fail(error, WR_FULL, "stage \"%s\": the state is larger than %u bytes; raise limits.state_bytes",
+                       stage->name, carry->max);
+    }
+    if (carry->version >= 0) return WR_OK;
+    return wr_fail(error, WR_BAD_STATE, "stage \"%s\": pen_save of the running version returned %d: not now",
+                   stage->name, carry->version);
+}
+
+wr_status wr_stage_take_state(wr_stage *stage, wr_carry *carry, wr_instant now, wr_error *error) {
+    wr_slot slots[1] = {{.i32 = carry->version}};
+    wr_error why = {.message = ""};
+    stage->now = now;
+    stage->loading = carry;
+    wr_status status = call(stage, WR_ENTRY_LOAD, slots, &why);
+    stage->loading = NULL;
+    if (status != WR_OK) return wr_fail(error, status, "pen_load of the new version: %.190s", why.message);
+    if (slots[0].i32 == 0) return WR_OK;
+    return wr_fail(error, WR_BAD_STATE, "stage \"%s\": pen_load returned %d: it does not take state of version %d",
+                   stage->name, slots[0].i32, carry->version);
+}
+
 /* ---- ports ---- */
+
+void wr_stage_announce_ports(wr_stage *stage, wr_instant now) {
+    for (uint32_t i = 0; i < stage->port_count && is_running(stage); i++) {
+        if (stage->ports[i].up) deliver(stage, WR_ENTRY_PORT, (wr_slot[]){{.u32 = i}, {.u32 = 1}}, now);
+    }
+}
 
 void wr_stage_set_port(wr_stage *stage, uint32_t index, bool up, wr_instant now) {
     wr_stage_port *port = &stage->ports[index];

@@ -140,6 +140,7 @@ typedef enum wr_status_class {
     X(BAD_STATE, HOST, "not possible in this state")                                           \
     X(NOT_FOUND, HOST, "not found")                                                            \
     X(SCHEMA, HOST, "record schemas differ")                                                   \
+    X(ARTEFACT, HOST, "compiled code refused")                                                 \
     X(FULL, HOST, "no room")                                                                   \
     X(SYSTEM, HOST, "system call failed")
 
@@ -270,6 +271,16 @@ typedef struct wr_extern_type {
 
 /* Decode, validate, translate. The bytes are not kept. */
 wr_status wr_module_load(wr_engine *engine, const uint8_t *bytes, size_t len, wr_module **out, wr_error *error);
+
+/* The same in pieces of any size, as they arrive. Function bodies are translated one by one; what is held is at most
+ * one section or body that is not complete yet. */
+typedef struct wr_module_stream wr_module_stream;
+/* len: of the whole module, if it is known, else 0. A module that is too short is then refused earlier. */
+wr_status wr_module_begin(wr_engine *engine, size_t len, wr_module_stream **out, wr_error *error);
+/* Takes all of the bytes. A failure is final and comes again from every later call. */
+wr_status wr_module_feed(wr_module_stream *stream, const uint8_t *bytes, size_t len, wr_error *error);
+/* Ends the module, and frees the stream whatever comes of it. out NULL: the module is not wanted any more. */
+wr_status wr_module_finish(wr_module_stream *stream, wr_module **out, wr_error *error);
 wr_module *wr_module_retain(wr_module *module);
 void wr_module_release(wr_module *module);
 uint32_t wr_module_import_count(const wr_module *module);
@@ -324,7 +335,8 @@ wr_status wr_global_new(wr_store *store, uint8_t type, bool is_mutable, wr_slot 
 wr_status wr_global_new_v128(wr_store *store, bool is_mutable, const wr_slot *value /* 2 */, wr_global **out);
 wr_status wr_table_new(wr_store *store, uint8_t type, uint32_t min, uint32_t max, wr_table **out);
 wr_status wr_memory_new(wr_store *store, uint32_t pages_min, uint32_t pages_max, wr_memory **out);
-/* A shared memory, for instances of several stores and threads. wr_memory_share makes it known to another store. */
+/* A shared memory, for instances of several stores and threads (UNSUPPORTED without threads, as wr_tag_new is without
+ * exceptions). wr_memory_share makes it known to another store. */
 wr_status wr_memory_new_shared(wr_store *store, uint32_t pages_min, uint32_t pages_max, wr_memory **out);
 wr_status wr_memory_share(const wr_memory *memory, wr_store *store, wr_memory **out);
 wr_status wr_tag_new(wr_store *store, const wr_func_type *type, wr_tag **out);
@@ -372,6 +384,9 @@ typedef struct wr_map_part {
  * where the first part starts, a multiple of 64 KiB. A store to a read-only part traps with
  * TRAP_MEMORY_PROTECTED. Needs wr_instance_limits.map_bytes. */
 wr_status wr_memory_map(wr_memory *memory, const wr_map_part *parts, uint32_t count, uint64_t *address);
+/* Maps other parts over those that wr_memory_map put at address; their sizes must be the same. Where it fails, what is
+ * mapped there now is not known. */
+wr_status wr_memory_remap(wr_memory *memory, uint64_t address, const wr_map_part *parts, uint32_t count);
 
 /* ---- calls and traps --------------------------------------------------------------------------------- */
 
@@ -414,6 +429,22 @@ wr_status wr_exec_check(wr_exec *exec);
 wr_status wr_exec_sleep(wr_exec *exec, uint64_t until_ns);
 /* Exit code of the TRAP_EXIT that is returned next. */
 void wr_exec_set_exit_code(wr_exec *exec, int32_t code);
+
+/* ---- modules compiled ahead of time -------------------------------------------------------------------- */
+
+/* Writes a module as C: one file for `cc -shared`, that needs no header. WR_UNSUPPORTED: it has instructions that are
+ * only interpreted. The text ends in NUL; wr_aot_free_c frees it. */
+wr_status wr_aot_emit_c(wr_engine *engine, const uint8_t *bytes, size_t len, char **text, size_t *text_len,
+                        wr_error *error);
+void wr_aot_free_c(char *text);
+/* Completes the shared object that a compiler made: adds what damage and foreign targets are known by. target: x86_64,
+ * aarch64, armv7 or riscv64. */
+wr_status wr_aot_seal(const char *path, const char *target, wr_error *error);
+/* Instances of the module that are made from now on run the compiled code. bytes are those the module was loaded from.
+ * WR_ARTEFACT: damaged, for another target, engine or module; the module stays interpreted. */
+wr_status wr_aot_attach(wr_module *module, const uint8_t *bytes, size_t len, const char *path, wr_error *error);
+/* False also where the code relies on guard pages and a memory of this instance has none. */
+bool wr_instance_is_compiled(const wr_instance *instance);
 
 /* ---- WASI preview 1 ---------------------------------------------------------------------------------- */
 
@@ -473,6 +504,9 @@ enum {
     WR_VALUE_F64 = 4,
     WR_VALUE_BYTES = 5
 };
+
+/* Record schemas of rings. */
+enum { WR_SCHEMA_ANY = 0, WR_SCHEMA_SAMPLES = 1, WR_SCHEMA_PAYLOADS = 2, WR_SCHEMA_COMMANDS = 3 };
 
 typedef struct wr_ring wr_ring;
 typedef enum wr_policy { WR_POLICY_BLOCK = 0, WR_POLICY_DROP_OLDEST = 1 } wr_policy;
@@ -568,7 +602,9 @@ wr_status wr_loop_port_stats(wr_loop *loop, uint32_t port, wr_port_stats *out);
     X(METRIC, "metric", "iiil", "")              \
     X(RING_IN, "ring_in", "i", "i")              \
     X(RING_OUT, "ring_out", "i", "i")            \
-    X(PORT_STATE, "port_state", "i", "i")
+    X(PORT_STATE, "port_state", "i", "i")        \
+    X(STATE_PUT, "state_put", "ii", "i")         \
+    X(STATE_GET, "state_get", "ii", "i")
 
 #define WR_HAL_ENUM_(NAME, WASM, PARAMS, RESULTS) WR_HAL_##NAME,
 typedef enum wr_hal { WR_HAL_TABLE(WR_HAL_ENUM_) WR_HAL_COUNT } wr_hal;
@@ -587,15 +623,18 @@ typedef struct wr_stage_config {
     uint64_t deadline_us;         /* per entry point call [100,000] */
     uint64_t fuel;                /* per entry point call, 0: unlimited */
     uint32_t kv_bytes_max;        /* key-value quota [4096] */
+    uint32_t state_bytes_max;     /* what pen_save may hand over [65536] */
     uint32_t port_count;
     uint32_t ports[8];            /* local number -> port of the loop */
     uint32_t in_count;
     wr_ring *in_rings[16];        /* local number -> ring and consumer of it */
     uint32_t in_consumers[16];
     uint32_t in_schema;           /* 0: any */
+    uint32_t in_commands;         /* the last so many inputs are of WR_SCHEMA_COMMANDS whatever in_schema is */
     uint32_t out_count;
     wr_ring *out_rings[16];
     uint32_t out_schema;          /* 0: any */
+    uint32_t out_commands;        /* likewise for outputs */
 } wr_stage_config;
 
 enum { WR_STAGE_RUNNING = 1, WR_STAGE_STOPPED = 2 };
@@ -611,6 +650,9 @@ typedef struct wr_stage_stats {
     uint64_t restarts;
     uint64_t stalls;         /* calls that took nothing from a ring with records: waits for room or an event */
     uint64_t memory_bytes;   /* linear memory without rings */
+    uint64_t generation;     /* of its plugin: 1, and one more for each swap */
+    uint64_t last_pause_ns;  /* how long the loop stood still for the last swap; 0: none yet */
+    uint64_t longest_pause_ns;
 } wr_stage_stats;
 
 /* Instantiates, links, calls pen_init. May be called while the loop runs. The stage restarts by itself after a trap
@@ -626,6 +668,46 @@ typedef struct wr_metric {
     int64_t value;
 } wr_metric; /* kind 0 counter, 1 gauge */
 wr_status wr_loop_stage_metrics(wr_loop *loop, uint32_t stage, wr_metric *into, uint32_t capacity, uint32_t *count);
+
+/* ---- flow: swapping ---- */
+
+/* A candidate: another module or configuration for a stage, complete with an instance, on rings of its own. What it
+ * writes, sends or arms reaches nobody until it becomes the stage. For one thread at a time, never the loop's. */
+typedef struct wr_swap wr_swap;
+
+typedef struct wr_swap_result {
+    uint64_t pause_ns;      /* how long the loop stood still for it */
+    uint64_t generation;    /* of the stage now */
+    uint32_t state_bytes;   /* carried over */
+    uint32_t state_version; /* what pen_save returned; 0: the new version started anew */
+} wr_swap_result;
+
+/* Makes a candidate in the calling thread: instantiates and calls pen_init. Name, ports and rings are those of the
+ * stage; these fields of config do not count. carries_state: the running version's state is for it. SCHEMA, LIMIT,
+ * UNLINKABLE, NOT_FOUND (an export is missing), a TRAP or BAD_STATE: the module does not fit here, error tells why. */
+wr_status wr_swap_new(wr_loop *loop, uint32_t stage, const wr_stage_config *config, bool carries_state, wr_swap **out,
+                      wr_error *error);
+/* Between two events: pen_save in the running version, pen_load in the candidate, then the candidate is the stage.
+ * Ring cursors, bytes of ports, values, metrics and counters stay with the stage; its trap history begins anew, and a
+ * stopped stage runs again. On an error the running version goes on, and this candidate is of no more use. BAD_STATE:
+ * the stage was swapped, or stopped, after the candidate was made. */
+wr_status wr_swap_commit(wr_swap *swap, wr_swap_result *result, wr_error *error);
+/* Frees the candidate, after a commit the version it replaced. Before the loop is freed. NULL is allowed. */
+void wr_swap_free(wr_swap *swap);
+
+/* ---- flow: test vectors ---- */
+
+typedef struct wr_vectors {
+    const char *name;   /* of the script, for the report */
+    const char *script; /* lines; format: runtime_c/flow/vectors.c */
+    size_t len;
+    bool bytewise;      /* received bytes are delivered one by one */
+} wr_vectors;
+
+/* Runs a plugin's own vectors in the calling thread, on stages and rings of their own. WR_OK: all passed; BAD_STATE: one
+ * did not, or they took too long. report gets text, cut where it does not fit. */
+wr_status wr_vectors_run(wr_engine *engine, const wr_module *module, const wr_vectors *vectors, char *report,
+                         size_t report_bytes);
 
 /* Events for the host: fixed head, then len bytes of text, padded to 8. */
 enum { WR_EVENT_LOG = 1, WR_EVENT_TRAP = 2, WR_EVENT_PORT = 3, WR_EVENT_STAGE = 4, WR_EVENT_LOST = 5 };

@@ -565,6 +565,21 @@ static void a_restart_keeps_values_and_drops_timers_and_the_frame(check_t *check
     tear_down(&f);
 }
 
+static void a_full_quota_is_told_once_and_names_the_rule(check_t *check) {
+    fixture f;
+    set_up(&f, check, "echo");
+    f.config.in_count = f.config.out_count = 0;
+    f.config.port_count = 1;
+    f.config.kv_bytes_max = 9; /* an entry costs 8 bytes beside key and value */
+    start_or_fail(&f);
+    events_of(&f);
+    feed(&f, 0, "k");
+    CHECK_STR(events_of(&f), "1 kv_put refused: its values may have 9 bytes in all, capabilities.kv_bytes\n1 kv=1\n");
+    feed(&f, 0, "k");
+    CHECK_STR(events_of(&f), "1 kv=1\n");
+    tear_down(&f);
+}
+
 static void an_endless_loop_ends_at_the_deadline(check_t *check) {
     fixture f;
     new_echo(&f, check, 1);
@@ -626,6 +641,7 @@ static const check_test TESTS[] = {
     CHECK_TEST(a_plugin_that_does_not_read_loses_the_oldest_bytes),
     CHECK_TEST(timers_fire_in_order_at_their_time),
     CHECK_TEST(a_restart_keeps_values_and_drops_timers_and_the_frame),
+    CHECK_TEST(a_full_quota_is_told_once_and_names_the_rule),
     CHECK_TEST(an_endless_loop_ends_at_the_deadline),
     CHECK_TEST(time_stands_still_in_a_call),
     CHECK_TEST(hal_names_are_found),

@@ -1,10 +1,12 @@
 /* Runs one script of the official WebAssembly test suite, in the line form that tests/runtime_c/spec_script.py writes.
  *
- *     spec_run SCRIPT [--bounds auto|guard|checked]
+ *     spec_run SCRIPT [--bounds auto|guard|checked] [--aot MODULES.so]
  *
  * Script lines are `INDEX VERB TOKEN…`; each gives one output line, `INDEX pass` or `INDEX fail TEXT`, flushed at once
- * so that a crash belongs to the first command without a line. The last line is `end`. Names and texts are %-encoded
+ * so that a crash belongs to the first command without a line. The last line is `end`. With --aot, modules that
+ * MODULES.so has the code of run compiled; `compiled COUNT of COUNT` tells how many did. Names and texts are %-encoded
  * and start with a colon; `-` stands for none. An ACTION is `invoke INSTANCE NAME COUNT VALUE…` or `get INSTANCE NAME`.
+ * Each module is loaded whole and byte by byte.
  *
  *     module NAME FILE          definition NAME FILE      instance NAME DEFINITION      register INSTANCE NAME
  *     action ACTION             return ACTION VALUE…      trap TEXT ACTION              exhaustion TEXT ACTION
@@ -61,6 +63,8 @@ typedef struct runner {
     names registered;
     names definitions;
     names spectest; /* name -> wr_extern */
+    const char *artefact; /* NULL: everything is interpreted */
+    unsigned loaded, compiled;
     char message[MESSAGE_MAX];
 } runner;
 
@@ -226,10 +230,11 @@ static void offer_spectest(runner *run) {
     offer_globals(run);
     must(wr_table_new(run->store, WR_TYPE_FUNCREF, 10, 20, &table), "table");
     must(wr_memory_new(run->store, 1, 2, &memory), "memory");
-    must(wr_memory_new_shared(run->store, 1, 2, &shared), "shared memory");
+    wr_status status = wr_memory_new_shared(run->store, 1, 2, &shared);
+    if (status != WR_UNSUPPORTED) must(status, "shared memory");
     offer(run, "table", WR_EXTERN_TABLE, table);
     offer(run, "memory", WR_EXTERN_MEMORY, memory);
-    offer(run, "shared_memory", WR_EXTERN_MEMORY, shared);
+    if (shared != NULL) offer(run, "shared_memory", WR_EXTERN_MEMORY, shared);
 }
 
 /* ---- modules ----------------------------------------------------------------------------------------------- */
@@ -250,12 +255,34 @@ static wr_extern resolve(const runner *run, const wr_import_desc *import) {
     return found;
 }
 
+/* Byte by byte the outcome must be the same. */
+static void check_pieces(const runner *run, const uint8_t *bytes, size_t len, wr_status whole, const wr_error *error) {
+    wr_module_stream *stream;
+    wr_module *module = NULL;
+    wr_error piecewise = {0};
+    must(wr_module_begin(run->engine, len, &stream, &piecewise), "stream");
+    for (size_t i = 0; i < len; i++) {
+        (void)wr_module_feed(stream, bytes + i, 1, NULL);
+    }
+    wr_status status = wr_module_finish(stream, &module, &piecewise);
+    wr_module_release(module);
+    if (status != whole || (status != WR_OK && piecewise.offset != error->offset)) {
+        die("byte by byte another outcome", piecewise.message);
+    }
+}
+
 static wr_status load(runner *run, text file, wr_module **out, wr_error *error) {
     char path[4096];
     size_t len = 0;
     snprintf(path, sizeof path, "%s%s", run->folder, file.at);
     char *bytes = read_file(path, &len);
     wr_status status = wr_module_load(run->engine, (const uint8_t *)bytes, len, out, error);
+    check_pieces(run, (const uint8_t *)bytes, len, status, error);
+    if (status == WR_OK && run->artefact != NULL) {
+        wr_error refused = {0};
+        run->loaded++;
+        run->compiled += wr_aot_attach(*out, (const uint8_t *)bytes, len, run->artefact, &refused) == WR_OK;
+    }
     free(bytes);
     return status;
 }
@@ -628,19 +655,28 @@ static void run_script(runner *run, char *script) {
     }
 }
 
-static wr_bounds parse_bounds(int argc, char **argv) {
-    if (argc == 2) {
-        return WR_BOUNDS_AUTO;
-    }
+static wr_bounds parse_bounds(const char *name) {
     static const char *const BOUNDS[] = {
         [WR_BOUNDS_AUTO] = "auto", [WR_BOUNDS_GUARD] = "guard", [WR_BOUNDS_CHECKED] = "checked"};
-    for (size_t i = 0; argc == 4 && strcmp(argv[2], "--bounds") == 0 && i < sizeof BOUNDS / sizeof BOUNDS[0]; i++) {
-        if (strcmp(argv[3], BOUNDS[i]) == 0) {
+    for (size_t i = 0; i < sizeof BOUNDS / sizeof BOUNDS[0]; i++) {
+        if (strcmp(name, BOUNDS[i]) == 0) {
             return (wr_bounds)i;
         }
     }
-    die("usage", "spec_run SCRIPT [--bounds auto|guard|checked]");
+    die("unknown bounds", name);
     return WR_BOUNDS_AUTO;
+}
+
+static void parse_options(runner *run, wr_engine_config *config, int argc, char **argv) {
+    for (int i = 2; i < argc; i += 2) {
+        if (i + 1 < argc && strcmp(argv[i], "--bounds") == 0) {
+            config->bounds = parse_bounds(argv[i + 1]);
+        } else if (i + 1 < argc && strcmp(argv[i], "--aot") == 0) {
+            run->artefact = argv[i + 1];
+        } else {
+            die("usage", "spec_run SCRIPT [--bounds auto|guard|checked] [--aot MODULES.so]");
+        }
+    }
 }
 
 static void close_runner(runner *run) {
@@ -659,7 +695,7 @@ int main(int argc, char **argv) {
     wr_engine_config config = {.bounds = WR_BOUNDS_AUTO};
     runner run = {.message = ""};
     size_t len = 0;
-    config.bounds = parse_bounds(argc, argv);
+    parse_options(&run, &config, argc, argv);
     char *script = read_file(argv[1], &len);
     char *slash = strrchr(argv[1], '/');
     if (slash != NULL) {
@@ -673,6 +709,7 @@ int main(int argc, char **argv) {
     run_script(&run, script);
     close_runner(&run);
     free(script);
+    if (run.artefact != NULL) printf("compiled %u of %u\n", run.compiled, run.loaded);
     puts("end");
     return EXIT_SUCCESS;
 }

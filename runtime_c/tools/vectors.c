@@ -1,516 +1,73 @@
-/* Runs a plugin's test vectors: a line script drives one stage, with no ports, no clock and no other thread.
+/* Runs a plugin's test vectors: vectors PLUGIN.wasm SCRIPT [--bytewise]. The format: ../flow/vectors.c.
  *
- *     vectors PLUGIN.wasm SCRIPT [--bytewise]
- *
- * '#' starts a comment line; bytes are hex without blanks, '-' is "nothing". Numbers are decimal but for grants.
- *     case NAME            everything starts anew
- *     grants MASK_HEX      memory BYTES       deadline US      ports N          kv BYTES
- *     in N SCHEMA [BYTES]  out N SCHEMA [BYTES]                config HEX       clock UNIX_NS
- *     start                instantiate, pen_init           refuse TEXT   the same, must fail with TEXT
- *     port N up|down       rx N HEX           advance US       in N HEX         what happens
- *     tx N HEX             out N HEX          log TEXT         trap TEXT        metric NAME VALUE   what must follow
  * --bytewise delivers received bytes one by one. Ends at the first mismatch with status 1. */
-#include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "../flow/stage.h"
+#include "wr.h"
 
-enum {
-    EVENTS_BYTES = 1 << 20,
-    TEXT_MAX = 512,
-    PORT_BYTES = 4096,
-    RING_BYTES = 65536,
-    CALLS_MAX = 100000, /* per step: a stage that is never done is a mistake */
-    /* Vectors test what a plugin does, not how fast an emulator on a busy machine is. */
-    DEADLINE_FACTOR = 50
-};
-#define MONO_START INT64_C(1000000000)
+enum { GROW = 65536, REPORT_BYTES = 1 << 20 };
 
-typedef struct runner {
-    const char *script;
-    unsigned line;
-    char case_name[TEXT_MAX];
-    unsigned cases;
-    bool bytewise;
-
-    wr_engine *engine;
-    wr_module *module;
-    wr_exec *exec;
-    wr_events *events;
-
-    wr_stage_config config; /* of the case; its rings are the runner's */
-    uint32_t out_consumers[WR_STAGE_RINGS_MAX];
-    uint8_t *config_bytes;
-    wr_stage *stage; /* NULL before start */
-    wr_instant now;
-    char *logs;  /* texts since the last check, each on a line */
-    char *traps; /* likewise */
-} runner;
-
-/* ---- failing ---- */
-
-static void dump(const char *what, const uint8_t *bytes, uint32_t len) {
-    fprintf(stderr, "  %s ", what);
-    for (uint32_t i = 0; i < len; i++) fprintf(stderr, "%02x", bytes[i]);
-    fprintf(stderr, "%s\n", len == 0 ? "-" : "");
-}
-
-__attribute__((noreturn, format(printf, 2, 3))) static void fail(const runner *run, const char *format, ...) {
-    va_list args;
-    va_start(args, format);
-    fprintf(stderr, "%s:%u: case \"%s\": ", run->script, run->line, run->case_name);
-    vfprintf(stderr, format, args);
-    fprintf(stderr, "\n");
-    va_end(args);
-    if (run->logs != NULL && run->logs[0] != '\0') fprintf(stderr, "  log: %s\n", run->logs);
-    exit(EXIT_FAILURE);
-}
-
-static void dump_records(const char *what, const uint8_t *bytes, uint32_t len) {
-    uint32_t size;
-    for (uint32_t at = 0; (size = wr_record_size(bytes + at, len - at)) != 0; at += size) {
-        wr_record r;
-        memcpy(&r, bytes + at, sizeof r);
-        fprintf(stderr, "  %s kind %u tag %u seq %u quality %u type %u time %lld value %016llx", what, r.kind, r.tag,
-                r.seq, r.quality, r.type, (long long)r.time_ns, (unsigned long long)r.value);
-        if (size > sizeof r) fprintf(stderr, " \"%.*s\"", (int)(size - sizeof r), (const char *)bytes + at + sizeof r);
-        fprintf(stderr, "\n");
-    }
-}
-
-static void expect_bytes(const runner *run, const char *what, const uint8_t *want, uint32_t want_len,
-                         const uint8_t *got, uint32_t got_len) {
-    if (want_len == got_len && (want_len == 0 || memcmp(want, got, want_len) == 0)) return;
-    uint32_t at = 0;
-    while (at < want_len && at < got_len && want[at] == got[at]) at++;
-    if (what[0] == 'o') {
-        dump_records("expected", want, want_len);
-        dump_records("got     ", got, got_len);
-    } else {
-        dump("expected", want, want_len);
-        dump("got     ", got, got_len);
-    }
-    fail(run, "%s: expected %u bytes, got %u; they differ from byte %u on", what, want_len, got_len, at);
-}
-
-/* ---- reading arguments ---- */
-
-static char *word(runner *run, char **rest) {
-    char *start = *rest + strspn(*rest, " ");
-    size_t len = strcspn(start, " ");
-    if (len == 0) fail(run, "an argument is missing");
-    *rest = start + len;
-    if (**rest != '\0') *(*rest)++ = '\0';
-    return start;
-}
-
-static uint64_t number(runner *run, char **rest, int base, uint64_t max) {
-    const char *text = word(run, rest);
-    char *end;
-    errno = 0;
-    uint64_t value = strtoull(text, &end, base);
-    if (errno != 0 || *end != '\0' || value > max) {
-        fail(run, "\"%s\" is not a number up to %llu", text, (unsigned long long)max);
-    }
-    return value;
-}
-
-static int hex_digit(char c) {
-    const char *digits = "0123456789abcdef";
-    const char *at = c == '\0' ? NULL : strchr(digits, c | 0x20);
-    return at == NULL ? -1 : (int)(at - digits);
-}
-
-/* The rest of the line as bytes, aligned for records; to be freed. */
-static uint8_t *hex(runner *run, char *rest, uint32_t *len) {
-    rest += strspn(rest, " ");
-    size_t digits = strcmp(rest, "-") == 0 ? 0 : strlen(rest);
-    if (digits % 2 != 0) fail(run, "bytes need an even number of hex digits");
-    uint8_t *bytes = malloc(digits / 2 + 8);
-    if (bytes == NULL) fail(run, "out of memory");
-    for (size_t i = 0; i < digits / 2; i++) {
-        int high = hex_digit(rest[2 * i]), low = hex_digit(rest[2 * i + 1]);
-        if (high < 0 || low < 0) fail(run, "\"%.2s\" is not hex", rest + 2 * i);
-        bytes[i] = (uint8_t)(high << 4 | low);
-    }
-    *len = (uint32_t)(digits / 2);
-    return bytes;
-}
-
-/* ---- the stage ---- */
-
-static void append_line(runner *run, char **text, const char *line, uint32_t len) {
-    size_t before = *text == NULL ? 0 : strlen(*text);
-    char *grown = realloc(*text, before + len + 2);
-    if (grown == NULL) fail(run, "out of memory");
-    memcpy(grown + before, line, len);
-    memcpy(grown + before + len, "\n", 2);
-    *text = grown;
-}
-
-static void collect_events(runner *run) {
-    static const size_t bytes = 65536;
-    uint8_t *into = malloc(bytes);
-    if (into == NULL) fail(run, "out of memory");
-    uint32_t got;
-    while ((got = wr_events_read(run->events, into, (uint32_t)bytes)) > 0) {
-        for (uint32_t at = 0; at < got;) {
-            wr_event event;
-            memcpy(&event, into + at, sizeof event);
-            if (event.kind == WR_EVENT_LOST) fail(run, "%u events were lost", event.len);
-            bool trap = event.kind == WR_EVENT_TRAP || event.kind == WR_EVENT_STAGE;
-            append_line(run, trap ? &run->traps : &run->logs, (const char *)into + at + sizeof event, event.len);
-            at += event.size;
-        }
-    }
-    free(into);
-}
-
-/* Lets the stage work until it has nothing left to do. */
-static void settle(runner *run) {
-    for (int calls = 0; wr_stage_ready(run->stage); calls++) {
-        if (calls == CALLS_MAX) fail(run, "pen_on_records is never done");
-        wr_stage_run(run->stage, run->now);
-    }
-    collect_events(run);
-}
-
-static void forget(char **text) {
-    free(*text);
-    *text = NULL;
-}
-
-static void end_case(runner *run) {
-    if (run->traps != NULL) fail(run, "unexpected %s", run->traps);
-    wr_stage_free(run->stage);
-    run->stage = NULL;
-    for (uint32_t i = 0; i < run->config.in_count; i++) wr_ring_free(run->config.in_rings[i]);
-    for (uint32_t i = 0; i < run->config.out_count; i++) wr_ring_free(run->config.out_rings[i]);
-    free(run->config_bytes);
-    run->config_bytes = NULL;
-    forget(&run->logs);
-    wr_events_free(run->events);
-    run->events = NULL;
-}
-
-/* ---- before start ---- */
-
-static void do_case(runner *run, char *rest) {
-    end_case(run);
-    snprintf(run->case_name, sizeof run->case_name, "%s", rest);
-    run->cases++;
-    run->config = (wr_stage_config){.name = "plugin", .module = run->module};
-    run->now = (wr_instant){.unix_ns = 0, .mono_ns = MONO_START};
-    if (wr_events_new(EVENTS_BYTES, &run->events) != WR_OK) fail(run, "out of memory");
-}
-
-static void do_grants(runner *run, char *rest) {
-    run->config.hal_grants = (uint32_t)number(run, &rest, 16, UINT32_MAX);
-}
-
-static void do_memory(runner *run, char *rest) { run->config.memory_bytes_max = number(run, &rest, 10, UINT64_MAX); }
-
-static void do_deadline(runner *run, char *rest) {
-    run->config.deadline_us = number(run, &rest, 10, UINT32_MAX) * DEADLINE_FACTOR;
-}
-
-static void do_kv(runner *run, char *rest) { run->config.kv_bytes_max = (uint32_t)number(run, &rest, 10, UINT32_MAX); }
-
-static void do_ports(runner *run, char *rest) {
-    run->config.port_count = (uint32_t)number(run, &rest, 10, WR_STAGE_PORTS_MAX);
-}
-
-static void do_clock(runner *run, char *rest) { run->now.unix_ns = (int64_t)number(run, &rest, 10, INT64_MAX); }
-
-static void do_config(runner *run, char *rest) {
-    free(run->config_bytes);
-    run->config_bytes = hex(run, rest, &run->config.config_bytes);
-    run->config.config = run->config_bytes;
-}
-
-/* Rings are declared in order: the next number. Returns the ring with one blocking consumer. */
-static wr_ring *new_ring(runner *run, char *rest, const char *name, uint32_t *count, uint32_t *consumer) {
-    uint64_t index = number(run, &rest, 10, WR_STAGE_RINGS_MAX - 1);
-    if (index != *count) fail(run, "ring %u comes next", *count);
-    wr_ring_config config = {.name = name, .bytes = RING_BYTES, .consumers_max = 1};
-    config.schema = (uint32_t)number(run, &rest, 10, UINT32_MAX);
-    if (rest[strspn(rest, " ")] != '\0') config.bytes = (uint32_t)number(run, &rest, 10, WR_RING_BYTES_MAX);
-    wr_ring *ring = NULL;
-    wr_error error;
-    if (wr_ring_new(&config, &ring, &error) != WR_OK) fail(run, "%s", error.message);
-    if (wr_ring_attach(ring, WR_POLICY_BLOCK, consumer) != WR_OK) fail(run, "cannot attach to ring %s", name);
-    *count += 1;
-    return ring;
-}
-
-static wr_status boot(runner *run, wr_error *error) {
-    wr_stage_port_config ports[WR_STAGE_PORTS_MAX];
-    for (uint32_t i = 0; i < WR_STAGE_PORTS_MAX; i++) {
-        ports[i] = (wr_stage_port_config){.rx_bytes = PORT_BYTES, .tx_bytes = PORT_BYTES};
-    }
-    wr_stage_env env = {.engine = run->engine, .exec = run->exec, .events = run->events};
-    wr_status status = wr_stage_new(&env, &run->config, ports, run->now, &run->stage, error);
-    collect_events(run);
-    return status;
-}
-
-static void do_start(runner *run, char *rest) {
-    (void)rest;
-    wr_error error = {.message = ""};
-    if (boot(run, &error) != WR_OK) fail(run, "does not start: %s", error.message);
-    settle(run);
-}
-
-static void do_refuse(runner *run, char *rest) {
-    wr_error error = {.message = ""};
-    if (boot(run, &error) == WR_OK) fail(run, "starts, though it should refuse with \"%s\"", rest);
-    bool told = strstr(error.message, rest) != NULL || (run->logs != NULL && strstr(run->logs, rest) != NULL);
-    if (!told) fail(run, "refuses with \"%s\", expected \"%s\"", error.message, rest);
-}
-
-/* ---- what happens ---- */
-
-static uint32_t port_number(runner *run, char **rest) {
-    if (run->config.port_count == 0) fail(run, "the case has no ports");
-    return (uint32_t)number(run, rest, 10, run->config.port_count - 1);
-}
-
-static void do_port(runner *run, char *rest) {
-    uint32_t port = port_number(run, &rest);
-    const char *state = word(run, &rest);
-    if (strcmp(state, "up") != 0 && strcmp(state, "down") != 0) fail(run, "\"%s\" is neither up nor down", state);
-    wr_stage_set_port(run->stage, port, strcmp(state, "up") == 0, run->now);
-    settle(run);
-}
-
-static void do_rx(runner *run, char *rest) {
-    uint32_t len, port = port_number(run, &rest);
-    uint8_t *bytes = hex(run, rest, &len);
-    if (!run->stage->ports[port].up) fail(run, "port %u is down", port);
-    uint32_t step = run->bytewise ? 1 : len;
-    for (uint32_t at = 0; at < len; at += step) {
-        wr_stage_feed(run->stage, port, bytes + at, step, run->now);
-        settle(run);
-    }
-    free(bytes);
-}
-
-static void do_advance(runner *run, char *rest) {
-    int64_t delta = (int64_t)number(run, &rest, 10, INT64_MAX / WR_NS_PER_US / 2) * WR_NS_PER_US;
-    int64_t until = run->now.mono_ns + delta, offset = run->now.unix_ns - run->now.mono_ns;
-    int64_t next;
-    for (int calls = 0; (next = wr_stage_next_timer(run->stage)) <= until; calls++) {
-        if (calls == CALLS_MAX) fail(run, "timers fire without end");
-        if (next > run->now.mono_ns) run->now.mono_ns = next;
-        run->now.unix_ns = run->now.mono_ns + offset;
-        wr_stage_run_timers(run->stage, run->now);
-        settle(run);
-    }
-    run->now = (wr_instant){.unix_ns = until + offset, .mono_ns = until};
-}
-
-static void do_in(runner *run, char *rest) {
-    if (run->stage == NULL) {
-        uint32_t index = run->config.in_count, consumer = 0;
-        run->config.in_rings[index] = new_ring(run, rest, "in", &run->config.in_count, &consumer);
-        run->config.in_consumers[index] = consumer;
-        return;
-    }
-    if (run->config.in_count == 0) fail(run, "the case has no input ring");
-    uint32_t len, ring = (uint32_t)number(run, &rest, 10, run->config.in_count - 1);
-    uint8_t *records = hex(run, rest, &len);
-    uint32_t size;
-    for (uint32_t at = 0; at < len; at += size) { /* one by one: a ring takes no more than its half at once */
-        size = wr_record_size(records + at, len - at);
-        if (size == 0) fail(run, "malformed record at byte %u", at);
-        wr_status status = wr_ring_write(run->config.in_rings[ring], records + at, size);
-        if (status != WR_OK) fail(run, "input ring %u: %s", ring, wr_status_text(status));
-    }
-    free(records);
-    settle(run);
-}
-
-/* ---- what must follow ---- */
-
-static void do_tx(runner *run, char *rest) {
-    uint32_t want_len, port = port_number(run, &rest), got_len;
-    uint8_t *want = hex(run, rest, &want_len);
-    const uint8_t *got = wr_stage_tx(run->stage, port, &got_len);
-    expect_bytes(run, "tx", want, want_len, got, got == NULL ? 0 : got_len);
-    wr_stage_sent(run->stage, port, got_len);
-    free(want);
-}
-
-static void do_out(runner *run, char *rest) {
-    if (run->stage == NULL) {
-        uint32_t index = run->config.out_count;
-        run->config.out_rings[index] = new_ring(run, rest, "out", &run->config.out_count, &run->out_consumers[index]);
-        return;
-    }
-    if (run->config.out_count == 0) fail(run, "the case has no output ring");
-    uint32_t index = (uint32_t)number(run, &rest, 10, run->config.out_count - 1), want_len, got_len;
-    uint8_t *want = hex(run, rest, &want_len);
-    wr_ring *ring = run->config.out_rings[index];
-    uint8_t *got = malloc(ring->capacity);
-    if (got == NULL) fail(run, "out of memory");
-    wr_status status = wr_ring_read(ring, run->out_consumers[index], got, ring->capacity, &got_len);
-    if (status != WR_OK) fail(run, "output ring %u: %s", index, wr_status_text(status));
-    expect_bytes(run, "out", want, want_len, got, got_len);
-    wr_ring_release(ring, run->out_consumers[index]);
-    free(got);
-    free(want);
-    settle(run); /* there is room again */
-}
-
-/* Takes everything up to the line that contains the text. */
-static void expect_text(runner *run, const char *what, char **texts, const char *want) {
-    char *found = *texts == NULL ? NULL : strstr(*texts, want);
-    if (found == NULL) fail(run, "no %s contains \"%s\", there is: %s", what, want, *texts == NULL ? "none" : *texts);
-    char *next = strchr(found, '\n') + 1;
-    if (*next == '\0') {
-        forget(texts);
-    } else {
-        memmove(*texts, next, strlen(next) + 1);
-    }
-}
-
-static void do_log(runner *run, char *rest) { expect_text(run, "log", &run->logs, rest); }
-static void do_trap(runner *run, char *rest) { expect_text(run, "trap", &run->traps, rest); }
-
-static void do_metric(runner *run, char *rest) {
-    const char *name = word(run, &rest), *value = word(run, &rest);
-    for (uint32_t i = 0; i < run->stage->metric_count; i++) {
-        const wr_metric *metric = &run->stage->metrics[i];
-        if (strcmp(metric->name, name) != 0) continue;
-        if (metric->value != strtoll(value, NULL, 10)) {
-            fail(run, "metric %s: expected %s, got %lld", name, value, (long long)metric->value);
-        }
-        return;
-    }
-    fail(run, "metric %s: expected %s, but it was never set", name, value);
-}
-
-/* ---- the script ---- */
-
-typedef enum phase { BEFORE_START, AFTER_START, EITHER, OUTSIDE } phase;
-
-static const struct command {
-    const char *name;
-    void (*run)(runner *run, char *rest);
-    phase phase;
-    bool is_check; /* may follow a trap that is not checked yet */
-} COMMANDS[] = {
-    {"case", do_case, OUTSIDE, false},
-    {"grants", do_grants, BEFORE_START, false},
-    {"memory", do_memory, BEFORE_START, false},
-    {"deadline", do_deadline, BEFORE_START, false},
-    {"kv", do_kv, BEFORE_START, false},
-    {"ports", do_ports, BEFORE_START, false},
-    {"config", do_config, BEFORE_START, false},
-    {"clock", do_clock, BEFORE_START, false},
-    {"start", do_start, BEFORE_START, false},
-    {"refuse", do_refuse, BEFORE_START, false},
-    {"in", do_in, EITHER, false},
-    {"out", do_out, EITHER, true},
-    {"port", do_port, AFTER_START, false},
-    {"rx", do_rx, AFTER_START, false},
-    {"advance", do_advance, AFTER_START, false},
-    {"tx", do_tx, AFTER_START, true},
-    {"log", do_log, AFTER_START, true},
-    {"trap", do_trap, AFTER_START, true},
-    {"metric", do_metric, AFTER_START, true},
-};
-
-static void run_line(runner *run, char *line) {
-    size_t len = strcspn(line, " ");
-    for (size_t i = 0; i < sizeof COMMANDS / sizeof *COMMANDS; i++) {
-        const struct command *command = &COMMANDS[i];
-        if (strlen(command->name) != len || memcmp(command->name, line, len) != 0) continue;
-        if (command->phase != OUTSIDE && run->cases == 0) fail(run, "a script begins with a case");
-        if (command->phase == BEFORE_START && run->stage != NULL) fail(run, "%s comes before start", command->name);
-        if (command->phase == AFTER_START && run->stage == NULL) fail(run, "%s comes after start", command->name);
-        if (!command->is_check && run->traps != NULL) fail(run, "unexpected %s", run->traps);
-        command->run(run, line + len + (line[len] == ' '));
-        return;
-    }
-    fail(run, "unknown command \"%.*s\"", (int)len, line);
-}
-
-static int run_script(runner *run) {
-    FILE *file = fopen(run->script, "r");
-    if (file == NULL) {
-        fprintf(stderr, "%s: %s\n", run->script, strerror(errno));
-        return EXIT_FAILURE;
-    }
-    char *line = NULL;
-    size_t capacity = 0;
-    ssize_t len;
-    while ((len = getline(&line, &capacity, file)) >= 0) {
-        run->line++;
-        if (len > 0 && line[len - 1] == '\n') line[--len] = '\0';
-        if (line[0] != '\0' && line[0] != '#') run_line(run, line);
-    }
-    end_case(run);
-    free(line);
-    fclose(file);
-    printf("%u cases passed%s\n", run->cases, run->bytewise ? ", bytes delivered one by one" : "");
-    return EXIT_SUCCESS;
-}
-
+/* Also what cannot be sought, such as a pipe. NULL: cannot be read. */
 static uint8_t *read_file(const char *path, size_t *len) {
     FILE *file = fopen(path, "rb");
-    long size = -1;
-    if (file != NULL && fseek(file, 0, SEEK_END) == 0) size = ftell(file);
-    uint8_t *bytes = size < 0 ? NULL : malloc((size_t)size + 1);
-    if (bytes != NULL) {
-        rewind(file);
-        *len = fread(bytes, 1, (size_t)size, file);
+    uint8_t *bytes = NULL;
+    size_t got = 1;
+    *len = 0;
+    while (file != NULL && got > 0) {
+        uint8_t *grown = realloc(bytes, *len + GROW);
+        if (grown == NULL) break;
+        bytes = grown;
+        got = fread(bytes + *len, 1, GROW, file);
+        *len += got;
     }
     if (file != NULL) fclose(file);
     return bytes;
 }
 
-static wr_status open_module(runner *run, const char *path, wr_error *error) {
+static int run(wr_engine *engine, const char *plugin, const char *script, bool bytewise) {
     size_t len = 0;
-    uint8_t *bytes = read_file(path, &len);
-    if (bytes == NULL) {
-        snprintf(error->message, sizeof error->message, "%s", strerror(errno));
-        return WR_SYSTEM;
+    wr_vectors vectors = {.name = script, .bytewise = bytewise};
+    wr_error error = {.message = ""};
+    wr_module *module = NULL;
+    uint8_t *bytes = read_file(plugin, &len), *text = read_file(script, &vectors.len);
+    char *report = malloc(REPORT_BYTES);
+    int status = EXIT_FAILURE;
+    vectors.script = (const char *)text;
+    if (bytes == NULL || text == NULL || report == NULL) {
+        fprintf(stderr, "%s: cannot be read\n", bytes == NULL ? plugin : script);
+    } else if (wr_module_load(engine, bytes, len, &module, &error) != WR_OK) {
+        fprintf(stderr, "%s: %s\n", plugin, error.message);
+    } else {
+        bool passed = wr_vectors_run(engine, module, &vectors, report, REPORT_BYTES) == WR_OK;
+        fputs(report, passed ? stdout : stderr);
+        status = passed ? EXIT_SUCCESS : EXIT_FAILURE;
+        wr_module_release(module);
     }
-    wr_status status = wr_engine_new(NULL, &run->engine);
-    if (status == WR_OK) status = wr_exec_new(run->engine, 0, &run->exec);
-    if (status == WR_OK) status = wr_module_load(run->engine, bytes, len, &run->module, error);
+    free(report);
+    free(text);
     free(bytes);
     return status;
 }
 
 int main(int argc, char **argv) {
-    runner run = {.case_name = "none"};
     const char *paths[2] = {NULL, NULL};
     int count = 0;
+    bool bytewise = false;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--bytewise") == 0) {
-            run.bytewise = true;
+            bytewise = true;
         } else if (count < 2) {
             paths[count++] = argv[i];
         }
     }
-    if (count < 2) {
+    wr_engine *engine = NULL;
+    if (count < 2 || wr_engine_new(NULL, &engine) != WR_OK) {
         fprintf(stderr, "usage: vectors PLUGIN.wasm SCRIPT [--bytewise]\n");
         return 2;
     }
-    run.script = paths[1];
-    wr_error error = {.message = ""};
-    if (open_module(&run, paths[0], &error) != WR_OK) {
-        fprintf(stderr, "%s: %s\n", paths[0], error.message);
-        return EXIT_FAILURE;
-    }
-    int status = run_script(&run);
-    wr_exec_free(run.exec);
-    wr_module_release(run.module);
-    wr_engine_free(run.engine);
+    int status = run(engine, paths[0], paths[1], bytewise);
+    wr_engine_free(engine);
     return status;
 }

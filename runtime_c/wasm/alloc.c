@@ -5,7 +5,7 @@
 
 #include "engine.h"
 
-enum { ARENA_BLOCK = 8192, ARENA_ALIGN = 16, ARENA_HEAD = 32 };
+enum { ARENA_BLOCK_LEAST = 512, ARENA_BLOCK_MOST = 8192, ARENA_ALIGN = 16, ARENA_HEAD = 32 };
 
 static void *alloc_default(void *user, void *old, size_t old_size, size_t size) {
     (void)user;
@@ -33,8 +33,11 @@ void wr_mem_free(const wr_engine *engine, void *block, size_t size) {
     if (block != NULL) (void)wr_mem_resize(engine, block, size, 0);
 }
 
-void wr_arena_init(wr_arena *arena, const wr_engine *engine) {
+void wr_arena_init(wr_arena *arena, const wr_engine *engine, size_t expected) {
+    if (expected == 0) expected = SIZE_MAX / 2;
+    const size_t block = (expected / 2 + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1);
     arena->engine = engine;
+    arena->block = block < ARENA_BLOCK_LEAST ? ARENA_BLOCK_LEAST : block > ARENA_BLOCK_MOST ? ARENA_BLOCK_MOST : block;
     arena->head = NULL;
     arena->total = 0;
 }
@@ -50,8 +53,8 @@ void wr_arena_free(wr_arena *arena) {
 }
 
 static wr_arena_block *arena_grow(wr_arena *arena, size_t bytes) {
-    bool large = bytes > ARENA_BLOCK / 4;
-    size_t size = ARENA_HEAD + (large ? bytes : (size_t)ARENA_BLOCK);
+    bool large = bytes > arena->block / 4;
+    size_t size = ARENA_HEAD + (large ? bytes : arena->block);
     wr_arena_block *block = wr_mem_resize(arena->engine, NULL, 0, size);
     if (block == NULL) return NULL;
     block->size = size;
@@ -67,7 +70,7 @@ static wr_arena_block *arena_grow(wr_arena *arena, size_t bytes) {
     return block;
 }
 
-void *wr_arena_zero(wr_arena *arena, size_t count, size_t size) {
+void *wr_arena_take(wr_arena *arena, size_t count, size_t size) {
     if (size != 0 && count > SIZE_MAX / 2 / size) return NULL;
     size_t bytes = (count * size + (ARENA_ALIGN - 1)) & ~(size_t)(ARENA_ALIGN - 1);
     wr_arena_block *block = arena->head;
@@ -75,13 +78,17 @@ void *wr_arena_zero(wr_arena *arena, size_t count, size_t size) {
     if (block == NULL) return NULL;
     void *result = (uint8_t *)block + block->used;
     block->used += bytes;
-    memset(result, 0, bytes);
     return result;
 }
 
-wr_status wr_vec_reserve(const wr_engine *engine, wr_vec *vec, size_t more, size_t size) {
-    if (vec->capacity - vec->count >= more) return WR_OK;
-    size_t capacity = vec->capacity + vec->capacity / 2 + 16;
+void *wr_arena_zero(wr_arena *arena, size_t count, size_t size) {
+    void *result = wr_arena_take(arena, count, size);
+    if (result != NULL) memset(result, 0, count * size);
+    return result;
+}
+
+wr_status wr_vec_grow(const wr_engine *engine, wr_vec *vec, size_t more, size_t size) {
+    size_t capacity = vec->capacity + vec->capacity / 4 + 8;
     if (capacity < vec->count + more) capacity = vec->count + more;
     if (capacity > SIZE_MAX / 2 / size) return WR_NO_MEMORY;
     void *items = wr_mem_resize(engine, vec->items, vec->capacity * size, capacity * size);

@@ -18,13 +18,16 @@ typedef struct wr_arena_block {
 typedef struct wr_arena {
     const wr_engine *engine;
     wr_arena_block *head;
+    size_t block; /* bytes taken from the engine at a time */
     size_t total;
 } wr_arena;
 
-void wr_arena_init(wr_arena *arena, const wr_engine *engine);
+/* expected: bytes that will be asked for, roughly, 0: unknown; small arenas take small blocks. */
+void wr_arena_init(wr_arena *arena, const wr_engine *engine, size_t expected);
 void wr_arena_free(wr_arena *arena);
-/* count * size zeroed bytes, aligned to 16, or NULL. */
-void *wr_arena_zero(wr_arena *arena, size_t count, size_t size);
+/* count * size bytes, aligned to 16, or NULL. */
+void *wr_arena_take(wr_arena *arena, size_t count, size_t size);
+void *wr_arena_zero(wr_arena *arena, size_t count, size_t size); /* ditto, zeroed */
 
 /* Growable array: items stay valid until the next reserve. */
 typedef struct wr_vec {
@@ -33,8 +36,11 @@ typedef struct wr_vec {
     size_t capacity;
 } wr_vec;
 
+wr_status wr_vec_grow(const wr_engine *engine, wr_vec *vec, size_t more, size_t size);
 /* Makes room for `more` further items of `size` bytes. */
-wr_status wr_vec_reserve(const wr_engine *engine, wr_vec *vec, size_t more, size_t size);
+static inline wr_status wr_vec_reserve(const wr_engine *engine, wr_vec *vec, size_t more, size_t size) {
+    return __builtin_expect(vec->capacity - vec->count >= more, 1) ? WR_OK : wr_vec_grow(engine, vec, more, size);
+}
 void wr_vec_free(const wr_engine *engine, wr_vec *vec, size_t size);
 
 #endif

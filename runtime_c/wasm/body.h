@@ -76,7 +76,12 @@ struct wr_body {
     uint32_t flushed;  /* operands below this stand for no local */
     uint32_t offset;   /* of the instruction being translated */
     wr_insn scrap;     /* takes what is not to be emitted */
+    wr_operand scrap_operand; /* or pushed */
 };
+
+static inline wr_label *wr_label_at(const wr_body *body, uint32_t depth) {
+    return (wr_label *)body->labels.items + (body->labels.count - 1 - depth);
+}
 
 /* operand.c */
 wr_status wr_pop(wr_body *body, wr_vt type, wr_operand *out);
@@ -107,7 +112,10 @@ wr_status wr_mismatch(wr_body *body, wr_vt expected, wr_vt found);
 bool wr_retarget(wr_body *body, const wr_operand *operand, uint32_t slot);
 
 /* emit.c */
-bool wr_is_dead(const wr_body *body);
+static inline bool wr_is_dead(const wr_body *body) {
+    const wr_label *label = wr_label_at(body, 0);
+    return label->dead_entry || label->unreachable;
+}
 wr_insn *wr_emit(wr_body *body, wr_op op);                  /* no destination */
 wr_insn *wr_emit_def(wr_body *body, wr_op op, uint32_t dst); /* destination may be changed by wr_retarget */
 /* A word behind the definition just emitted, which stays open to wr_retarget. */
@@ -126,6 +134,9 @@ uint32_t wr_emit_condition(wr_body *body, const wr_operand *condition, bool sens
 void wr_emit_not(wr_body *body, const wr_operand *operand, wr_op equals_zero);
 wr_status wr_finish_code(wr_body *body, wr_code *code);
 
+/* fuse.c */
+void wr_fuse(wr_insn *insns, size_t count);
+
 /* translate_try.c */
 wr_status wr_translate_try_table(wr_body *body);
 wr_status wr_translate_throw(wr_body *body, uint8_t opcode);
@@ -140,7 +151,6 @@ wr_status wr_translate_atomic(wr_body *body);
 /* control.c */
 wr_status wr_push_label(wr_body *body, wr_label_kind kind, const wr_block_type *type);
 wr_status wr_translate_control(wr_body *body, uint8_t opcode);
-wr_label *wr_label_at(const wr_body *body, uint32_t depth);
 void wr_set_unreachable(wr_body *body);
 void wr_drop_to(wr_body *body, uint32_t height);
 void wr_push_temps(wr_body *body, const wr_vt *types, uint32_t count);

@@ -2,6 +2,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "../aot/aot.h"
 #include "fault.h"
 #include "interp.h"
 
@@ -119,6 +120,10 @@ wr_status wr_exec_refill(wr_exec *exec) {
 
 static void start_limits(wr_exec *exec) {
     exec->deadline_ns = 0;
+    if (exec->deadline_us == 0 && !exec->fuel_limited) {
+        exec->granted = exec->budget = exec->chunk;
+        return;
+    }
     if (exec->deadline_us != 0) {
         exec->checked_ns = wr_monotonic_ns();
         exec->deadline_ns = exec->checked_ns + exec->deadline_us * 1000;
@@ -176,11 +181,17 @@ static const wr_insn *call_across(wr_exec *exec, const wr_func *func, const wr_i
 }
 
 const wr_insn *wr_enter_func(wr_exec *exec, const wr_func *func, const wr_insn *pc, wr_slot *fp, wr_slot *args) {
+    if (func->instance != NULL && func->thunk != NULL) {
+        exec->status = wr_aot_run_across(exec, func, pc, fp, args);
+        return exec->status == WR_OK ? pc + 1 : NULL;
+    }
     if (func->instance != NULL) return call_across(exec, func, pc, fp, args);
     const wr_insn *next = call_host(exec, func, pc, fp, args);
+#ifndef WR_NO_EXCEPTIONS
     if (next == NULL && exec->status == WR_TRAP_EXCEPTION && exec->exception != NULL) {
         return wr_unwind(exec, exec->exception, pc, fp); /* it passed through the host function */
     }
+#endif
     return next;
 }
 
@@ -218,7 +229,7 @@ static const wr_insn *tail_across(wr_exec *exec, const wr_func *func, wr_slot *f
 const wr_insn *wr_tail_func(wr_exec *exec, const wr_func *func, const wr_insn *pc, wr_slot *fp, wr_slot *args,
                             const wr_slot *information) {
     const wr_slot saved[2] = {information[0], information[1]};
-    if (func->instance != NULL) return tail_across(exec, func, fp, args, saved);
+    if (func->instance != NULL && func->thunk == NULL) return tail_across(exec, func, fp, args, saved);
     const wr_insn *next = wr_enter_func(exec, func, pc, fp, args);
     if (next != pc + 1) return next; /* trapped, or caught further up */
     memmove(fp, args, func->type->result_slots * sizeof *args);
@@ -234,7 +245,7 @@ typedef struct call_state {
     const wr_insn *pc;
     wr_slot *fp;
     wr_slot *top;
-    sigjmp_buf *fault;
+    void *fault;
 } call_state;
 
 static void restore(wr_exec *exec, const call_state *state) {
@@ -248,16 +259,14 @@ static void restore(wr_exec *exec, const call_state *state) {
 
 static wr_status run_wasm(wr_exec *exec, const wr_func *func, wr_slot *frame) {
     const wr_code *code = func->code;
+    if (func->thunk != NULL) return wr_aot_run(exec, func, frame);
     if ((size_t)(exec->stack_end - frame) < code->frame_slots) return WR_TRAP_STACK;
-    sigjmp_buf fault;
-    exec->fault = &fault;
     wr_set_instance(exec, func->instance);
     begin_frame(code, frame, &exec->exit_insns[0], frame);
     exec->pc = code->insns;
     exec->fp = frame;
     wr_exec *before = wr_fault_enter(exec);
-    /* The mask is not saved: the fault handler does not change it. */
-    if (sigsetjmp(fault, 0) == 0) wr_interp_run(exec, code->insns, frame);
+    wr_fault_call(exec, code->insns, frame, wr_interp_run);
     wr_fault_leave(before);
     return exec->status;
 }
@@ -270,6 +279,11 @@ static wr_status run_host(wr_exec *exec, const wr_func *func, wr_slot *frame) {
     return status;
 }
 
+/* Mostly one or two, for which calling memcpy costs more than copying. */
+static void copy_slots(wr_slot *to, const wr_slot *from, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) to[i] = from[i];
+}
+
 wr_status wr_call(wr_exec *exec, const wr_func *func, const wr_slot *args, wr_slot *results) {
     const call_state state = {exec->instance, exec->pc, exec->fp, exec->top, exec->fault};
     wr_slot *frame = exec->top;
@@ -278,11 +292,11 @@ wr_status wr_call(wr_exec *exec, const wr_func *func, const wr_slot *args, wr_sl
     exec->trap.frame_count = exec->trap.frames_total = 0;
     wr_status status = WR_TRAP_STACK;
     if ((size_t)(exec->stack_end - frame) >= call_slots(func->type) && exec->depth <= NESTED_CALLS_MAX) {
-        if (func->type->param_slots != 0) memcpy(frame, args, func->type->param_slots * sizeof *frame);
+        copy_slots(frame, args, func->type->param_slots);
         status = func->instance != NULL ? run_wasm(exec, func, frame) : run_host(exec, func, frame);
     }
     if (status == WR_OK) {
-        if (func->type->result_slots != 0) memcpy(results, frame, func->type->result_slots * sizeof *frame);
+        copy_slots(results, frame, func->type->result_slots);
     } else {
         wr_trap_record(exec, status);
     }

@@ -8,6 +8,7 @@
 #define WR_CODE_H
 #include <string.h>
 
+#include "fused.h"
 #include "opcode.h"
 #include "opcode_atomic.h"
 #include "opcode_simd.h"
@@ -46,21 +47,17 @@ typedef struct wr_insn {
     X(RETURN)          /* uimm: slot of the return information */                                 \
     X(RETURN1)         /* a: value, uimm: ditto */                                                \
     X(RETURN_N)        /* a: first value slot, b: slots, uimm: ditto */                           \
-    X(CALL)            /* a: first argument slot, uimm: defined function */                       \
+    X(CALL)            /* a: first argument slot, uimm: offset of its wr_code */                  \
     X(CALL_IMPORT)     /* a: first argument slot, uimm: imported function */                      \
     X(CALL_INDIRECT)   /* a: first argument slot, b: index, c: table, d: type */                  \
-    X(RETURN_CALL)     /* a: first argument slot, b: slot of the return information, uimm: defined function */ \
+    X(RETURN_CALL)     /* a: first argument slot, b: slot of the return information, uimm: as CALL */ \
     X(RETURN_CALL_IMPORT)   /* ditto, uimm: imported function */                                  \
     X(RETURN_CALL_INDIRECT) /* a: first argument slot, b: index, c: table, d: type; DATA.uimm: return information */ \
     X(CALL_REF)        /* a: first argument slot, b: reference */                                 \
     X(RETURN_CALL_REF) /* a: first argument slot, b: reference, uimm: return information */       \
-    X(THROW)           /* a: first value slot, uimm: tag */                                       \
-    X(THROW_REF)       /* a: reference */                                                         \
     X(BR_NULL)         /* a: reference, imm: distance */                                          \
     X(BR_NON_NULL)     /* a: reference, imm: distance */                                          \
     X(CHECK_NULL)      /* a: reference, traps if null */                                          \
-    X(ADDRESS64)       /* a <- b + (uimm | DATA.uimm << 32) as a 32-bit address; traps above */     \
-    X(INDEX64)         /* a <- b, at most UINT32_MAX */                                           \
     X(EXIT)            /* back to wr_call */                                                      \
     X(RETURN_INSTANCE) /* back into the instance that called across */                            \
     X(MOVE)            /* a <- b */                                                               \
@@ -91,8 +88,31 @@ typedef struct wr_insn {
     X(TABLE_COPY)      /* a: to, b: from, c: length, d: tables to | from << 8 */                  \
     X(TABLE_INIT)      /* a: to, b: from, c: length, d: table; DATA.uimm: segment */              \
     X(ELEM_DROP)       /* uimm: segment */                                                        \
-    X(FENCE)                                                                                      \
-    X(REF_FUNC)        /* a <- function uimm */
+    X(REF_FUNC)        /* a <- function uimm */                                                   \
+    WR_OPS_EXCEPTIONS(X)                                                                          \
+    WR_OPS_MEMORY64(X)                                                                            \
+    WR_OPS_THREADS(X)
+
+/* Ditto, of features that a build may do without. */
+#ifdef WR_NO_EXCEPTIONS
+#define WR_OPS_EXCEPTIONS(X)
+#else
+#define WR_OPS_EXCEPTIONS(X)                              \
+    X(THROW)           /* a: first value slot, uimm: tag */ \
+    X(THROW_REF)       /* a: reference */
+#endif
+#ifdef WR_NO_MEMORY64
+#define WR_OPS_MEMORY64(X)
+#else
+#define WR_OPS_MEMORY64(X)                                                                        \
+    X(ADDRESS64)       /* a <- b + (uimm | DATA.uimm << 32) as a 32-bit address; traps above */   \
+    X(INDEX64)         /* a <- b, at most UINT32_MAX */
+#endif
+#ifdef WR_NO_THREADS
+#define WR_OPS_THREADS(X)
+#else
+#define WR_OPS_THREADS(X) X(FENCE)
+#endif
 
 /* Operand classes: R slot, I 32-bit constant (sign-extended), K 64-bit constant in the DATA that follows; BR_: compare
  * and branch, BRN_: branch if not. Compare-and-branch holds a constant in 16 bits in b (I) or in DATA.uimm (W).
@@ -132,9 +152,11 @@ typedef enum wr_op {
     WR_INT_BINARY(WR_OP_INT_BINARY_) WR_INT_DIVIDE(WR_OP_INT_DIVIDE_) WR_FLOAT_BINARY(WR_OP_FLOAT_BINARY_)
         WR_INT_COMPARE(WR_OP_INT_COMPARE_) WR_FLOAT_COMPARE(WR_OP_FLOAT_COMPARE_) WR_UNARY(WR_OP_UNARY_)
             WR_UNARY_TRAP(WR_OP_UNARY_TRAP_) WR_SIMD_COMPUTING(WR_OP_SIMD) OP_MEMORY_FIRST, /* pairs _G, _C follow */
-    WR_LOAD(WR_OP_LOAD_) WR_STORE(WR_OP_STORE_) WR_SIMD_ACCESSING(WR_OP_SIMD) OP_MEMORY_LAST,
+    WR_LOAD(WR_OP_LOAD_) WR_STORE(WR_OP_STORE_) WR_SIMD_ACCESSING(WR_OP_SIMD) WR_FUSED_MEMORY(WR_OP_FUSED_MEMORY_)
+        WR_PAIRED_MEMORY(WR_OP_PAIRED_MEMORY_) WR_PRODUCTS(WR_OP_PRODUCT_) OP_MEMORY_LAST,
     WR_ATOMIC_LOAD(WR_OP_ATOMIC_) WR_ATOMIC_STORE(WR_OP_ATOMIC_) WR_ATOMIC_RMW(WR_OP_ATOMIC_RMW_)
-        WR_ATOMIC_CMPXCHG(WR_OP_ATOMIC_) WR_ATOMIC_WAIT(WR_OP_ATOMIC_) WR_OPS_SPECIAL(WR_OP_SPECIAL_) OP_COUNT
+        WR_ATOMIC_CMPXCHG(WR_OP_ATOMIC_) WR_ATOMIC_WAIT(WR_OP_ATOMIC_) WR_OPS_SPECIAL(WR_OP_SPECIAL_)
+            WR_FUSED(WR_OP_FUSED_) WR_PAIRED(WR_OP_PAIRED_) OP_COUNT
 } wr_op;
 
 /* What a try_table catches. Entries of inner blocks come first. */

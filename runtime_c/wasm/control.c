@@ -3,10 +3,6 @@
 
 enum { MOVES_MAX = 4 }; /* above this, values settle first and move as one block: keeps code size linear */
 
-wr_label *wr_label_at(const wr_body *body, uint32_t depth) {
-    return (wr_label *)body->labels.items + (body->labels.count - 1 - depth);
-}
-
 static const wr_vt *block_results(const wr_block_type *type) {
     return type->results == NULL ? &type->single : type->results;
 }
@@ -225,7 +221,9 @@ static wr_status translate_end(wr_body *body) {
         }
         wr_patch_here(body, label.else_fixup);
     }
+#ifndef WR_NO_EXCEPTIONS
     if (label.kind == WR_LABEL_TRY) WR_TRY(wr_end_try(body, &label));
+#endif
     wr_forget_inits(body, &label);
     wr_patch_here(body, wr_label_at(body, 0)->fixups);
     body->labels.count--;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../aot/aot.h"
 #include "loader.h"
 
 wr_status wr_load_fail(wr_loader *loader, wr_status status, const char *format, ...) {
@@ -38,17 +39,29 @@ wr_status wr_load_heap_type(wr_loader *loader, uint32_t *out) {
     return WR_BAD_REF_TYPE;
 }
 
+/* Whether this build knows the type. */
+static wr_status check_known(wr_loader *loader, wr_vt type) {
+#ifdef WR_NO_SIMD
+    if (type == WR_VT_V128) return wr_load_fail(loader, WR_UNSUPPORTED, "v128");
+#endif
+#ifdef WR_NO_EXCEPTIONS
+    uint32_t heap = type & WR_VT_HEAP;
+    if (wr_vt_is_ref(type) && (heap == WR_HEAP_EXN || heap == WR_HEAP_NOEXN)) {
+        return wr_load_fail(loader, WR_UNSUPPORTED, "exnref");
+    }
+#endif
+    (void)loader, (void)type;
+    return WR_OK;
+}
+
 static wr_status load_type_byte(wr_loader *loader, uint8_t byte, wr_vt *out) {
     *out = wr_vt_from_byte(byte);
-#ifdef WR_NO_SIMD
-    if (*out == WR_VT_V128) return wr_load_fail(loader, WR_UNSUPPORTED, "v128");
-#endif
-    if (*out != WR_VT_BOTTOM) return WR_OK;
+    if (*out != WR_VT_BOTTOM) return check_known(loader, *out);
     if (byte == 0x63 || byte == 0x64) {
         uint32_t heap = 0;
         WR_TRY(wr_load_heap_type(loader, &heap));
         *out = WR_VT_REF | (byte == 0x63 ? WR_VT_NULLABLE : 0) | heap;
-        return WR_OK;
+        return check_known(loader, *out);
     }
     if (byte >= 0x68 && byte <= 0x74) return wr_load_fail(loader, WR_UNSUPPORTED, "value type 0x%02x", byte);
     return wr_load_fail(loader, WR_BAD_VALUE_TYPE, "0x%02x", byte);
@@ -95,6 +108,12 @@ static wr_status load_limits(wr_loader *loader, uint64_t range, uint64_t range64
     WR_TRY(wr_read_byte(&loader->reader, &flags));
     if ((flags & ~7u) != 0 || ((flags & 2) != 0 && !may_share))
         return wr_load_fail(loader, WR_BAD_LIMITS_FLAGS, "0x%02x", flags);
+#ifdef WR_NO_THREADS
+    if ((flags & 2) != 0) return wr_load_fail(loader, WR_UNSUPPORTED, "shared memory");
+#endif
+#ifdef WR_NO_MEMORY64
+    if ((flags & 4) != 0) return wr_load_fail(loader, WR_UNSUPPORTED, "64-bit memory or table");
+#endif
     *out = (wr_limit_pair){.max = UINT64_MAX, .is64 = (flags & 4) != 0, .shared = (flags & 2) != 0};
     WR_TRY(wr_read_u64(&loader->reader, &out->min));
     if ((flags & 1) != 0) {
@@ -131,6 +150,10 @@ static wr_status load_type_index(wr_loader *loader, uint32_t *out) {
 }
 
 static wr_status load_tag(wr_loader *loader, const wr_type **out) {
+#ifdef WR_NO_EXCEPTIONS
+    (void)out;
+    return wr_load_fail(loader, WR_UNSUPPORTED, "tag");
+#else
     uint8_t attribute;
     uint32_t index = 0;
     WR_TRY(wr_read_byte(&loader->reader, &attribute));
@@ -138,6 +161,7 @@ static wr_status load_tag(wr_loader *loader, const wr_type **out) {
     WR_TRY(load_type_index(loader, &index));
     *out = loader->module->types[index];
     return (*out)->result_count != 0 ? WR_NON_EMPTY_TAG : WR_OK;
+#endif
 }
 
 /* Makes room in an index space for `more` entries behind `count`; arenas cannot resize, so it moves. */
@@ -386,40 +410,32 @@ static wr_status load_data_count_section(wr_loader *loader) {
     return WR_OK;
 }
 
-static wr_status load_code_entry(wr_loader *loader, uint32_t func_index, wr_body *body) {
-    uint32_t size;
-    WR_TRY(wr_read_u32(&loader->reader, &size));
-    if (size > wr_reader_left(&loader->reader)) return WR_UNEXPECTED_END;
+wr_status wr_load_code_count(wr_loader *loader, uint64_t left) {
+    const wr_module *module = loader->module;
+    WR_TRY(wr_read_u32(&loader->reader, &loader->body_count));
+    if (loader->body_count > left) return WR_UNEXPECTED_END; /* each is at least one byte long */
+    return loader->body_count > module->func_count - module->func_imports ? WR_FUNC_CODE_MISMATCH : WR_OK;
+}
+
+wr_status wr_load_code_entry(wr_loader *loader, uint32_t size, wr_body *body) {
+    const uint32_t func_index = loader->module->func_imports + loader->bodies_seen;
     if (size > loader->engine->config.limits.body_bytes_max) {
         return wr_load_fail(loader, WR_LIMIT_BODY_BYTES, "function %u has %u", func_index, size);
     }
-    const uint8_t *section_end = loader->reader.end;
+    const uint8_t *end = loader->reader.end;
     loader->reader.end = loader->reader.at + size;
     wr_status status = wr_translate_function(loader, func_index, body);
     if (status == WR_OK && loader->reader.at != loader->reader.end) status = WR_SECTION_SIZE;
-    loader->reader.end = section_end;
-    return status;
-}
-
-static wr_status load_code_section(wr_loader *loader) {
-    const wr_module *module = loader->module;
-    WR_TRY(wr_read_count(&loader->reader, &loader->body_count));
-    if (loader->body_count > module->func_count - module->func_imports) return WR_FUNC_CODE_MISMATCH;
-    wr_body *body = wr_body_new(loader);
-    wr_status status = body == NULL ? WR_NO_MEMORY : WR_OK;
-    for (uint32_t i = 0; i < loader->body_count && status == WR_OK; i++) {
-        status = load_code_entry(loader, module->func_imports + i, body);
-        loader->bodies_seen += status == WR_OK;
-    }
-    wr_body_free(body);
+    loader->reader.end = end;
+    loader->bodies_seen += status == WR_OK;
     return status;
 }
 
 /* ---- framing ---- */
 
 typedef struct section {
-    uint8_t rank; /* order in which sections must come; 0: no such section */
-    wr_status (*load)(wr_loader *loader);
+    uint8_t rank; /* order in which sections must come; 0: any */
+    wr_status (*load)(wr_loader *loader); /* NULL: code, which comes in pieces (stream.c) */
 } section;
 
 static wr_status load_tag_section(wr_loader *loader) {
@@ -432,10 +448,20 @@ static wr_status load_tag_section(wr_loader *loader) {
 }
 
 static const section sections[] = {
-    {0, wr_load_custom},           {1, load_type_section},        {2, load_import_section}, {3, load_function_section},
-    {4, load_table_section},       {5, load_memory_section},      {7, load_global_section}, {8, load_export_section},
-    {9, load_start_section},       {10, wr_load_element_section}, {12, load_code_section},  {13, wr_load_data_section},
-    {11, load_data_count_section}, {6, load_tag_section},
+    {0, wr_load_custom},
+    {1, load_type_section},
+    {2, load_import_section},
+    {3, load_function_section},
+    {4, load_table_section},
+    {5, load_memory_section},
+    {7, load_global_section},
+    {8, load_export_section},
+    {9, load_start_section},
+    {10, wr_load_element_section},
+    {12, NULL},
+    {13, wr_load_data_section},
+    {11, load_data_count_section},
+    {6, load_tag_section},
 };
 
 /* Function bodies may name functions only after the sections that declare them; allocated once they are counted. */
@@ -445,75 +471,43 @@ static wr_status prepare_declared(wr_loader *loader) {
     return loader->func_declared == NULL ? WR_NO_MEMORY : WR_OK;
 }
 
-static wr_status load_section(wr_loader *loader, uint8_t id, uint8_t *last_rank) {
-    if (id >= sizeof sections / sizeof *sections) return wr_load_fail(loader, WR_BAD_SECTION_ID, "%u", id);
-    uint32_t size;
-    WR_TRY(wr_read_u32(&loader->reader, &size));
-    if (size > wr_reader_left(&loader->reader)) return WR_LENGTH_BOUNDS;
-    if (id != 0) {
-        if (sections[id].rank <= *last_rank) return wr_load_fail(loader, WR_SECTION_ORDER, "section %u", id);
-        *last_rank = sections[id].rank;
-        if (sections[id].rank > 3) WR_TRY(prepare_declared(loader));
-    }
-    const uint8_t *module_end = loader->reader.end;
+bool wr_load_is_section(uint8_t id) { return id < sizeof sections / sizeof *sections; }
+
+wr_status wr_load_section_begin(wr_loader *loader, uint8_t id) {
+    if (id == 0) return WR_OK;
+    if (sections[id].rank <= loader->last_rank) return wr_load_fail(loader, WR_SECTION_ORDER, "section %u", id);
+    loader->last_rank = sections[id].rank;
+    return sections[id].rank > 3 ? prepare_declared(loader) : WR_OK;
+}
+
+wr_status wr_load_section(wr_loader *loader, uint8_t id, uint32_t size) {
+    const uint8_t *end = loader->reader.end;
     loader->reader.end = loader->reader.at + size;
     WR_TRY(sections[id].load(loader));
     if (loader->reader.at != loader->reader.end) return wr_load_fail(loader, WR_SECTION_SIZE, "section %u", id);
-    loader->reader.end = module_end;
+    loader->reader.end = end;
     return WR_OK;
 }
 
-static wr_status load_module(wr_loader *loader) {
-    static const uint8_t magic[] = {0, 'a', 's', 'm'}, version[] = {1, 0, 0, 0};
-    wr_reader *reader = &loader->reader;
-    size_t left = wr_reader_left(reader);
-    if (left < 4) return WR_UNEXPECTED_END;
-    if (memcmp(reader->at, magic, 4) != 0) return WR_BAD_MAGIC;
-    reader->at += 4;
-    if (left < 8) return WR_UNEXPECTED_END;
-    if (memcmp(reader->at, version, 4) != 0) return WR_BAD_VERSION;
-    reader->at += 4;
-    uint8_t last_rank = 0;
-    while (reader->at != reader->end) {
-        uint8_t id = *reader->at++;
-        WR_TRY(load_section(loader, id, &last_rank));
-    }
-    wr_module *module = loader->module;
-    if (loader->bodies_seen != module->func_count - module->func_imports) return WR_FUNC_CODE_MISMATCH;
-    if (loader->has_data_count && module->data_count != loader->data_declared) return WR_DATA_COUNT_MISMATCH;
-    return wr_load_function_names(module);
+/* ---- life of a module ---- */
+
+wr_module *wr_module_new(wr_engine *engine, size_t len) {
+    wr_module *module = wr_mem_zero(engine, sizeof *module);
+    if (module == NULL) return NULL;
+    module->engine = engine;
+    atomic_init(&module->refs, 1);
+    module->start = UINT32_MAX;
+    module->code_is_checked = engine->config.bounds == WR_BOUNDS_CHECKED;
+    wr_arena_init(&module->arena, engine, len);
+    return module;
 }
 
 static void module_free(wr_module *module) {
     wr_engine *engine = module->engine;
     for (uint32_t i = 0; i < module->type_count; i++) wr_type_release(engine, module->types[i]);
+    wr_aot_unload(module);
     wr_arena_free(&module->arena);
     wr_mem_free(engine, module, sizeof *module);
-}
-
-wr_status wr_module_load(wr_engine *engine, const uint8_t *bytes, size_t len, wr_module **out, wr_error *error) {
-    if (len > engine->config.limits.module_bytes_max) {
-        return wr_error_set(error, WR_LIMIT_MODULE_BYTES, 0, "%zu bytes", len);
-    }
-    wr_module *module = wr_mem_zero(engine, sizeof *module);
-    if (module == NULL) return wr_error_set(error, WR_NO_MEMORY, 0, "%s", "");
-    module->engine = engine;
-    atomic_init(&module->refs, 1);
-    module->start = UINT32_MAX;
-    module->code_is_checked = engine->config.bounds == WR_BOUNDS_CHECKED;
-    wr_arena_init(&module->arena, engine);
-    wr_loader loader = {.engine = engine, .module = module, .reader = {bytes, bytes, bytes + len}, .error = error};
-    wr_status status = load_module(&loader);
-    wr_vec_free(engine, &loader.scratch, sizeof(wr_const_op));
-    if (status != WR_OK) {
-        uint32_t offset = loader.fail_offset != 0 ? loader.fail_offset : wr_reader_offset(&loader.reader);
-        wr_error_set(error, status, offset, "%s%sat offset 0x%x", loader.detail, loader.detail[0] != '\0' ? " " : "",
-                     offset);
-        module_free(module);
-        return status;
-    }
-    *out = module;
-    return WR_OK;
 }
 
 wr_module *wr_module_retain(wr_module *module) {

@@ -4,11 +4,6 @@
 #include "body.h"
 #include "interp.h"
 
-bool wr_is_dead(const wr_body *body) {
-    const wr_label *label = wr_label_at(body, 0);
-    return label->dead_entry || label->unreachable;
-}
-
 static wr_insn *insn_at(const wr_body *body, size_t index) { return (wr_insn *)body->code.items + index; }
 
 wr_insn *wr_emit(wr_body *body, wr_op op) {
@@ -260,9 +255,10 @@ static uintptr_t checked_op(uintptr_t op) { return op > OP_MEMORY_FIRST && op < 
 
 wr_status wr_finish_code(wr_body *body, wr_code *code) {
     size_t count = body->code.count;
-    wr_insn *insns = WR_LOAD_ALLOC(body->loader, count, wr_insn);
+    wr_insn *insns = wr_arena_take(&body->loader->module->arena, count, sizeof *insns);
     if (insns == NULL) return WR_NO_MEMORY;
     memcpy(insns, body->code.items, count * sizeof *insns);
+    wr_fuse(insns, count);
     const uintptr_t *handlers = wr_interp_handlers();
     for (size_t i = 0; i < count; i++) {
         insns[i].op = handlers[body->module->code_is_checked ? checked_op(insns[i].op) : insns[i].op];

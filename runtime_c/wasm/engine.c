@@ -88,6 +88,7 @@ wr_status wr_engine_new(const wr_engine_config *config, wr_engine **out) {
 
 void wr_engine_free(wr_engine *engine) {
     if (engine == NULL) return;
+    wr_spaces_free(engine);
     pthread_mutex_destroy(&engine->lock);
     wr_vec_free(engine, &engine->types, sizeof(wr_type *));
     wr_mem_free(engine, engine, sizeof *engine);
@@ -105,8 +106,8 @@ static bool heap_matches(uint32_t sub, uint32_t super) {
     }
 }
 
-bool wr_vt_matches(wr_vt sub, wr_vt super) {
-    if (sub == super || sub == WR_VT_BOTTOM || super == WR_VT_BOTTOM) return true;
+bool wr_vt_is_subtype(wr_vt sub, wr_vt super) {
+    if (sub == WR_VT_BOTTOM || super == WR_VT_BOTTOM) return true;
     if (!wr_vt_is_ref(sub) || !wr_vt_is_ref(super)) return false;
     if ((sub & WR_VT_NULLABLE) != 0 && (super & WR_VT_NULLABLE) == 0) return false;
     return heap_matches(sub & WR_VT_HEAP, super & WR_VT_HEAP);

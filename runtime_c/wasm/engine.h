@@ -35,7 +35,8 @@ enum {
 static inline bool wr_vt_is_ref(wr_vt type) { return (type & WR_VT_REF) != 0; }
 static inline bool wr_vt_has_default(wr_vt type) { return !wr_vt_is_ref(type) || (type & WR_VT_NULLABLE) != 0; }
 static inline uint32_t wr_vt_slots(wr_vt type) { return type == WR_VT_V128 ? 2 : 1; }
-bool wr_vt_matches(wr_vt sub, wr_vt super);
+bool wr_vt_is_subtype(wr_vt sub, wr_vt super);
+static inline bool wr_vt_matches(wr_vt sub, wr_vt super) { return sub == super || wr_vt_is_subtype(sub, super); }
 wr_vt wr_vt_from_byte(uint8_t byte); /* WR_VT_BOTTOM: no value type of the public API */
 uint8_t wr_vt_to_byte(wr_vt type);
 
@@ -53,18 +54,27 @@ typedef struct wr_type {
     wr_vt values[];       /* params then results */
 } wr_type;
 
-enum { WR_TYPE_BUCKETS = 256 };
+enum { WR_TYPE_BUCKETS = 256, WR_SPACES_MAX = 8 };
+
+/* Address space of a guarded memory that was freed, kept for the next one: making one costs several system calls. */
+typedef struct wr_space {
+    uint8_t *data;
+    uint64_t committed; /* bytes from the start that can be accessed; zero */
+} wr_space;
 
 struct wr_engine {
     wr_engine_config config;
     pthread_mutex_t lock; /* guards what follows and module code variants */
     wr_type *buckets[WR_TYPE_BUCKETS];
+    wr_space spaces[WR_SPACES_MAX];
+    uint32_t space_count;
     wr_vec types; /* wr_type * by id; NULL: free */
     uint32_t free_id;   /* no free id below this */
     uint32_t live_types;
 };
 
 wr_alloc_fn wr_mem_default(void);
+void wr_spaces_free(wr_engine *engine); /* memory.c */
 
 /* values: params then results. The caller owns one reference to the result. */
 wr_status wr_type_intern(wr_engine *engine, const wr_vt *values, uint32_t params, uint32_t results,

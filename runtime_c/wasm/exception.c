@@ -8,6 +8,15 @@
 
 #include "interp.h"
 
+#ifdef WR_NO_EXCEPTIONS
+
+void wr_visit_slots(struct wr_visitor *visitor, const wr_slot *slots, size_t count) {
+    (void)visitor, (void)slots, (void)count;
+}
+void wr_exceptions_free(wr_store *store) { (void)store; }
+
+#else
+
 enum { COLLECT_FIRST = 256, EXCEPTIONS_MAX = 65536 };
 
 static size_t exn_size(const wr_tag *tag) { return sizeof(wr_exn) + tag->type->param_slots * sizeof(wr_slot); }
@@ -154,3 +163,5 @@ const wr_insn *wr_throw(wr_exec *exec, const wr_tag *tag, const wr_slot *values,
     exec->status = make_exception(exec, tag, values, &exception);
     return exec->status == WR_OK ? wr_unwind(exec, exception, pc, fp) : NULL;
 }
+
+#endif

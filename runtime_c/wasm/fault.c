@@ -4,7 +4,7 @@
 #include <signal.h>
 #include <string.h>
 
-#include "runtime.h"
+#include "../aot/aot.h"
 
 /* The only mutable state at file scope: the kernel keeps one handler per process and faults arrive per thread. */
 static struct sigaction previous_segv, previous_bus;
@@ -53,7 +53,8 @@ static void on_fault(int signal, siginfo_t *info, void *context) {
         if (memory != NULL) {
             bool inside = (uint64_t)(address - memory->data) < wr_memory_size(memory);
             exec->status = inside ? WR_TRAP_MEMORY_PROTECTED : WR_TRAP_MEMORY_BOUNDS;
-            siglongjmp(*exec->fault, 1);
+            if (exec->instance->is_compiled) wr_aot_trace(exec, 0);
+            wr_fault_resume(exec->fault);
         }
     }
     pass_on(signal == SIGSEGV ? &previous_segv : &previous_bus, signal, info, context);

@@ -2,11 +2,16 @@
  * before; which execution a fault belongs to is per-thread state. */
 #ifndef WR_FAULT_H
 #define WR_FAULT_H
-#include "wr.h"
+#include "code.h"
 
 wr_status wr_fault_install(void);
 /* The execution this thread is in from now on; returns the one before. */
 wr_exec *wr_fault_enter(wr_exec *exec);
 void wr_fault_leave(wr_exec *before);
+
+/* Runs body(exec, insn, fp) until it returns or a fault ends it: exec->fault is where wr_fault_resume gets back to. */
+typedef void (*wr_fault_body)(wr_exec *exec, const wr_insn *insn, wr_slot *fp);
+void wr_fault_call(wr_exec *exec, const wr_insn *insn, wr_slot *fp, wr_fault_body body);
+void wr_fault_resume(void *place) __attribute__((noreturn));
 
 #endif

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../aot/aot.h"
 #include "interp.h"
 #include "reader.h"
 
@@ -120,9 +121,11 @@ static wr_status make_memories(wr_instance *instance, const wr_instance_limits *
     if (instance->codes == NULL && module->func_count != module->func_imports) {
         return wr_error_set(error, WR_NO_MEMORY, 0, "%s", "code");
     }
-    for (uint32_t i = module->func_imports; i < module->func_count; i++) {
-        instance->own_funcs[i - module->func_imports].code = &instance->codes[i - module->func_imports];
+    for (uint32_t i = 0; i < module->func_count - module->func_imports; i++) {
+        instance->own_funcs[i].code = &instance->codes[i];
+        instance->own_funcs[i].frame_slots = instance->codes[i].frame_slots;
     }
+    wr_aot_bind(instance, guarded);
     return WR_OK;
 }
 
@@ -185,14 +188,14 @@ static wr_status copy_segments(wr_instance *instance) {
         const wr_elem *elem = &module->elems[i];
         if (elem->mode == WR_SEGMENT_ACTIVE) {
             uint64_t at = evaluate(instance, &elem->offset);
-            WR_TRY(wr_table_init(instance, elem->table, i, at, 0, elem->count));
+            WR_TRY(wr_table_init(NULL, instance, elem->table, i, at, 0, elem->count));
         }
         if (elem->mode != WR_SEGMENT_PASSIVE) instance->elem_dropped[i] = true;
     }
     for (uint32_t i = 0; i < module->data_count; i++) {
         const wr_data *data = &module->datas[i];
         if (data->mode != WR_SEGMENT_ACTIVE) continue;
-        WR_TRY(wr_memory_init(instance, data->memory, i, evaluate(instance, &data->offset), 0, data->size));
+        WR_TRY(wr_memory_init(NULL, instance, data->memory, i, evaluate(instance, &data->offset), 0, data->size));
         instance->data_dropped[i] = true;
     }
     return WR_OK;

@@ -11,6 +11,7 @@
 #pragma GCC optimize("no-partial-inlining", "no-ipa-icf", "no-crossjumping", "no-gcse", "omit-frame-pointer")
 #endif
 
+#include "eval.h"
 #include "numeric.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -55,12 +56,17 @@ typedef WR_HANDLER_ABI void (*wr_handler)(const wr_insn *pc, wr_slot *fp, uint8_
 #define GO() WR_TAIL((wr_handler)pc->op)(pc, fp, mem, mem_len, exec)
 #define LEAVE() return
 #define RETRY() WR_TAIL op_RETRY(pc, fp, mem, mem_len, exec)
+#define GO_AWAY() WR_TAIL op_CALL_AWAY(pc, fp, mem, mem_len, exec)
 #define WR_UNUSED __attribute__((unused)) /* the handlers that end the run */
 #define HANDLER(NAME)                                                                                            \
     static WR_HANDLER_ABI void op_##NAME(WR_UNUSED const wr_insn *pc, WR_UNUSED wr_slot *fp, WR_UNUSED uint8_t *mem, \
                                          WR_UNUSED uint64_t mem_len, wr_exec *exec)
+/* Inlined, what they call would make every branch and call save registers. */
+__attribute__((noinline, cold)) HANDLER(RETRY);
+__attribute__((noinline)) HANDLER(CALL_AWAY);
 #include "interp_ops.h"
 #include "interp_simd.h"
+#include "interp_fused.h"
 #undef HANDLER
 
 #define ADDRESS(NAME) (uintptr_t)op_##NAME,
@@ -74,6 +80,7 @@ typedef WR_HANDLER_ABI void (*wr_handler)(const wr_insn *pc, wr_slot *fp, uint8_
 #define GO() goto *(void *)pc->op
 #define LEAVE() return NULL
 #define RETRY() goto op_RETRY
+#define GO_AWAY() goto op_CALL_AWAY
 
 #endif
 
@@ -90,12 +97,17 @@ typedef WR_HANDLER_ABI void (*wr_handler)(const wr_insn *pc, wr_slot *fp, uint8_
     X##_NONE WR_LOAD(X##_LOAD)                      \
     WR_STORE(X##_STORE)                             \
     WR_SIMD_ACCESSING(X##_SIMD)                     \
+    WR_FUSED_MEMORY(X##_FUSED_MEMORY)               \
+    WR_PAIRED_MEMORY(X##_PAIRED_MEMORY)             \
+    WR_PRODUCTS(X##_PRODUCT)                        \
     X##_NONE WR_ATOMIC_LOAD(X##_ATOMIC)             \
     WR_ATOMIC_STORE(X##_ATOMIC)                     \
     WR_ATOMIC_RMW(X##_ATOMIC_RMW)                   \
     WR_ATOMIC_CMPXCHG(X##_ATOMIC)                   \
     WR_ATOMIC_WAIT(X##_ATOMIC)                      \
-    WR_OPS_SPECIAL(X##_SPECIAL)
+    WR_OPS_SPECIAL(X##_SPECIAL)                     \
+    WR_FUSED(X##_FUSED)                             \
+    WR_PAIRED(X##_PAIRED)
 #define AT_INT_BINARY(C, NAME, TEXT, T, COMM, EXPR) ADDRESS(NAME##_RR) ADDRESS(NAME##_RI)
 #define AT_INT_DIVIDE(C, NAME, TEXT, T, CHECK, EXPR) ADDRESS(NAME##_RR) ADDRESS(NAME##_RI)
 #define AT_FLOAT_BINARY(C, NAME, TEXT, T, EXPR) ADDRESS(NAME##_RR) ADDRESS(NAME##_RK)
@@ -125,6 +137,14 @@ typedef WR_HANDLER_ABI void (*wr_handler)(const wr_insn *pc, wr_slot *fp, uint8_
 #define AT_SIMD_SPECIAL(NAME) ADDRESS(NAME)
 #define AT_SIMD_LOAD(C, NAME, TEXT, M, ALIGN, EXPR) AT_ACCESS(NAME)
 #define AT_SIMD_STORE(C, NAME, TEXT, ALIGN) AT_ACCESS(NAME)
+#define AT_FUSED(T1, N1, F1, T2, N2, F2) ADDRESS(N1##_##F1##_TO_##N2##_##F2)
+#define AT_FUSED_MEMORY(T1, N1, F1, T2, N2, F2) \
+    ADDRESS(N1##_##F1##_TO_##N2##_##F2##_G) ADDRESS(N1##_##F1##_TO_##N2##_##F2##_C)
+#define AT_PAIRED(T1, N1, F1, T2, N2, F2) ADDRESS(N1##_##F1##_AND_##N2##_##F2)
+#define AT_PAIRED_MEMORY(T1, N1, F1, T2, N2, F2) \
+    ADDRESS(N1##_##F1##_AND_##N2##_##F2##_G) ADDRESS(N1##_##F1##_AND_##N2##_##F2##_C)
+#define AT_PRODUCT(T, NAME, LOAD, F1, F2) \
+    ADDRESS(NAME##_OF_##LOAD##_##F1##_##F2##_G) ADDRESS(NAME##_OF_##LOAD##_##F1##_##F2##_C)
 #define AT_NONE 0,
 
 #if WR_DISPATCH_TAIL
@@ -152,6 +172,7 @@ static const uintptr_t *run(wr_exec *exec, const wr_insn *pc, wr_slot *fp) {
 #define HANDLER(NAME) op_##NAME:
 #include "interp_ops.h"
 #include "interp_simd.h"
+#include "interp_fused.h"
 #undef HANDLER
 }
 

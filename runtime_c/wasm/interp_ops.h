@@ -233,6 +233,7 @@ WR_UNARY_TRAP(BODY_UNARY_TRAP)
 WR_LOAD(BODY_LOAD)
 WR_STORE(BODY_STORE)
 
+#ifndef WR_NO_MEMORY64
 HANDLER(ADDRESS64) {
     const uint64_t offset = pc->uimm | (uint64_t)pc[1].uimm << 32, at = SLOT(b).u64 + offset;
     if (at < offset || at > UINT32_MAX) TRAP(WR_TRAP_MEMORY_BOUNDS);
@@ -244,6 +245,7 @@ HANDLER(INDEX64) {
     SLOT(a).u64 = index < UINT32_MAX ? index : UINT32_MAX;
     NEXT();
 }
+#endif
 
 HANDLER(USE_MEMORY) {
     mem = exec->instance->memories[pc->uimm]->data;
@@ -264,11 +266,13 @@ HANDLER(BR_UNLESS) {
     if (GET_I32(a) == 0) JUMP_CHECKED();
     NEXT();
 }
-HANDLER(BR_TABLE) {
-    uint32_t index = GET_I32(a);
-    pc += 1 + (index < pc->uimm ? index : pc->uimm); /* a BR */
-    JUMP_CHECKED();
-}
+#define JUMP_TABLE(INDEX)                                            \
+    do {                                                             \
+        const uint32_t index = (INDEX);                              \
+        pc += 1 + (index < pc->uimm ? index : pc->uimm); /* a BR */  \
+        JUMP_CHECKED();                                              \
+    } while (0)
+HANDLER(BR_TABLE) { JUMP_TABLE(GET_I32(a)); }
 
 HANDLER(BR_AND) {
     const uint32_t mask = IMM16_I32;
@@ -282,18 +286,20 @@ HANDLER(BR_NAND) {
 }
 
 /* A counter's step, comparison and branch. The counter is stored after the charge: RETRY runs the instruction again. */
-#define STEP_AND_BRANCH(NAME, LIMIT, EXPR)                   \
-    HANDLER(NAME) {                                          \
+#define STEP_THEN_BRANCH(LIMIT, EXPR)                                      \
+    do {                                                                   \
         const uint32_t step = IMM16_I32, a = GET_I32(a) + step, b = LIMIT; \
-        if (EXPR) {                                          \
-            if (pc->imm <= 0) CHARGE();                      \
-            SET_I32(a);                                      \
-            pc += pc->imm;                                   \
-            GO();                                            \
-        }                                                    \
-        SET_I32(a);                                          \
-        SKIP(1);                                             \
-    }
+        if (EXPR) {                                                        \
+            if (pc->imm <= 0) CHARGE();                                    \
+            SET_I32(a);                                                    \
+            pc += pc->imm;                                                 \
+            GO();                                                          \
+        }                                                                  \
+        SET_I32(a);                                                        \
+        SKIP(1);                                                           \
+    } while (0)
+#define STEP_AND_BRANCH(NAME, LIMIT, EXPR) \
+    HANDLER(NAME) { STEP_THEN_BRANCH(LIMIT, EXPR); }
 STEP_AND_BRANCH(LOOP_NE_I, pc[1].uimm, a != b)
 STEP_AND_BRANCH(LOOP_LT_S_I, pc[1].uimm, S32(a) < S32(b))
 STEP_AND_BRANCH(LOOP_LT_U_I, pc[1].uimm, a < b)
@@ -308,8 +314,13 @@ STEP_AND_BRANCH(LOOP_LT_U_R, fp[pc[1].a].u32, a < b)
         wr_slot *frame = (BASE);                                                           \
         if (__builtin_expect(frame + callee->frame_slots > exec->stack_end, 0)) TRAP(WR_TRAP_STACK); \
         CHARGE();                                                                          \
-        for (uint32_t i = 0; i < callee->local_slots; i++) frame[callee->param_slots + i].u64 = 0; \
         wr_slot *info = frame + callee->info_slot;                                         \
+        /* Two at a time: the information behind them is yet to be written. Not memset, which would be a call. */ \
+        for (wr_slot *local = frame + callee->param_slots; local < info; local += 2) {     \
+            local[0].u64 = 0;                                                              \
+            local[1].u64 = 0;                                                              \
+            __asm__("" : "+r"(local));                                                     \
+        }                                                                                  \
         info[0].u64 = (uintptr_t)pc;                                                       \
         info[1].u64 = (uintptr_t)fp;                                                       \
         fp = frame;                                                                        \
@@ -327,19 +338,23 @@ STEP_AND_BRANCH(LOOP_LT_U_R, fp[pc[1].a].u32, a < b)
     } while (0)
 
 HANDLER(RETURN) { LEAVE_FRAME(fp + pc->uimm); }
-HANDLER(RETURN1) {
-    const wr_slot *at = fp + pc->uimm;
-    const wr_slot information[2] = {at[0], at[1]}; /* a frame without locals has it where the result goes */
-    fp[0] = SLOT(a);
-    LEAVE_FRAME(information);
-}
+/* A frame without locals has the return information where the result goes. */
+#define RETURN_ONE(STORE)                              \
+    do {                                               \
+        const wr_slot *at = fp + pc->uimm;             \
+        const wr_slot information[2] = {at[0], at[1]}; \
+        STORE;                                         \
+        LEAVE_FRAME(information);                      \
+    } while (0)
+HANDLER(RETURN1) { RETURN_ONE(fp[0] = SLOT(a)); }
 HANDLER(RETURN_N) {
     const wr_slot *at = fp + pc->uimm;
     const wr_slot information[2] = {at[0], at[1]};
     memmove(fp, fp + pc->a, pc->b * sizeof *fp);
     LEAVE_FRAME(information);
 }
-HANDLER(CALL) { ENTER(&exec->codes[pc->uimm], fp + pc->a); }
+#define CALLEE() ((const wr_code *)(const void *)((const char *)exec->codes + pc->uimm))
+HANDLER(CALL) { ENTER(CALLEE(), fp + pc->a); }
 /* Goes on where an out-of-line helper says; its frame is in exec->fp. A pointer to the local fp would keep the compiler
  * from ending the handler in a jump. */
 #define CONTINUE_AT(NEXT_INSN)                                     \
@@ -351,14 +366,18 @@ HANDLER(CALL) { ENTER(&exec->codes[pc->uimm], fp + pc->a); }
         RELOAD();                                                  \
         GO();                                                      \
     } while (0)
-/* Same instance: as CALL. Otherwise out of line: host functions, other instances. */
+/* Same instance: as CALL. Otherwise in a handler of its own, which saves registers: host functions, other instances. */
 #define CALL_FUNC(FUNC)                                                      \
     do {                                                                     \
         const wr_func *func = (FUNC);                                        \
         if (func->instance == exec->instance) ENTER(func->code, fp + pc->a); \
-        CHARGE();                                                            \
-        CONTINUE_AT(wr_enter_func(exec, func, pc, fp, fp + pc->a));          \
+        exec->callee = func;                                                 \
+        GO_AWAY();                                                           \
     } while (0)
+HANDLER(CALL_AWAY) {
+    CHARGE();
+    CONTINUE_AT(wr_enter_func(exec, exec->callee, pc, fp, fp + pc->a));
+}
 HANDLER(CALL_IMPORT) { CALL_FUNC(exec->instance->funcs[pc->uimm]); }
 #define FIND_INDIRECT(CALLEE)                                                                   \
     do {                                                                                        \
@@ -402,7 +421,7 @@ HANDLER(CALL_REF) {
         CHARGE();                                                                      \
         CONTINUE_AT(wr_tail_func(exec, func, pc, fp, fp + pc->a, fp + (INFO)));        \
     } while (0)
-HANDLER(RETURN_CALL) { TAIL_ENTER(&exec->codes[pc->uimm], pc->b); }
+HANDLER(RETURN_CALL) { TAIL_ENTER(CALLEE(), pc->b); }
 HANDLER(RETURN_CALL_IMPORT) { TAIL_FUNC(exec->instance->funcs[pc->uimm], pc->b); }
 HANDLER(RETURN_CALL_INDIRECT) {
     const wr_func *callee_func = NULL;
@@ -417,11 +436,13 @@ HANDLER(RETURN_CALL_REF) {
 
 /* ---- exceptions ---- */
 
+#ifndef WR_NO_EXCEPTIONS
 HANDLER(THROW) { CONTINUE_AT(wr_throw(exec, exec->instance->tags[pc->uimm], fp + pc->a, pc, fp)); }
 HANDLER(THROW_REF) {
     if (SLOT(a).u64 == 0) TRAP(WR_TRAP_NULL_REF);
     CONTINUE_AT(wr_unwind(exec, (wr_exn *)(uintptr_t)SLOT(a).u64, pc, fp));
 }
+#endif
 
 HANDLER(BR_NULL) {
     if (SLOT(a).u64 == 0) JUMP_CHECKED();
@@ -542,7 +563,7 @@ HANDLER(MEMORY_COPY) {
 HANDLER(MEMORY_INIT) {
     const wr_memory *memory = exec->instance->memories[pc->d];
     MAY_FAULT();
-    TRY(wr_memory_init(exec->instance, pc->d, pc[1].uimm, GET_ADDRESS(memory->declared, a), GET_I32(b), GET_I32(c)));
+    TRY(wr_memory_init(exec, exec->instance, pc->d, pc[1].uimm, GET_ADDRESS(memory->declared, a), GET_I32(b), GET_I32(c)));
     SKIP(1);
 }
 HANDLER(DATA_DROP) {
@@ -569,21 +590,21 @@ HANDLER(TABLE_SIZE) {
 }
 HANDLER(TABLE_GROW) {
     wr_table *table = exec->instance->tables[pc->d];
-    const uint64_t before = wr_table_grow(table, GET_I32(c), SLOT(b).u64);
-    SLOT(a).u64 = table->type.limits.is64 ? before : (uint32_t)before;
+    TRY(wr_table_grow(exec, table, GET_I32(c), SLOT(b).u64, &SLOT(a).u64));
+    if (!table->type.limits.is64) SLOT(a).u64 = SLOT(a).u32;
     NEXT();
 }
 HANDLER(TABLE_FILL) {
-    TRY(wr_table_fill(exec->instance->tables[pc->d], GET_I32(a), SLOT(b).u64, GET_I32(c)));
+    TRY(wr_table_fill(exec, exec->instance->tables[pc->d], GET_I32(a), SLOT(b).u64, GET_I32(c)));
     NEXT();
 }
 HANDLER(TABLE_COPY) {
     wr_table **tables = exec->instance->tables;
-    TRY(wr_table_copy(tables[pc->d & 0xFF], GET_I32(a), tables[pc->d >> 8], GET_I32(b), GET_I32(c)));
+    TRY(wr_table_copy(exec, tables[pc->d & 0xFF], GET_I32(a), tables[pc->d >> 8], GET_I32(b), GET_I32(c)));
     NEXT();
 }
 HANDLER(TABLE_INIT) {
-    TRY(wr_table_init(exec->instance, pc->d, pc[1].uimm, GET_I32(a), GET_I32(b), GET_I32(c)));
+    TRY(wr_table_init(exec, exec->instance, pc->d, pc[1].uimm, GET_I32(a), GET_I32(b), GET_I32(c)));
     SKIP(1);
 }
 HANDLER(ELEM_DROP) {
@@ -592,6 +613,8 @@ HANDLER(ELEM_DROP) {
 }
 
 /* ---- atomics ---- */
+
+#ifndef WR_NO_THREADS
 
 /* Alignment is checked on the effective address; bounds are always checked here, so there are no two variants. */
 #define ATOMIC_AT(M)                                                    \
@@ -653,3 +676,4 @@ HANDLER(FENCE) {
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     NEXT();
 }
+#endif

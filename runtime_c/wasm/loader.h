@@ -15,6 +15,7 @@ typedef struct wr_loader {
     uint8_t *func_declared;    /* per function: may ref.func name it in a body */
     uint32_t body_count;       /* entries of the code section */
     uint32_t bodies_seen;
+    uint8_t last_rank; /* of the sections so far (decode.c) */
     bool has_data_count;
     uint32_t data_declared; /* by the data count section */
     wr_vec scratch;         /* wr_const_op */
@@ -39,9 +40,20 @@ wr_status wr_load_element_section(wr_loader *loader);                           
 wr_status wr_load_data_section(wr_loader *loader);
 wr_status wr_load_custom(wr_loader *loader);                                     /* names.c */
 wr_status wr_load_function_names(wr_module *module);
+bool wr_load_is_section(uint8_t id);
+/* Its place among the others. */
+wr_status wr_load_section_begin(wr_loader *loader, uint8_t id);
+/* A whole section but that of the code. */
+wr_status wr_load_section(wr_loader *loader, uint8_t id, uint32_t size);
+/* The code section's number of bodies; left: bytes of the section. */
+wr_status wr_load_code_count(wr_loader *loader, uint64_t left);
+/* The next body, whole and `size` bytes long. */
+wr_status wr_load_code_entry(wr_loader *loader, uint32_t size, wr_body *body);
 /* One code entry: loader->reader spans the locals and the body. */
 wr_status wr_translate_function(wr_loader *loader, uint32_t func_index, wr_body *scratch); /* translate.c */
 
+/* An empty module; len: bytes it will be made from, 0: unknown. */
+wr_module *wr_module_new(wr_engine *engine, size_t len);
 wr_body *wr_body_new(wr_loader *loader);
 void wr_body_free(wr_body *body);
 

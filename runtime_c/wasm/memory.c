@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "reader.h"
 #include "runtime.h"
 
 #define PAGE_BYTES UINT64_C(65536)
@@ -13,12 +14,52 @@
 /* Growth reserved on 32-bit hosts for a memory that nobody limited; who needs more says so with memory_bytes_max. */
 #define GROWTH_32BIT_PAGES UINT64_C(1024)
 
+enum { KEPT_BYTES_MAX = 4 * 1024 * 1024 };
+
 static uint64_t min_u64(uint64_t a, uint64_t b) { return a < b ? a : b; }
+
+/* ---- address space kept for the next memory ---- */
+
+/* True: the engine keeps it. Where rings were mapped there is other memory now, so those spaces are not kept. */
+static bool keep_space(const wr_memory *memory) {
+    wr_engine *engine = memory->store->engine;
+    if (!memory->guarded || memory->shared != NULL || memory->map_max != 0 || memory->size > KEPT_BYTES_MAX)
+        return false;
+    /* Gives the pages back; they are zero when they are touched again. */
+    if (memory->size != 0 && madvise(memory->data, (size_t)memory->size, MADV_DONTNEED) != 0) return false;
+    pthread_mutex_lock(&engine->lock);
+    const bool kept = engine->space_count < WR_SPACES_MAX;
+    if (kept) engine->spaces[engine->space_count++] = (wr_space){memory->data, memory->size};
+    pthread_mutex_unlock(&engine->lock);
+    return kept;
+}
+
+/* One that is committed as far as is needed, if there is one; else any. data NULL: there is none. */
+static wr_space take_space(wr_engine *engine, uint64_t bytes) {
+    wr_space found = {NULL, 0};
+    pthread_mutex_lock(&engine->lock);
+    if (engine->space_count != 0) {
+        uint32_t best = engine->space_count - 1;
+        for (uint32_t i = 0; i < engine->space_count; i++) {
+            if (engine->spaces[i].committed == bytes) best = i;
+        }
+        found = engine->spaces[best];
+        engine->spaces[best] = engine->spaces[--engine->space_count];
+    }
+    pthread_mutex_unlock(&engine->lock);
+    return found;
+}
+
+void wr_spaces_free(wr_engine *engine) {
+    while (engine->space_count != 0) munmap(engine->spaces[--engine->space_count].data, (size_t)GUARD_BYTES);
+}
+
+/* ---- making and growing ---- */
 
 static void memory_destroy(wr_object *object) {
     wr_memory *memory = (wr_memory *)object;
     if (memory->shared != NULL && !wr_shared_release(memory->store->engine, memory->shared)) return;
-    if (memory->data != NULL) munmap(memory->data, (size_t)memory->reserved);
+    if (memory->data != NULL && !keep_space(memory)) munmap(memory->data, (size_t)memory->reserved);
 }
 
 static uint8_t *reserve(uint64_t bytes) {
@@ -31,14 +72,29 @@ static bool commit(const wr_memory *memory, uint64_t size, uint64_t bytes) {
     return bytes == 0 || mprotect(memory->data + size, (size_t)bytes, PROT_READ | PROT_WRITE) == 0;
 }
 
+/* From the size that a kept space has to the one that is wanted. */
+static bool resize(wr_memory *memory, uint64_t bytes) {
+    const uint64_t before = memory->size;
+    if (before > bytes && mprotect(memory->data + bytes, (size_t)(before - bytes), PROT_NONE) != 0) return false;
+    if (before < bytes && !commit(memory, before, bytes - before)) return false;
+    memory->size = bytes;
+    return true;
+}
+
+static void reserve_guarded(wr_memory *memory, uint64_t map_bytes) {
+    const wr_space kept =
+        map_bytes == 0 ? take_space(memory->store->engine, memory->pages * PAGE_BYTES) : (wr_space){0};
+    memory->reserved = GUARD_BYTES;
+    memory->data = kept.data != NULL ? kept.data : reserve(GUARD_BYTES);
+    memory->size = kept.committed;
+    memory->guarded = memory->data != NULL;
+}
+
 static wr_status reserve_space(wr_memory *memory, wr_bounds bounds, uint64_t map_bytes) {
     uint64_t need = memory->pages_max * PAGE_BYTES + map_bytes;
     if (need == 0) need = PAGE_BYTES;
-    if (bounds != WR_BOUNDS_CHECKED && UINTPTR_MAX > UINT32_MAX && need <= GUARD_BYTES) {
-        memory->reserved = GUARD_BYTES;
-        memory->data = reserve(memory->reserved);
-        memory->guarded = memory->data != NULL;
-    }
+    if (bounds != WR_BOUNDS_CHECKED && UINTPTR_MAX > UINT32_MAX && need <= GUARD_BYTES)
+        reserve_guarded(memory, map_bytes);
     if (memory->data == NULL && bounds != WR_BOUNDS_GUARD) {
         memory->reserved = need;
         memory->data = reserve(need);
@@ -73,8 +129,8 @@ wr_status wr_memory_make(wr_store *store, const wr_limit_pair *limits, const wr_
     }
     wr_status status = reserve_space(memory, store->engine->config.bounds, map_bytes);
     if (status != WR_OK) return status;
-    if (!commit(memory, 0, memory->pages * PAGE_BYTES)) return WR_NO_MEMORY;
-    memory->size = memory->len = memory->pages * PAGE_BYTES;
+    if (!resize(memory, memory->pages * PAGE_BYTES)) return WR_NO_MEMORY;
+    memory->len = memory->size;
     if (limits->shared) {
         /* Growth by another thread must count at once, so only the MMU knows the end. */
         memory->len = memory->pages_max * PAGE_BYTES;
@@ -93,8 +149,13 @@ wr_status wr_memory_new(wr_store *store, uint32_t pages_min, uint32_t pages_max,
 
 wr_status wr_memory_new_shared(wr_store *store, uint32_t pages_min, uint32_t pages_max, wr_memory **out) {
     if (pages_min > pages_max || pages_max > 65536) return WR_BAD_ARGUMENT;
+#ifdef WR_NO_THREADS
+    (void)store, (void)out;
+    return WR_UNSUPPORTED;
+#else
     wr_limit_pair limits = {.min = pages_min, .max = pages_max, .shared = true};
     return wr_memory_make(store, &limits, NULL, out);
+#endif
 }
 
 wr_status wr_memory_share(const wr_memory *memory, wr_store *store, wr_memory **out) {
@@ -173,6 +234,13 @@ wr_status wr_memory_map(wr_memory *memory, const wr_map_part *parts, uint32_t co
     return WR_OK;
 }
 
+wr_status wr_memory_remap(wr_memory *memory, uint64_t address, const wr_map_part *parts, uint32_t count) {
+    uint64_t whole = map_size(parts, count);
+    if (whole == 0 || memory->mapped < whole || address % PAGE_BYTES != 0) return WR_BAD_ARGUMENT;
+    if (address > memory->size || whole > memory->size - address) return WR_BAD_ARGUMENT;
+    return map_parts(memory->data + address, parts, count) ? WR_OK : WR_SYSTEM;
+}
+
 uint8_t *wr_memory_data(const wr_memory *memory) { return memory->data; }
 uint64_t wr_memory_size(const wr_memory *memory) {
     if (memory->shared == NULL) return memory->size;
@@ -186,11 +254,28 @@ void *wr_memory_at(const wr_memory *memory, uint64_t address, uint64_t len) {
     return memory->data + address;
 }
 
-/* ---- bulk ---- */
+/* ---- bulk: long ones look at the limits of the call between chunks; exec NULL: there is no call ---- */
 
-enum { BULK_CHUNK = 128 * 1024 }; /* a few microseconds of work between two looks at the clock */
+enum { BULK_CHUNK = 128 * 1024 }; /* a few microseconds of work */
 
 static bool inside(uint64_t size, uint64_t at, uint64_t len) { return at <= size && len <= size - at; }
+
+/* As memmove: overlapping parts are read before they are written. */
+static wr_status copy(wr_exec *exec, uint8_t *to, const uint8_t *from, uint64_t len) {
+    bool backward = to > from;
+    while (len > BULK_CHUNK) {
+        uint64_t skip = backward ? len - BULK_CHUNK : 0;
+        memmove(to + skip, from + skip, BULK_CHUNK);
+        if (!backward) {
+            to += BULK_CHUNK;
+            from += BULK_CHUNK;
+        }
+        len -= BULK_CHUNK;
+        if (exec != NULL) WR_TRY(wr_exec_check(exec));
+    }
+    memmove(to, from, (size_t)len);
+    return WR_OK;
+}
 
 wr_status wr_memory_fill(wr_exec *exec, wr_memory *memory, uint64_t at, uint8_t value, uint64_t len) {
     if (!inside(wr_memory_size(memory), at, len)) return WR_TRAP_MEMORY_BOUNDS;
@@ -198,8 +283,7 @@ wr_status wr_memory_fill(wr_exec *exec, wr_memory *memory, uint64_t at, uint8_t 
         memset(memory->data + at, value, BULK_CHUNK);
         at += BULK_CHUNK;
         len -= BULK_CHUNK;
-        wr_status status = wr_exec_check(exec);
-        if (status != WR_OK) return status;
+        WR_TRY(wr_exec_check(exec));
     }
     if (len != 0) memset(memory->data + at, value, (size_t)len);
     return WR_OK;
@@ -208,30 +292,14 @@ wr_status wr_memory_fill(wr_exec *exec, wr_memory *memory, uint64_t at, uint8_t 
 wr_status wr_memory_copy(wr_exec *exec, wr_memory *to, uint64_t at, wr_memory *from, uint64_t source, uint64_t len) {
     if (!inside(wr_memory_size(to), at, len) || !inside(wr_memory_size(from), source, len))
         return WR_TRAP_MEMORY_BOUNDS;
-    uint8_t *target = to->data + at;
-    const uint8_t *bytes = from->data + source;
-    bool backward = target > bytes; /* as memmove: overlapping parts are read before they are written */
-    while (len > BULK_CHUNK) {
-        uint64_t skip = backward ? len - BULK_CHUNK : 0;
-        memmove(target + skip, bytes + skip, BULK_CHUNK);
-        if (!backward) {
-            target += BULK_CHUNK;
-            bytes += BULK_CHUNK;
-        }
-        len -= BULK_CHUNK;
-        wr_status status = wr_exec_check(exec);
-        if (status != WR_OK) return status;
-    }
-    if (len != 0) memmove(target, bytes, (size_t)len);
-    return WR_OK;
+    return len != 0 ? copy(exec, to->data + at, from->data + source, len) : WR_OK;
 }
 
-wr_status wr_memory_init(wr_instance *instance, uint32_t memory, uint32_t segment, uint64_t at, uint64_t from,
-                         uint64_t len) {
+wr_status wr_memory_init(wr_exec *exec, wr_instance *instance, uint32_t memory, uint32_t segment, uint64_t at,
+                         uint64_t from, uint64_t len) {
     const wr_data *data = &instance->module->datas[segment];
     const wr_memory *target = instance->memories[memory];
     uint64_t size = instance->data_dropped[segment] ? 0 : data->size;
     if (!inside(wr_memory_size(target), at, len) || !inside(size, from, len)) return WR_TRAP_MEMORY_BOUNDS;
-    if (len != 0) memcpy(target->data + at, data->bytes + from, (size_t)len);
-    return WR_OK;
+    return len != 0 ? copy(exec, target->data + at, data->bytes + from, len) : WR_OK;
 }

@@ -132,6 +132,7 @@ struct wr_module {
     wr_code *code;
     bool code_is_checked;
     _Atomic(wr_code *) code_checked;
+    struct wr_aot *aot; /* compiled code; NULL: none */
 };
 
 /* Code for an instance whose memories are all guarded, or not. NULL: out of memory. */

@@ -59,7 +59,7 @@ wr_status wr_load_function_names(wr_module *module) {
     if (bytes == NULL) return WR_OK;
     module->func_names = wr_arena_zero(&module->arena, (size_t)module->func_count + 1, sizeof *module->func_names);
     if (module->func_names == NULL) return WR_NO_MEMORY;
-    wr_reader reader = {bytes, bytes, bytes + size};
+    wr_reader reader = {bytes, bytes, bytes + size, 0};
     while (reader.at != reader.end) {
         uint8_t id;
         uint32_t len;
@@ -68,7 +68,7 @@ wr_status wr_load_function_names(wr_module *module) {
             wr_read_bytes(&reader, len, &start) != WR_OK) {
             break;
         }
-        wr_reader map = {bytes, start, start + len};
+        wr_reader map = {bytes, start, start + len, 0};
         if (id == 1) (void)read_name_map(module, &map);
     }
     return WR_OK;

@@ -3,6 +3,14 @@
 #ifndef WR_OPCODE_ATOMIC_H
 #define WR_OPCODE_ATOMIC_H
 
+#ifdef WR_NO_THREADS
+#define WR_ATOMIC_LOAD(X)
+#define WR_ATOMIC_STORE(X)
+#define WR_ATOMIC_RMW(X)
+#define WR_ATOMIC_CMPXCHG(X)
+#define WR_ATOMIC_WAIT(X)
+#else
+
 /* X(code, NAME, "text", type, memory C type, log2 of alignment) : [address] -> [t] */
 #define WR_ATOMIC_LOAD(X) \
     X(0xFE10, I32_ATOMIC_LOAD, "i32.atomic.load", I32, uint32_t, 2) \
@@ -84,4 +92,5 @@
     X(0xFE01, MEMORY_ATOMIC_WAIT32, "memory.atomic.wait32", I32, uint32_t, 2) \
     X(0xFE02, MEMORY_ATOMIC_WAIT64, "memory.atomic.wait64", I64, uint64_t, 3)
 
+#endif
 #endif

@@ -3,6 +3,10 @@
 
 #include "body.h"
 
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("no-tree-slp-vectorize", "no-store-merging") /* see copy */
+#endif
+
 enum { PRESERVE_SCAN_MAX = 64 };
 
 static wr_operand *operand_at(const wr_body *body, size_t index) { return (wr_operand *)body->operands.items + index; }
@@ -31,6 +35,15 @@ wr_status wr_mismatch(wr_body *body, wr_vt expected, wr_vt found) {
     return wr_load_fail(body->loader, WR_TYPE_MISMATCH, "expected %s, found %s", type_name(expected), type_name(found));
 }
 
+/* Field by field, as it was written a moment ago: wider loads would wait for the stores. */
+static inline void copy(wr_operand *to, const wr_operand *from) {
+    to->type = from->type;
+    to->place = from->place;
+    to->slot = from->slot;
+    to->local_slot = from->local_slot;
+    to->value = from->value;
+}
+
 wr_status wr_pop(wr_body *body, wr_vt type, wr_operand *out) {
     const wr_label *label = wr_label_at(body, 0);
     if (body->operands.count == label->height) {
@@ -40,7 +53,8 @@ wr_status wr_pop(wr_body *body, wr_vt type, wr_operand *out) {
         *out = (wr_operand){.type = WR_VT_BOTTOM, .slot = label->slot};
         return WR_OK;
     }
-    *out = *operand_at(body, body->operands.count - 1);
+    const wr_operand *top = operand_at(body, body->operands.count - 1);
+    copy(out, top);
     if (!wr_vt_matches(out->type, type)) return wr_mismatch(body, type, out->type);
     body->operands.count--;
     if (body->flushed > body->operands.count) body->flushed = (uint32_t)body->operands.count;
@@ -53,19 +67,20 @@ uint32_t wr_next_slot(const wr_body *body) {
     return top->slot + wr_vt_slots(top->type);
 }
 
-static void push(wr_body *body, wr_operand operand) {
-    operand.slot = wr_next_slot(body);
-    uint32_t end = operand.slot + wr_vt_slots(operand.type);
-    if (end > WR_FRAME_SLOTS_MAX) {
-        body->status = WR_LIMIT_FRAME;
-        return;
+/* Room for an operand on top, its slot set; the caller sets the rest. */
+static wr_operand *push(wr_body *body, wr_vt type) {
+    uint32_t slot = wr_next_slot(body), end = slot + wr_vt_slots(type);
+    wr_status status = wr_vec_reserve(body->loader->engine, &body->operands, 1, sizeof(wr_operand));
+    if (end > WR_FRAME_SLOTS_MAX) status = WR_LIMIT_FRAME;
+    if (status != WR_OK) {
+        body->status = status;
+        return &body->scrap_operand;
     }
     if (end > body->slot_max) body->slot_max = end;
-    wr_status status = wr_vec_reserve(body->loader->engine, &body->operands, 1, sizeof(wr_operand));
-    if (status != WR_OK)
-        body->status = status;
-    else
-        *operand_at(body, body->operands.count++) = operand;
+    wr_operand *top = operand_at(body, body->operands.count++);
+    top->type = type;
+    top->slot = slot;
+    return top;
 }
 
 wr_status wr_pop_ref(wr_body *body, wr_operand *out) {
@@ -73,16 +88,25 @@ wr_status wr_pop_ref(wr_body *body, wr_operand *out) {
     return out->type == WR_VT_BOTTOM || wr_vt_is_ref(out->type) ? WR_OK : wr_mismatch(body, WR_VT_FUNCREF, out->type);
 }
 
-void wr_push_back(wr_body *body, const wr_operand *operand) { push(body, *operand); }
+void wr_push_back(wr_body *body, const wr_operand *operand) {
+    wr_operand *top = push(body, operand->type);
+    top->place = operand->place;
+    top->local_slot = operand->local_slot;
+    top->value = operand->value;
+}
 
-void wr_push_temp(wr_body *body, wr_vt type) { push(body, (wr_operand){.type = type, .place = WR_PLACE_TEMP}); }
+void wr_push_temp(wr_body *body, wr_vt type) { push(body, type)->place = WR_PLACE_TEMP; }
 
 void wr_push_local(wr_body *body, wr_vt type, uint32_t slot) {
-    push(body, (wr_operand){.type = type, .place = WR_PLACE_LOCAL, .local_slot = slot});
+    wr_operand *top = push(body, type);
+    top->place = WR_PLACE_LOCAL;
+    top->local_slot = slot;
 }
 
 void wr_push_const(wr_body *body, wr_vt type, uint64_t value) {
-    push(body, (wr_operand){.type = type, .place = WR_PLACE_CONST, .value = value});
+    wr_operand *top = push(body, type);
+    top->place = WR_PLACE_CONST;
+    top->value = value;
 }
 
 void wr_push_const128(wr_body *body, const uint8_t *bytes) { wr_push_const(body, WR_VT_V128, (uintptr_t)bytes); }
@@ -128,9 +152,15 @@ void wr_operand_move(wr_body *body, const wr_operand *operand, uint32_t slot) {
 
 uint16_t wr_index_slot(wr_body *body, const wr_operand *index, bool is64) {
     uint16_t slot = wr_operand_slot(body, index);
-    if (!is64) return slot;
-    wr_emit_def(body, OP_INDEX64, index->slot)->b = slot;
-    return (uint16_t)index->slot;
+#ifndef WR_NO_MEMORY64
+    if (is64) {
+        wr_emit_def(body, OP_INDEX64, index->slot)->b = slot;
+        return (uint16_t)index->slot;
+    }
+#else
+    (void)is64;
+#endif
+    return slot;
 }
 
 static void settle(wr_body *body, wr_operand *operand) {

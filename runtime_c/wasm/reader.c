@@ -34,7 +34,7 @@ wr_status wr_read_u32_slow(wr_reader *reader, uint32_t *out) {
 
 wr_status wr_read_u64(wr_reader *reader, uint64_t *out) { return read_leb(reader, 64, false, out); }
 
-wr_status wr_read_s32(wr_reader *reader, int32_t *out) {
+wr_status wr_read_s32_slow(wr_reader *reader, int32_t *out) {
     uint64_t value = 0;
     WR_TRY(read_leb(reader, 32, true, &value));
     *out = (int32_t)(uint32_t)value;

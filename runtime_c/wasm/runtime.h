@@ -1,9 +1,9 @@
 /* Run-time objects. Everything belongs to a store and is freed with it. */
 #ifndef WR_RUNTIME_H
 #define WR_RUNTIME_H
-#include <setjmp.h>
 #include <stdatomic.h>
 
+#include "../aot/abi.h"
 #include "module.h"
 
 struct wr_visitor;
@@ -30,9 +30,16 @@ struct wr_func {
     const wr_type *type;
     wr_instance *instance; /* NULL: host function */
     const wr_code *code;
-    wr_host_fn host;
-    void *env;
+    union {
+        wr_host_fn host;
+        wra_code compiled; /* of an instance that runs compiled code */
+    };
+    union {
+        void *env;
+        wra_thunk thunk; /* with instance: how to call it; NULL: interpreted, or only called by its own kind */
+    };
     uint32_t index;
+    uint32_t frame_slots;
 };
 
 struct wr_global {
@@ -105,9 +112,12 @@ struct wr_instance {
     bool *elem_dropped;
     uint64_t **elems;        /* evaluated segments */
     void *user;
+    bool is_compiled;
+    wra_instance aot;        /* what compiled code knows of this */
 };
 
 struct wr_exec {
+    void *fault;              /* where a memory fault continues (fault_call.c) */
     /* what handlers use most comes first */
     wr_instance *instance;
     const wr_code *codes;
@@ -117,12 +127,12 @@ struct wr_exec {
     const wr_insn *pc;        /* last known position, for traps */
     wr_slot *fp;
     wr_status status;
+    const wr_func *callee;    /* of a call that leaves the instance */
     /* the rest */
     wr_slot *stack;
     wr_slot *top;             /* first free slot while a host function runs */
     size_t stack_size;
     wr_engine *engine;
-    sigjmp_buf *fault;        /* where a memory fault continues */
     struct wr_exec *outer;    /* execution this thread was in before */
     int64_t granted;          /* budget at the last check */
     uint64_t fuel_left;
@@ -135,6 +145,10 @@ struct wr_exec {
     int32_t exit_code;
     wr_exn *exception;        /* thrown and not caught by the call that just ended */
     atomic_bool interrupt;
+    wra_context aot;           /* what compiled code knows of this */
+    struct wr_aot_link *aot_link; /* innermost call between instances that compiled code takes part in */
+    pthread_t native_thread;   /* whose C stack aot.native_limit is about */
+    bool is_traced;            /* trap has its back-trace already */
     wr_insn exit_insns[2];     /* [1] is what the outermost function returns to */
     wr_insn instance_insns[2]; /* [1] is what a function called across instances returns to */
     wr_trap trap;
@@ -145,16 +159,18 @@ wr_status wr_memory_make(wr_store *store, const wr_limit_pair *limits, const wr_
                          wr_memory **out);
 /* Pages before, or UINT64_MAX: refused. */
 uint64_t wr_memory_grow(wr_memory *memory, uint64_t pages);
-uint64_t wr_table_grow(wr_table *table, uint64_t delta, uint64_t value);
-/* Out-of-line parts of bulk instructions; a trap status or WR_OK. Long ones look at the deadline. */
+/* Out-of-line parts of bulk instructions; a trap status or WR_OK. Long ones look at the limits of the call; exec NULL
+ * where there is none. */
 wr_status wr_memory_fill(wr_exec *exec, wr_memory *memory, uint64_t at, uint8_t value, uint64_t len);
 wr_status wr_memory_copy(wr_exec *exec, wr_memory *to, uint64_t at, wr_memory *from, uint64_t source, uint64_t len);
-wr_status wr_memory_init(wr_instance *instance, uint32_t memory, uint32_t segment, uint64_t at, uint64_t from,
-                         uint64_t len);
-wr_status wr_table_fill(wr_table *table, uint64_t at, uint64_t value, uint64_t len);
-wr_status wr_table_copy(wr_table *to, uint64_t at, wr_table *from, uint64_t source, uint64_t len);
-wr_status wr_table_init(wr_instance *instance, uint32_t table, uint32_t segment, uint64_t at, uint64_t from,
-                        uint64_t len);
+wr_status wr_memory_init(wr_exec *exec, wr_instance *instance, uint32_t memory, uint32_t segment, uint64_t at,
+                         uint64_t from, uint64_t len);
+/* *before: elements there were, or UINT64_MAX: refused. */
+wr_status wr_table_grow(wr_exec *exec, wr_table *table, uint64_t delta, uint64_t value, uint64_t *before);
+wr_status wr_table_fill(wr_exec *exec, wr_table *table, uint64_t at, uint64_t value, uint64_t len);
+wr_status wr_table_copy(wr_exec *exec, wr_table *to, uint64_t at, wr_table *from, uint64_t source, uint64_t len);
+wr_status wr_table_init(wr_exec *exec, wr_instance *instance, uint32_t table, uint32_t segment, uint64_t at,
+                        uint64_t from, uint64_t len);
 
 wr_shared *wr_shared_new(const wr_engine *engine, uint64_t size);
 /* True: that was the last one, the memory is to be freed. */
@@ -174,5 +190,9 @@ void wr_exceptions_free(wr_store *store);
 /* Function an instruction belongs to. (trap.c) */
 const wr_code *wr_code_find(const wr_instance *instance, const wr_insn *pc, uint32_t *index);
 void wr_trap_record(wr_exec *exec, wr_status status); /* trap.c: fills exec->trap from exec->pc and fp */
+/* Its parts. Functions from pc outwards up to where the interpreter was entered; one function. */
+void wr_trap_begin(wr_exec *exec);
+void wr_trap_walk(wr_exec *exec, const wr_insn *pc, const wr_slot *fp, const wr_instance *instance);
+void wr_trap_add(wr_trap *trap, const wr_module *module, uint32_t index, uint32_t offset);
 
 #endif

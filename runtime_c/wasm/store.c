@@ -109,6 +109,15 @@ wr_status wr_global_new_v128(wr_store *store, bool is_mutable, const wr_slot *va
     return global_make(store, WR_VT_V128, is_mutable, value, out);
 }
 
+#ifdef WR_NO_EXCEPTIONS
+
+wr_status wr_tag_new(wr_store *store, const wr_func_type *type, wr_tag **out) {
+    (void)store, (void)type, (void)out;
+    return WR_UNSUPPORTED;
+}
+
+#else
+
 static void tag_destroy(wr_object *object) {
     wr_tag *tag = (wr_tag *)object;
     wr_type_release(tag->engine, tag->type);
@@ -129,6 +138,8 @@ wr_status wr_tag_new(wr_store *store, const wr_func_type *type, wr_tag **out) {
     *out = tag;
     return WR_OK;
 }
+
+#endif
 
 wr_func_type wr_func_type_of(const wr_func *func) { return wr_type_public(func->type); }
 wr_slot wr_global_get(const wr_global *global) { return global->value[0]; }

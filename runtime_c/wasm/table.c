@@ -1,6 +1,7 @@
 /* Tables of references. */
 #include <string.h>
 
+#include "reader.h"
 #include "runtime.h"
 
 static void table_destroy(wr_object *object) {
@@ -22,7 +23,9 @@ wr_status wr_table_make(wr_store *store, const wr_table_type *type, uint64_t ini
     table->store = store;
     table->type = *type;
     table->max = type->limits.max < limit ? (uint32_t)type->limits.max : limit;
-    if (wr_table_grow(table, type->limits.min, init) == UINT64_MAX) return WR_NO_MEMORY;
+    uint64_t before = 0;
+    WR_TRY(wr_table_grow(NULL, table, type->limits.min, init, &before));
+    if (before == UINT64_MAX) return WR_NO_MEMORY;
     *out = table;
     return WR_OK;
 }
@@ -49,34 +52,64 @@ static bool make_room(wr_table *table, uint32_t size) {
     return true;
 }
 
-uint64_t wr_table_grow(wr_table *table, uint64_t delta, uint64_t value) {
-    uint32_t before = table->size;
-    if (delta > table->max - before) return UINT64_MAX;
-    if (!make_room(table, before + (uint32_t)delta)) return UINT64_MAX;
-    for (uint64_t i = 0; i < delta; i++) table->elems[before + i] = value;
-    table->size = before + (uint32_t)delta;
-    return before;
-}
+/* ---- bulk: long ones look at the limits of the call between chunks; exec NULL: there is no call ---- */
+
+enum { BULK_ELEMENTS = 16 * 1024 }; /* a few microseconds of work */
 
 static bool inside(uint64_t size, uint64_t at, uint64_t len) { return at <= size && len <= size - at; }
 
-wr_status wr_table_fill(wr_table *table, uint64_t at, uint64_t value, uint64_t len) {
+static wr_status fill(wr_exec *exec, uint64_t *elems, uint64_t value, uint64_t len) {
+    while (len > BULK_ELEMENTS) {
+        for (size_t i = 0; i < BULK_ELEMENTS; i++) elems[i] = value;
+        elems += BULK_ELEMENTS;
+        len -= BULK_ELEMENTS;
+        if (exec != NULL) WR_TRY(wr_exec_check(exec));
+    }
+    for (uint64_t i = 0; i < len; i++) elems[i] = value;
+    return WR_OK;
+}
+
+/* As memmove: overlapping parts are read before they are written. */
+static wr_status copy(wr_exec *exec, uint64_t *to, const uint64_t *from, uint64_t len) {
+    bool backward = to > from;
+    while (len > BULK_ELEMENTS) {
+        uint64_t skip = backward ? len - BULK_ELEMENTS : 0;
+        memmove(to + skip, from + skip, BULK_ELEMENTS * sizeof *to);
+        if (!backward) {
+            to += BULK_ELEMENTS;
+            from += BULK_ELEMENTS;
+        }
+        len -= BULK_ELEMENTS;
+        if (exec != NULL) WR_TRY(wr_exec_check(exec));
+    }
+    memmove(to, from, (size_t)len * sizeof *to);
+    return WR_OK;
+}
+
+wr_status wr_table_grow(wr_exec *exec, wr_table *table, uint64_t delta, uint64_t value, uint64_t *before) {
+    uint32_t size = table->size;
+    *before = UINT64_MAX;
+    if (delta > table->max - size || !make_room(table, size + (uint32_t)delta)) return WR_OK;
+    if (delta != 0) WR_TRY(fill(exec, table->elems + size, value, delta));
+    table->size = size + (uint32_t)delta;
+    *before = size;
+    return WR_OK;
+}
+
+wr_status wr_table_fill(wr_exec *exec, wr_table *table, uint64_t at, uint64_t value, uint64_t len) {
     if (!inside(table->size, at, len)) return WR_TRAP_TABLE_BOUNDS;
-    for (uint64_t i = 0; i < len; i++) table->elems[at + i] = value;
-    return WR_OK;
+    return len != 0 ? fill(exec, table->elems + at, value, len) : WR_OK;
 }
 
-wr_status wr_table_copy(wr_table *to, uint64_t at, wr_table *from, uint64_t source, uint64_t len) {
+wr_status wr_table_copy(wr_exec *exec, wr_table *to, uint64_t at, wr_table *from, uint64_t source, uint64_t len) {
     if (!inside(to->size, at, len) || !inside(from->size, source, len)) return WR_TRAP_TABLE_BOUNDS;
-    if (len != 0) memmove(to->elems + at, from->elems + source, (size_t)len * sizeof *to->elems);
-    return WR_OK;
+    return len != 0 ? copy(exec, to->elems + at, from->elems + source, len) : WR_OK;
 }
 
-wr_status wr_table_init(wr_instance *instance, uint32_t table, uint32_t segment, uint64_t at, uint64_t from,
-                        uint64_t len) {
+wr_status wr_table_init(wr_exec *exec, wr_instance *instance, uint32_t table, uint32_t segment, uint64_t at,
+                        uint64_t from, uint64_t len) {
     const wr_table *target = instance->tables[table];
     uint64_t size = instance->elem_dropped[segment] ? 0 : instance->module->elems[segment].count;
     if (!inside(target->size, at, len) || !inside(size, from, len)) return WR_TRAP_TABLE_BOUNDS;
-    if (len != 0) memcpy(target->elems + at, instance->elems[segment] + from, (size_t)len * sizeof *target->elems);
-    return WR_OK;
+    return len != 0 ? copy(exec, target->elems + at, instance->elems[segment] + from, len) : WR_OK;
 }

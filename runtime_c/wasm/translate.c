@@ -77,6 +77,8 @@ static wr_status translate_binary(wr_body *body, const wr_simple *row) {
         emit_with_const(body, OP_RSUB_I32, dst, &b, a.value);
     } else if (row->op == OP_I64_SUB_RR && fits_imm(&a, WR_VT_I64)) {
         emit_with_const(body, OP_RSUB_I64, dst, &b, a.value);
+    } else if (row->op == OP_I64_AND_RR && b.place == WR_PLACE_CONST && b.value == UINT32_MAX) {
+        emit_with_const(body, OP_I64_EXTEND_I32_U, dst, &a, 0);
     } else if (row->op_const != 0 && fits_imm(&b, row->operand)) {
         emit_with_const(body, row->op_const, dst, &a, b.value);
     } else if (row->shape == SHAPE_COMMUTATIVE && fits_imm(&a, row->operand)) {
@@ -284,13 +286,15 @@ static wr_status translate_prefixed(wr_body *body) {
     return wr_load_fail(body->loader, WR_ILLEGAL_OPCODE, "fc %02x", sub);
 }
 
+/* One jump by the opcode: a chain of conditions would miss the branch predictor several times per instruction. */
 static wr_status translate_opcode(wr_body *body, uint8_t opcode) {
-    const wr_simple *row = &simple_ops[opcode];
-    if (row->shape != SHAPE_NONE) return translate_simple(body, row);
-    if (opcode >= 0x10 && opcode <= 0x15) return wr_translate_call(body, opcode);
-    if (opcode < 0x10 || opcode == 0x1F) return wr_translate_control(body, opcode);
-    if (opcode >= 0x28 && opcode <= 0x3E) return wr_translate_access(body, opcode);
     switch (opcode) {
+    case 0x00 ... 0x0F:
+    case 0x1F: return wr_translate_control(body, opcode);
+    case 0x10 ... 0x15: return wr_translate_call(body, opcode);
+    case 0x28 ... 0x3E: return wr_translate_access(body, opcode);
+    case 0x46 ... 0x4F:
+    case 0x51 ... 0xC4: return translate_simple(body, &simple_ops[opcode]);
     case 0x1A: return translate_drop(body);
     case 0x1B: return translate_select(body);
     case 0x1C: return translate_select_typed(body);

@@ -1,6 +1,12 @@
 /* Atomic accesses, wait and notify, fences (threads proposal). */
 #include "body.h"
 
+#ifdef WR_NO_THREADS
+
+wr_status wr_translate_atomic(wr_body *body) { return wr_load_fail(body->loader, WR_UNSUPPORTED, "opcode 0xfe"); }
+
+#else
+
 typedef struct wr_atomic {
     uint16_t op;
     uint8_t type;   /* of the values; 0: no such instruction */
@@ -63,3 +69,5 @@ wr_status wr_translate_atomic(wr_body *body) {
     if (row->result) wr_push_temp(body, waits ? WR_VT_I32 : row->type);
     return body->status;
 }
+
+#endif

@@ -57,7 +57,7 @@ static wr_status translate_direct(wr_body *body, wr_callee callee) {
     wr_insn *insn = wr_emit(body, ops[callee.tail][imported]);
     insn->a = (uint16_t)base;
     insn->b = (uint16_t)info_slot(body);
-    insn->uimm = imported ? index : index - body->module->func_imports;
+    insn->uimm = imported ? index : (index - body->module->func_imports) * (uint32_t)sizeof(wr_code);
     return finish_call(body, &callee);
 }
 

@@ -59,14 +59,20 @@ static wr_vt index_type(const wr_body *body, uint32_t table) {
  * the operand's temporary, or trap; then every access is the same. */
 uint16_t wr_address_slot(wr_body *body, const wr_operand *address, wr_memarg *arg) {
     uint16_t slot = wr_operand_slot(body, address);
-    if (!body->module->memories[arg->memory].is64) return slot;
-    wr_insn *insn = wr_emit(body, OP_ADDRESS64);
-    insn->a = (uint16_t)address->slot;
-    insn->b = slot;
-    insn->uimm = (uint32_t)arg->offset;
-    wr_emit(body, OP_DATA)->uimm = (uint32_t)(arg->offset >> 32);
-    arg->offset = 0;
-    return (uint16_t)address->slot;
+#ifndef WR_NO_MEMORY64
+    if (body->module->memories[arg->memory].is64) {
+        wr_insn *insn = wr_emit(body, OP_ADDRESS64);
+        insn->a = (uint16_t)address->slot;
+        insn->b = slot;
+        insn->uimm = (uint32_t)arg->offset;
+        wr_emit(body, OP_DATA)->uimm = (uint32_t)(arg->offset >> 32);
+        arg->offset = 0;
+        return (uint16_t)address->slot;
+    }
+#else
+    (void)arg;
+#endif
+    return slot;
 }
 
 /* How an access forms its address. The forms of an access follow each other in pairs (code.h). */

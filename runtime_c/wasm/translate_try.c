@@ -3,6 +3,15 @@
  * once the values are in their slots. */
 #include "body.h"
 
+#ifdef WR_NO_EXCEPTIONS
+
+wr_status wr_translate_try_table(wr_body *body) { return wr_load_fail(body->loader, WR_UNSUPPORTED, "try_table"); }
+wr_status wr_translate_throw(wr_body *body, uint8_t opcode) {
+    return wr_load_fail(body->loader, WR_UNSUPPORTED, "%s", wr_opcode_name(opcode));
+}
+
+#else
+
 /* The values a clause delivers: those of the tag, then the exception itself. */
 static wr_status check_clause(wr_body *body, const wr_catch *clause, const wr_label *label) {
     uint32_t count;
@@ -100,3 +109,5 @@ wr_status wr_translate_throw(wr_body *body, uint8_t opcode) {
     wr_set_unreachable(body);
     return body->status;
 }
+
+#endif

@@ -15,11 +15,11 @@ const wr_code *wr_code_find(const wr_instance *instance, const wr_insn *pc, uint
     return NULL;
 }
 
-static void add_frame(wr_trap *trap, const wr_module *module, const wr_code *code, uint32_t index, const wr_insn *pc) {
+void wr_trap_add(wr_trap *trap, const wr_module *module, uint32_t index, uint32_t offset) {
     trap->frames_total++;
     if (trap->frame_count == WR_BACKTRACE_MAX) return;
     wr_frame *frame = &trap->frames[trap->frame_count++];
-    *frame = (wr_frame){.func_index = index, .offset = wr_code_offset(code, pc)};
+    *frame = (wr_frame){.func_index = index, .offset = offset};
     uint32_t len = 0;
     const char *name = wr_module_func_name(module, index, &len);
     if (name == NULL) return;
@@ -27,19 +27,12 @@ static void add_frame(wr_trap *trap, const wr_module *module, const wr_code *cod
     memcpy(frame->name, name, len);
 }
 
-void wr_trap_record(wr_exec *exec, wr_status status) {
-    wr_trap *trap = &exec->trap;
-    memset(trap, 0, sizeof *trap);
-    trap->status = status;
-    trap->exit_code = status == WR_TRAP_EXIT ? exec->exit_code : 0;
-    const wr_insn *pc = exec->pc;
-    const wr_slot *fp = exec->fp;
-    const wr_instance *instance = exec->instance;
+void wr_trap_walk(wr_exec *exec, const wr_insn *pc, const wr_slot *fp, const wr_instance *instance) {
     while (instance != NULL && pc != NULL) {
         uint32_t index = 0;
         const wr_code *code = wr_code_find(instance, pc, &index);
         if (code == NULL) return;
-        add_frame(trap, instance->module, code, index, pc);
+        wr_trap_add(&exec->trap, instance->module, index, wr_code_offset(code, pc));
         const wr_slot *info = fp + code->info_slot;
         pc = (const wr_insn *)(uintptr_t)info[0].u64;
         fp = (const wr_slot *)(uintptr_t)info[1].u64;
@@ -51,4 +44,19 @@ void wr_trap_record(wr_exec *exec, wr_status status) {
         }
         if (pc == &exec->exit_insns[0]) return; /* a tail call out of the outermost function */
     }
+}
+
+void wr_trap_begin(wr_exec *exec) {
+    memset(&exec->trap, 0, sizeof exec->trap);
+    exec->is_traced = true;
+}
+
+void wr_trap_record(wr_exec *exec, wr_status status) {
+    if (!exec->is_traced) {
+        wr_trap_begin(exec);
+        wr_trap_walk(exec, exec->pc, exec->fp, exec->instance);
+    }
+    exec->is_traced = false;
+    exec->trap.status = status;
+    exec->trap.exit_code = status == WR_TRAP_EXIT ? exec->exit_code : 0;
 }

@@ -3,6 +3,7 @@
 
 #include "runtime.h"
 
+#ifndef WR_NO_THREADS
 /* Someone waiting for an address; lives on the waiting thread's stack. */
 typedef struct wr_waiter {
     struct wr_waiter *next;
@@ -10,6 +11,7 @@ typedef struct wr_waiter {
     pthread_cond_t woken;
     bool notified;
 } wr_waiter;
+#endif
 
 enum { SLICE_NS = 5000000 }; /* how long wr_exec_interrupt may go unseen */
 
@@ -45,6 +47,8 @@ bool wr_shared_release(const wr_engine *engine, wr_shared *shared) {
     wr_mem_free(engine, shared, sizeof *shared);
     return true;
 }
+
+#ifndef WR_NO_THREADS
 
 /* The handlers check against the maximum of a shared memory only. A fault would leave the lock taken. */
 static bool is_inside(const wr_memory *memory, const void *cell, uint32_t bytes) {
@@ -128,3 +132,5 @@ wr_status wr_memory_wait(wr_exec *exec, const wr_memory *memory, const void *cel
     pthread_cond_destroy(&waiter.woken);
     return status;
 }
+
+#endif

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.gateway.modules import module
+
 SITE = """\
 [site]
 name = "works"
@@ -151,12 +153,12 @@ MANIFESTS = {"fieldbus": _FIELDBUS, "gain": _GAIN, "writer": _WRITER}
 
 
 def write(folder: Path, site: str = SITE, board: str = BOARD) -> tuple[Path, Path]:
-    """Write site, board and plugins (with empty code) below ``folder``; returns the paths of site and board."""
+    """Write site, board and plugins (that do nothing) below ``folder``; returns the paths of site and board."""
     for name, manifest in MANIFESTS.items():
         home = folder / "plugins" / name
         home.mkdir(parents=True, exist_ok=True)
         (home / "plugin.toml").write_text(manifest, encoding="utf-8")
-        (home / f"{name}.wasm").touch()
+        (home / f"{name}.wasm").write_bytes(module())
     site_path, board_path = folder / "site.toml", folder / "board.toml"
     site_path.write_text(site, encoding="utf-8")
     board_path.write_text(board, encoding="utf-8")

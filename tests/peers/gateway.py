@@ -31,7 +31,8 @@ class Gateway:
 
     def __init__(self, folder: Path, site: str, devices: dict[str, str] | None = None) -> None:
         self.status: Status = {}
-        self.site, self.board, self._log = (folder / name for name in ("site.toml", "board.toml", "gateway.log"))
+        names = ("site.toml", "board.toml", "gateway.log", "state")
+        self.site, self.board, self._log, self.state = (folder / name for name in names)
         self.site.write_text(site, encoding="utf-8")
         ports = "".join(f'[port.{name}]\ndevice = "{path}"\n' for name, path in (devices or {}).items())
         self.board.write_text(f'[board]\nname = "bench"\n{ports}', encoding="utf-8")
@@ -41,7 +42,8 @@ class Gateway:
     @property
     def command(self) -> list[str]:
         """What a user would type."""
-        return [sys.executable, "-m", "gateway.app.cli", "run", str(self.site), "--board", str(self.board), "--json"]
+        options = ["--board", str(self.board), "--state", str(self.state), "--json"]
+        return [sys.executable, "-m", "gateway.app.cli", "run", str(self.site), *options]
 
     async def __aenter__(self) -> Self:
         with self._log.open("wb") as log:

@@ -211,6 +211,8 @@ class Stage:
             "metric": ("iiil", "", self._metric),
             "ring_in": ("i", "i", lambda number: _address(self.inputs, number)),
             "ring_out": ("i", "i", lambda number: _address(self.outputs, number)),
+            "state_put": ("ii", "i", lambda _at, _size: E_NONE),  # never in pen_save here
+            "state_get": ("ii", "i", lambda _at, _cap: E_NONE),
             "port_state": ("i", "i", lambda port: int(self.ports[port].is_up) if port < len(self.ports) else E_NONE),
         }
 

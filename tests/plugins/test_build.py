@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.app.plugin_build import SDK, build, custom_section, header
+from gateway.app.plugin_build import SDK, build, header
 from gateway.config.manifest import (
     SECTION,
     TAG_START,
@@ -19,6 +19,7 @@ from gateway.config.manifest import (
     parse_manifest,
 )
 from gateway.errors import PluginError
+from gateway.store.container import custom_section
 from gateway.wasm import Engine, Module
 from tests.runtime_c import toolchain
 

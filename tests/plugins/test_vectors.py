@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import zlib
 from pathlib import Path
 
 import pytest
 
 from gateway.app.plugin_build import build, tables
-from gateway.app.vectors import compile_vectors, run_script
+from gateway.app.vectors import SECTION, check_vectors, compile_vectors, packed
 from gateway.config.manifest import load_manifest
+from gateway.errors import PluginError
+from gateway.store import Plugin
+from gateway.store.container import custom_section
 from tests.plugins.oracle import VectorError
 from tests.plugins.oracle import run_script as run_on_oracle
 from tests.runtime_c import toolchain
@@ -69,9 +74,32 @@ def test_vectors_on_our_runtime(folder: Path, target: str, bytewise: bool) -> No
     runner = tools.folder / "tools" / "vectors"
     toolchain.build(tools, str(runner))
     script = compile_vectors(folder)
-    printed = run_script(script, module_of(folder), runner, bytewise=bytewise, launcher=tools.runner())
+    options = ["--bytewise"] if bytewise else []
+    command = [*tools.runner(), str(runner), *options, str(module_of(folder)), "/dev/stdin"]
+    done = subprocess.run(command, input=script, capture_output=True, encoding="utf-8", check=False, timeout=300)
     cases = sum(line.startswith("case ") for line in script.splitlines())
-    assert printed.startswith(f"{cases} cases passed")
+    assert done.stdout.startswith(f"{cases} cases passed"), done.stderr
+
+
+@every_plugin
+def test_vectors_in_this_process(folder: Path, tmp_path: Path) -> None:
+    """As a gateway does before a swap: those of the folder, or those that the module carries, however damaged."""
+    manifest, module = load_manifest(folder / "plugin.toml"), module_of(folder)
+    check_vectors(Plugin(manifest, module))
+    inside = packed(folder)
+    assert inside is not None
+    for content, problem in (
+        (inside, ""),
+        (inside[:-9], "damaged"),
+        (zlib.compress(b"case x\nstart"), "does not start"),
+    ):
+        carrier = tmp_path / "carrier.wasm"
+        carrier.write_bytes(module.read_bytes() + custom_section(SECTION, content))
+        if problem:
+            with pytest.raises(PluginError, match=problem):
+                check_vectors(Plugin(manifest, carrier))
+        else:
+            check_vectors(Plugin(manifest, carrier))
 
 
 @pytest.mark.parametrize("line", ["out 0 -", "metric samples_total 0", "log nothing", "trap stack", "refuse topic"])

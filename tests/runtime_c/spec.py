@@ -1,16 +1,19 @@
 """Runs the official WebAssembly test suite against the engine.
 
-    python -m tests.runtime_c.spec [ARCHIVE.zip…] [--bounds guard|checked|both] [--target native|aarch64|armv7]
-                                   [--only GLOB] [--json] [--jobs N]
+    python -m tests.runtime_c.spec [ARCHIVE.zip…] [--bounds guard|checked|both]
+                                   [--target native|minimal|aarch64|armv7|riscv64] [--only GLOB] [--aot] [--json]
+                                   [--jobs N]
 
 Without archives: ``core-3.0.zip`` and ``threads.zip`` from the folder in PENSTOCK_WASM_SPEC, or from
 ``../shared/wasm-spec`` beside the project. Every command counts: passed, failed, or skipped with a reason from
-``spec_rules.toml``. The exit status is 1 if any failed.
+``spec_rules.toml``. The exit status is 1 if any failed. With --aot modules run compiled; what is only interpreted is
+counted.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -23,6 +26,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway import wasm
+from gateway.app import aot_build
+from gateway.app.aot_build import Compiler, find_compiler
+from gateway.errors import UsageError, WasmError
 from tests.runtime_c.spec_script import (
     Rules,
     Script,
@@ -38,7 +45,8 @@ from tests.runtime_c.toolchain import ROOT, TOOLCHAINS, BuildError, build
 SUITE = Path(os.environ.get("PENSTOCK_WASM_SPEC", ROOT.parent / "shared" / "wasm-spec"))
 ARCHIVES = ("core-3.0.zip", "threads.zip")
 BOUNDS = {"guard": ("guard",), "checked": ("checked",), "both": ("guard", "checked")}
-TARGETS = ("native", "aarch64", "armv7")
+TARGETS = ("native", "minimal", "aarch64", "armv7", "riscv64")
+RUNNING = ("module", "definition", "uninstantiable", "unlinkable")
 SCRIPT_SECONDS_MAX = 300  # per script and process; emulators are slow
 
 
@@ -60,6 +68,7 @@ class Report:
     passed: int
     failures: tuple[Failure, ...]
     skipped: Counter[str]
+    interpreted: int = 0  # modules that --aot could not compile
 
     @property
     def commands(self) -> int:
@@ -72,17 +81,34 @@ class Engine:
     """``spec_run`` as built for a target, with what runs it."""
 
     command: tuple[str, ...]
+    minimal: bool = False
+    compiler: Compiler | None = None  # --aot
 
     @classmethod
-    def build(cls, target: str) -> Engine:
+    def build(cls, target: str, aot: bool = False) -> Engine:
         """Build the tool; ``BuildError`` if it cannot be built or run here."""
-        toolchain = TOOLCHAINS[target]
+        toolchain = TOOLCHAINS[f"{target}-shared" if aot and target != "native" else target]
         runner = toolchain.runner()
-        return cls((*runner, str(build(toolchain, "tools") / "tools" / "spec_run")))
+        tool = build(toolchain, "tools") / "tools" / "spec_run"
+        return cls((*runner, str(tool)), target == "minimal", find_compiler(toolchain.target) if aot else None)
 
-    def run(self, path: Path, bounds: str) -> tuple[str, str]:
+    def compile(self, modules: Iterable[bytes], folder: Path, bounds: str) -> list[str]:
+        """Compile modules into one artefact, as well as they can be; returns the options to run with it."""
+        if self.compiler is None:
+            return []
+        texts = []
+        with wasm.Engine() as engine:
+            for module in dict.fromkeys(modules):
+                with contextlib.suppress(WasmError):
+                    texts.append(wasm.emit_c(engine, "module", module))
+        out = folder / "modules.so"
+        if texts:
+            aot_build.build(self.compiler, texts, out, checked=bounds == "checked", optimise="-O1")
+        return ["--aot", str(out)]
+
+    def run(self, path: Path, bounds: str, options: Iterable[str] = ()) -> tuple[str, str]:
         """Run a script; returns its output and how it ended, empty for well."""
-        command = [*self.command, str(path), "--bounds", bounds]
+        command = [*self.command, str(path), "--bounds", bounds, *options]
         try:
             done = subprocess.run(command, capture_output=True, check=False, timeout=SCRIPT_SECONDS_MAX)
         except subprocess.TimeoutExpired as late:
@@ -118,7 +144,13 @@ def judge(script: Script, steps: list[Step], bounds: str, output: str, ending: s
         elif outcomes[step.index]:
             failures.append(Failure(step.line, step.verb, outcomes[step.index]))
     skipped = Counter(step.skip for step in steps if step.skip)
-    return Report(script.name, bounds, len(steps) - len(failures) - skipped.total(), tuple(failures), skipped)
+    passed = len(steps) - len(failures) - skipped.total()
+    return Report(script.name, bounds, passed, tuple(failures), skipped, _interpreted(output))
+
+
+def _interpreted(output: str) -> int:
+    words = next((line.split() for line in output.splitlines() if line.startswith("compiled ")), None)
+    return int(words[3]) - int(words[1]) if words else 0
 
 
 def run_script(engine: Engine, script: Script, rules: Rules, bounds: str) -> Report:
@@ -126,7 +158,10 @@ def run_script(engine: Engine, script: Script, rules: Rules, bounds: str) -> Rep
     steps = compile_script(script, rules)
     with tempfile.TemporaryDirectory(prefix="spec-") as folder:
         path = write_script(script, steps, Path(folder))
-        output, ending = engine.run(path, bounds)
+        files = sorted({script.commands[step.index].get("filename", "") for step in steps if step.verb in RUNNING})
+        modules = [script.modules[file] for file in files if file in script.modules]
+        options = engine.compile(modules, Path(folder), bounds)
+        output, ending = engine.run(path, bounds, options)
     return judge(script, steps, bounds, output, ending)
 
 
@@ -142,7 +177,7 @@ def rules_for(archive: Path) -> Rules:
 
 def run_archive(engine: Engine, archive: Path, bounds: Iterable[str], only: str, jobs: int) -> Iterator[Report]:
     """Reports by script, then bounds mode, in order."""
-    rules = rules_for(archive)
+    rules = rules_for(archive).for_minimal() if engine.minimal else rules_for(archive)
     work = [(script, mode) for script in read_archive(archive, only) for mode in bounds]
     with ThreadPoolExecutor(jobs) as pool:
         yield from pool.map(lambda item: run_script(engine, item[0], rules, item[1]), work)
@@ -153,6 +188,7 @@ def run_archive(engine: Engine, archive: Path, bounds: Iterable[str], only: str,
 
 def _line(report: Report) -> str:
     counts = f"{report.commands:6} {report.passed:6} {len(report.failures):6} {report.skipped.total():6}"
+    counts += f"  {report.interpreted} interpreted" if report.interpreted else ""
     return f"{report.script:<42} {report.bounds:<8}{counts}"
 
 
@@ -170,6 +206,8 @@ def _print_totals(reports: list[Report]) -> None:
     for reason, count in skipped.most_common():
         print(f"{count:7} skipped: {reason}")
     print(f"{len(reports)} runs, {passed} passed, {failed} failed, {skipped.total()} skipped")
+    if interpreted := sum(report.interpreted for report in reports):
+        print(f"{interpreted} modules were interpreted: they cannot be compiled")
 
 
 def _as_json(report: Report) -> dict[str, object]:
@@ -205,6 +243,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--bounds", choices=sorted(BOUNDS), default=None, help="how memory is guarded; default: both")
     parser.add_argument("--target", choices=TARGETS, default="native", help="foreign ones run in an emulator")
     parser.add_argument("--only", default="*", metavar="GLOB", help="scripts to run, such as 'br*' or 'threads/*'")
+    parser.add_argument("--aot", action="store_true", help="compile the modules ahead of time")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
     parser.add_argument("--jobs", type=int, default=2, help="scripts at a time")
     return parser.parse_args(arguments)
@@ -225,7 +264,7 @@ def main(arguments: list[str]) -> int:
         return 2
     reports = []
     try:
-        engine = Engine.build(options.target)
+        engine = Engine.build(options.target, options.aot)
         if not options.json:
             print(f"{'script':<42} {'bounds':<7}commands passed failed skipped")
         for archive in archives:
@@ -233,7 +272,7 @@ def main(arguments: list[str]) -> int:
                 reports.append(report)
                 if not options.json:
                     _print_report(report)
-    except (BuildError, SpecError) as error:
+    except (BuildError, SpecError, UsageError) as error:
         print(error, file=sys.stderr)
         return 2
     if not reports:

@@ -125,12 +125,13 @@ class Rules:
     """What is left out and which texts are as good as the suite's.
 
     ``digests`` are the SHA-256 of the archives that the rules about places are for. ``pending`` maps a feature to the
-    reason of a skip, ``needs`` a place to features, ``never`` a place to a reason, ``accept`` a place to other accepted
-    texts.
+    reason of a skip, ``left_out`` likewise for a minimal build, ``needs`` a place to features, ``never`` a place to a
+    reason, ``accept`` a place to other accepted texts.
     """
 
     digests: frozenset[str]
     pending: Mapping[str, str]
+    left_out: Mapping[str, str]
     needs: Mapping[Place, frozenset[str]]
     never: Mapping[Place, str]
     accept: Mapping[Place, tuple[str, ...]]
@@ -152,6 +153,10 @@ class Rules:
     def knows(self, archive: Path) -> bool:
         """Whether the rules were made for exactly this archive."""
         return digest(archive) in self.digests
+
+    def for_minimal(self) -> Rules:
+        """The same rules for a minimal build."""
+        return replace(self, pending={**self.pending, **self.left_out})
 
     def about(self, needs: Mapping[Place, frozenset[str]]) -> Rules:
         """The same rules for an archive with these needs."""
@@ -190,8 +195,9 @@ def load_rules(rules: Path = RULES_FILE, features: Path = FEATURES_FILE) -> Rule
     """Read both files; an unknown key is a ``SpecError``, so that a misspelt rule cannot be lost."""
     table = tomllib.loads(rules.read_text(encoding="utf-8"))
     judged = tomllib.loads(features.read_text(encoding="utf-8"))
-    if unknown := table.keys() - _KEYS.keys() - {"pending"}:
-        raise SpecError(f"{rules.name}: unknown key {sorted(unknown)[0]}; allowed: pending, {', '.join(_KEYS)}")
+    known = ("pending", "left_out", *_KEYS)
+    if unknown := table.keys() - set(known):
+        raise SpecError(f"{rules.name}: unknown key {sorted(unknown)[0]}; allowed: {', '.join(known)}")
     needs: defaultdict[Place, frozenset[str]] = defaultdict(frozenset)
     accept: defaultdict[Place, tuple[str, ...]] = defaultdict(tuple)
     digests = frozenset(judged.pop("archives").values())
@@ -204,7 +210,7 @@ def load_rules(rules: Path = RULES_FILE, features: Path = FEATURES_FILE) -> Rule
     for place, text in _entries(table, "accept", "text"):
         accept[place] += (text,)
     never = dict(_entries(table, "never", "reason"))
-    return Rules(digests, table["pending"], needs, never, accept)
+    return Rules(digests, table["pending"], table["left_out"], needs, never, accept)
 
 
 # ---- the import section ---------------------------------------------------------------------------------------------

@@ -18,6 +18,13 @@ COMPILERS = ("gcc", "zig", "aarch64", "zig-aarch64")
 FUNCTION = re.compile(r"^[0-9a-f]+ <(?P<name>\w[\w.]*)>:\n(?P<code>(?:.+\n)*)", re.MULTILINE)
 CALLS = {"x86_64": re.compile(r"\tcall\w*\s+(?:\*|QWORD)"), "aarch64": re.compile(r"\tblra?\w*\s")}
 JUMPS = {"x86_64": re.compile(r"\tjmp\w*\s+(?:\*|QWORD)"), "aarch64": re.compile(r"\tbra?\w*\s+x\d")}
+# Branches, calls between functions, loads and stores, integer and float arithmetic, and what is fused of them.
+FREQUENT = re.compile(
+    r"op_(?:(?:BR|BRN|LOOP)_.*|BR|RETURN1?|CALL(?:_INDIRECT)?|MOVE|SELECT|CONST\d\d|GLOBAL_[GS]ET|.*_(?:TO|AND|OF)_.*_.*"
+    r"|[IF](?:32|64)_(?:ADD|SUB|MUL|AND|OR|XOR|SHL|SHR_[SU]|ROT[LR]|EQ|NE|LT|GT|LE|GE).*"
+    r"|[IF](?:32|64)_(?:LOAD|STORE)\w*_[XA]?[GC])$"
+)
+SAVES = {"x86_64": re.compile(r"\tpush|\tsub\w*\s+\$\w+,%rsp"), "aarch64": re.compile(r"\[sp, ?#-\d+\]!|\tsub\tsp, sp")}
 
 
 def disassembler(target: str) -> str:
@@ -51,6 +58,17 @@ def test_handlers_end_in_a_jump(name: str) -> None:
     assert [name for name, code in found.items() if CALLS[toolchain.target].search(code)] == []
     jumping = [name for name, code in found.items() if JUMPS[toolchain.target].search(code)]
     assert len(jumping) > 0.9 * len([name for name in found if ".cold" not in name])
+
+
+@pytest.mark.parametrize("name", COMPILERS)
+def test_frequent_handlers_save_no_registers(name: str) -> None:
+    """What is seldom needed and would need registers, such as looking at the deadline, is a handler of its own."""
+    toolchain = TOOLCHAINS[name]
+    if toolchain.target not in CALLS:
+        pytest.skip(f"handlers are no functions on {toolchain.target}")
+    frequent = {name: code for name, code in handlers(toolchain).items() if FREQUENT.match(name)}
+    assert len(frequent) > 600
+    assert [name for name, code in frequent.items() if SAVES[toolchain.target].search(code)] == []
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,12 @@ def test_native(name: str, bounds: str) -> None:
     assert passed >= RUN_MIN[name]
 
 
+def test_minimal() -> None:
+    passed, failures = told(run_archive(Engine.build("minimal"), suite(ARCHIVES[0]), ["checked"], "*", jobs=2))
+    assert failures == []
+    assert passed > 20000
+
+
 def emulated(target: str) -> Engine:
     """The engine for a foreign target; skips where its emulator is not installed."""
     if target != HOST and find_emulator(TOOLCHAINS[target].target) is None:

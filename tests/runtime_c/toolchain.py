@@ -33,6 +33,7 @@ class Toolchain:
     target: str = HOST
     variables: tuple[str, ...] = ()
     env: tuple[tuple[str, str], ...] = ()
+    library: str = ""  # folder of the target's shared C library
 
     @property
     def folder(self) -> Path:
@@ -50,7 +51,7 @@ class Toolchain:
             return []
         if (emulator := find_emulator(self.target)) is None:
             raise BuildError(missing_emulator(self.target))
-        return [emulator]
+        return [emulator, "-L", self.library] if self.library else [emulator]
 
 
 SANITIZER_ENV = (("ASAN_OPTIONS", "detect_leaks=1:handle_segv=0"), ("UBSAN_OPTIONS", "print_stacktrace=1"))
@@ -61,12 +62,16 @@ TOOLCHAINS: Mapping[str, Toolchain] = {
         Toolchain("gcc", variables=("CC=gcc",)),
         Toolchain("zig", variables=(f"CC={ZIG_CC}",)),
         Toolchain("asan", variables=("CC=gcc", "SANITIZE=address,undefined"), env=SANITIZER_ENV),
-        Toolchain("no_simd", variables=("CC=gcc", "CFLAGS_EXTRA=-DWR_NO_SIMD")),
+        Toolchain("minimal", variables=("CC=gcc", "MINIMAL=1")),
         Toolchain("tsan", variables=("CC=gcc", "SANITIZE=thread")),
         Toolchain("aarch64", target="aarch64"),
         Toolchain("zig-aarch64", target="aarch64", variables=(f"CC={ZIG_CC} -target aarch64-linux-musl",)),
         Toolchain("armv7", target="armv7"),
         Toolchain("riscv64", target="riscv64"),
+        # They load shared objects, so they need the target's C library: that of the cross compiler.
+        Toolchain("aarch64-shared", target="aarch64", variables=("STATIC=",), library="/usr/aarch64-linux-gnu"),
+        Toolchain("armv7-shared", target="armv7", variables=("STATIC=",), library="/usr/arm-linux-gnueabihf"),
+        Toolchain("riscv64-shared", target="riscv64", variables=("STATIC=",), library="/usr/riscv64-linux-gnu"),
     )
 }
 

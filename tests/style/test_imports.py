@@ -15,13 +15,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("app",),
     ("links", "api", "rules"),
     ("supervisor",),
+    ("plane",),
     ("graph", "store"),
     ("wasm", "config"),
     ("record", "clock", "signature"),
     ("errors",),
 )
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
-OUTSIDE_THE_LAW = {"_runtime", "_runtime_build"}  # the C extension and the recipe that builds it
+OUTSIDE_THE_LAW = {"_runtime", "_runtime_build", "_runtime_call"}  # the C extensions and the recipe that builds it
 
 
 def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.gateway.peers import until
 from tests.style.source import ROOT
 
 README = (ROOT / "README.md").read_text("utf-8")
@@ -36,14 +41,31 @@ def test_ci_runs_what_the_readme_says(command: str) -> None:
         assert re.search(rf"^\s*{re.escape(command)}$", CI, re.MULTILINE), command
 
 
-@pytest.mark.parametrize("command", [command for command in commands() if not command.startswith(("make", "sudo"))])
-def test_the_other_commands_work(command: str) -> None:
-    program, *arguments = shlex.split(command)
-    assert program == ".venv/bin/penstock", "a README command is make, apt or penstock"
-    done = subprocess.run(
-        [sys.executable, "-m", "gateway.app.cli", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+@contextlib.contextmanager
+def demo(state: Path) -> Iterator[None]:
+    """What the reader of the README has running in another terminal."""
+    command = [sys.executable, "-m", "gateway.app.demo", "--state", str(state)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        try:
+            asyncio.run(until((state / "control.sock").exists, "the demo's gateway answers"))
+            yield
+        finally:
+            process.terminate()
+
+
+def test_the_other_commands_work(tmp_path: Path) -> None:
+    """In the order of the README, each ``build/…`` that they make in a folder of this test."""
+    assert "gateway.app.demo --state build/demo " in (ROOT / "Makefile").read_text("utf-8")
+    with demo(tmp_path / "demo"):
+        for command in commands():
+            if command.startswith(("make", "sudo")):
+                continue
+            program, *arguments = shlex.split(command)
+            assert program == ".venv/bin/penstock", "a README command is make, apt or penstock"
+            arguments = [re.sub(r"^build/(?=demo|next|new|graph)", f"{tmp_path}/", one) for one in arguments]
+            run = [sys.executable, "-m", "gateway.app.cli", *arguments]
+            done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
 
 
 def test_every_link_leads_somewhere() -> None:

@@ -23,7 +23,7 @@ ALLOWED: dict[str, str] = {
     "current_exec": "thread-local: the call that a fault in this thread belongs to",
 }
 COMPILER = ["cc"] if shutil.which("cc") else [sys.executable, "-m", "ziglang", "cc"]
-SOURCES = sorted(files("runtime_c/wasm", "runtime_c/wasi", "runtime_c/flow", suffixes={".c"}))
+SOURCES = sorted(files("runtime_c/wasm", "runtime_c/aot", "runtime_c/wasi", "runtime_c/flow", suffixes={".c"}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,16 @@ def mutable_symbols(image: bytes) -> Iterator[str]:
 
 
 def compile_one(source: Path, into: Path) -> bytes:
-    flags = ["-std=c11", "-D_GNU_SOURCE", "-O0", "-fPIC", "-c", f"-I{ROOT / 'runtime_c/include'}", "-w"]
+    flags = [
+        "-std=c11",
+        "-D_GNU_SOURCE",
+        "-O0",
+        "-fPIC",
+        "-c",
+        f"-I{ROOT / 'runtime_c'}",
+        f"-I{ROOT / 'runtime_c/include'}",
+        "-w",
+    ]
     subprocess.run([*COMPILER, *flags, str(source), "-o", str(into)], check=True, cwd=ROOT)
     return into.read_bytes()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -53,11 +53,11 @@ def test_mistakes_as_json(here: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert json.loads(capsys.readouterr().out) == {"error": mistake}
 
 
-@pytest.mark.usefixtures("here")
-def test_a_plugin_that_is_no_module_fails_the_run(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["run", "site.toml", "--board", "board.toml"]) == FAILED
-    assert re.fullmatch(
-        r"penstock: site\.toml: fieldbus: unexpected end.* \[UNEXPECTED_END\]\n", capsys.readouterr().err
+def test_a_plugin_that_is_no_module_is_a_mistake(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "plugins" / "fieldbus" / "fieldbus.wasm").write_bytes(b"")
+    assert main(["run", "site.toml", "--board", "board.toml"]) == MISCONFIGURED
+    assert capsys.readouterr().err.startswith(
+        'site.toml:16: stage.plc.plugin: plugin "fieldbus": plugins/fieldbus/fieldbus.wasm: not a WebAssembly module'
     )
 
 
@@ -110,9 +110,13 @@ def test_plugin_build_without_sources(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().err == "penstock: plugins/gain: no C sources (*.c) to build\n"
 
 
-def test_plugin_test_names_the_command_that_builds_its_runner(
-    root: Path, here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    status = main(["plugin", "test", str(root / "plugins" / "scale"), "--out", str(here / "build" / "plugins")])
-    assert status == FAILED
-    assert capsys.readouterr().err.endswith("is not built; run: make -C runtime_c tools\n")
+def test_plugin_test_runs_the_vectors(root: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = here / "scale"
+    shutil.copytree(root / "plugins" / "scale", folder)
+    command = ["plugin", "test", str(folder), "--out", str(root / "build" / "plugins")]
+    assert main(command) == OK
+    assert "cases passed, bytes delivered one by one" in capsys.readouterr().out
+    vectors = folder / "vectors" / "scale.toml"
+    vectors.write_text(vectors.read_text().replace("value = ", "value = 7", 1))
+    assert main(command) == FAILED
+    assert "they differ from byte" in capsys.readouterr().err

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from gateway.api.status import status_line
 from gateway.app.plugin_build import build
-from gateway.app.status import status_line
 from gateway.supervisor import State
 from tests.gateway.peers import PATIENCE_S, Mosquitto
 

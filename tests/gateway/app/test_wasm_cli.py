@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from gateway.app.cli import main
-from gateway.app.plugin_build import custom_section
 from gateway.config.manifest import SECTION
+from gateway.store.container import custom_section
 from tests.gateway.modules import ENDLESS, TRAP, Code, library
 from tests.runtime_c.toolchain import TOOLCHAINS, build
 

@@ -70,6 +70,16 @@ def test_what_a_manifest_says() -> None:
     assert [field.name for field in found.config if field.required] == ["poll"]
 
 
+def test_the_quota_of_values() -> None:
+    assert manifest().kv_bytes == 4096
+    text = GOOD.replace('"tx",', '"tx", "kv_put",').replace("ports = 1", "ports = 1\nkv_bytes = 512")
+    assert parse_manifest(text, "f").kv_bytes == 512
+    with pytest.raises(ConfigError, match=r"capabilities\.kv_bytes: needs kv_put in capabilities\.hal"):
+        parse_manifest(text.replace(' "kv_put",', ""), "f")
+    with pytest.raises(ConfigError, match=r"capabilities\.kv_bytes: found 1, allowed: 64 to 1048576 bytes"):
+        parse_manifest(text.replace("512", "1"), "f")
+
+
 def test_hal_names_are_those_of_the_header(root: Path) -> None:
     table = (root / "runtime_c/include/wr.h").read_text(encoding="utf-8").split("#define WR_HAL_TABLE(X)")[1]
     names = re.findall(r'X\(\w+, "(\w+)"', table.split("#define")[0])

@@ -9,25 +9,30 @@ from pathlib import Path
 from gateway.config.manifest import Manifest, load_manifest
 from gateway.config.reader import nearest, show
 from gateway.errors import ConfigError, PluginError
+from gateway.store.files import content_hash
 
 MANIFEST_NAME = "plugin.toml"
 # The plugins of a source tree, next to this package; absent in an installed one.
-SOURCE_TREE = Path(__file__).resolve().parent.parent / "plugins"
+SOURCE_TREE = Path(__file__).resolve().parents[2] / "plugins"
 
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """A plugin on disk: its checked manifest and the file with its code."""
+    """A plugin on disk: its checked manifest and the file with its code. ``hash``: what the file must have, or ""."""
 
     manifest: Manifest
     wasm: Path
+    hash: str = ""
 
     def read(self) -> bytes:
         """The module's bytes. Raises PluginError."""
         try:
-            return self.wasm.read_bytes()
+            data = self.wasm.read_bytes()
         except OSError as error:
             raise PluginError(f'plugin "{self.manifest.name}": {self.wasm} cannot be read: {error.strerror}') from None
+        if self.hash and content_hash(data) != self.hash:
+            raise PluginError(f'plugin "{self.manifest.name}": {self.wasm} is damaged: its contents have another hash')
+        return data
 
 
 def search_path(given: Sequence[Path], site_folder: Path) -> tuple[Path, ...]:

@@ -1,0 +1,2 @@
+#define REAL float
+#include "matmul.h"

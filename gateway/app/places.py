@@ -1,0 +1,71 @@
+"""Where a gateway keeps what lasts (plugins), and what ends with it (control socket, health)."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.errors import PenstockError, StoreError
+
+SOCKET, HEALTH, LOCK = "control.sock", "health.json", "lock"
+NAME = "penstock"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Two folders, which may be one. ``given``: the user has chosen them."""
+
+    state: Path
+    run: Path
+    given: bool = False
+
+    @property
+    def socket(self) -> Path:
+        return self.run / SOCKET
+
+    @property
+    def health(self) -> Path:
+        return self.run / HEALTH
+
+
+def places(state: Path | None, environment: Mapping[str, str] = os.environ, *, is_root: bool | None = None) -> Places:
+    """The folder a user gave, else those of the service manager, of the system for root, or of the user.
+
+    The same rule finds them for ``penstock run`` and for the commands that talk to it.
+    """
+    if state is not None:
+        return Places(state.absolute(), state.absolute(), given=True)
+    if folder := environment.get("STATE_DIRECTORY"):  # systemd: StateDirectory=, RuntimeDirectory=
+        return Places(Path(folder), Path(environment.get("RUNTIME_DIRECTORY") or folder))
+    if os.geteuid() == 0 if is_root is None else is_root:
+        return Places(Path("/var/lib") / NAME, Path("/run") / NAME)
+    home = Path(environment.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / NAME
+    runtime = environment.get("XDG_RUNTIME_DIR")
+    return Places(home, Path(runtime) / NAME if runtime else home)
+
+
+class Lock:
+    """One gateway per folder, also when it was killed: the kernel lets go of the lock. Raises PenstockError."""
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / LOCK
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreError("storage", f"{path}: cannot be opened: {error.strerror}") from None
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = os.read(self._file, 32).decode("ascii", "replace").strip()
+            os.close(self._file)
+            raise PenstockError(
+                f"{folder} is in use by another gateway (process {owner}); give this one its own with --state DIR"
+            ) from None
+        os.ftruncate(self._file, 0)
+        os.write(self._file, f"{os.getpid()}\n".encode())
+
+    def release(self) -> None:
+        os.close(self._file)

@@ -1,0 +1,130 @@
+/* Calls. Parameters are C values; a single result too, several are left in the callee's first slots. Where the callee
+ * is not known to be compiled code of this instance, parameters and results go through the slots. */
+#include <stdio.h>
+
+#include "emit.h"
+
+/* A call's operands, popped, and the slot its frame begins at. */
+typedef struct callee {
+    const wr_type *type;
+    uint32_t base;
+    size_t first; /* height of the first parameter */
+} callee;
+
+static callee take_operands(wr_aot_body *body, const wr_type *type) {
+    callee out = {type, 0, body->stack.count - type->param_count};
+    out.base = type->param_count != 0 ? wr_aot_value_at(body, out.first)->slot : wr_aot_next_slot(body);
+    return out;
+}
+
+static void put_arguments(wr_aot_body *body, const callee *call) {
+    uint32_t slot = call->base;
+    for (uint32_t i = 0; i < call->type->param_count; i++) {
+        wr_aot_put_slot(body, "fp", slot, call->type->values[i], wr_aot_text_at(body, call->first + i).text);
+        slot += wr_vt_slots(call->type->values[i]);
+    }
+}
+
+static void get_results(wr_aot_body *body, const callee *call) {
+    const wr_vt *types = call->type->values + call->type->param_count;
+    uint32_t slot = call->base;
+    for (uint32_t i = 0; i < call->type->result_count; i++) {
+        wr_aot_get_slot(body, "fp", slot, types[i], wr_aot_temp(body, types[i], call->first + i).text);
+        slot += wr_vt_slots(types[i]);
+    }
+}
+
+static void push_results(wr_aot_body *body, const callee *call) {
+    wr_aot_drop_to(body, call->first);
+    for (uint32_t i = 0; i < call->type->result_count; i++) {
+        (void)wr_aot_push(body, call->type->values[call->type->param_count + i]);
+    }
+}
+
+static void put_c_call(wr_aot_body *body, const callee *call, const char *function) {
+    const wr_type *type = call->type;
+    EMIT("    SITE(0x%x);\n    ", body->offset);
+    if (type->result_count == 1) {
+        EMIT("%s = ", wr_aot_temp(body, type->values[type->param_count], call->first).text);
+    }
+    EMIT("%s(x, fp + %u", function, call->base);
+    for (uint32_t i = 0; i < type->param_count; i++) EMIT(", %s", wr_aot_text_at(body, call->first + i).text);
+    EMIT(");\n");
+    if (type->result_count > 1) get_results(body, call);
+}
+
+static void put_slow_call(wr_aot_body *body, const callee *call, const char *func) {
+    put_arguments(body, call);
+    EMIT("    SITE(0x%x);\n    x->rt->call(x, %s, fp + %u);\n", body->offset, func, call->base);
+    get_results(body, call);
+}
+
+static wr_status call_direct(wr_aot_body *body) {
+    uint32_t index;
+    char name[32];
+    WR_TRY(wr_read_u32(&body->reader, &index));
+    const callee call = take_operands(body, body->module->funcs[index]);
+    if (index < body->module->func_imports) {
+        snprintf(name, sizeof name, "x->self->funcs[%u]", index);
+        put_slow_call(body, &call, name);
+    } else {
+        const wr_code *code = &body->module->code[index - body->module->func_imports];
+        EMIT("    ENTER(fp + %u, 0x%x);\n", call.base + code->frame_slots, body->offset);
+        if (wr_aot_is_inlined(body, index)) {
+            WR_TRY(wr_aot_inline(body, index, call.base, call.first));
+            push_results(body, &call);
+            return body->status;
+        }
+        snprintf(name, sizeof name, "w%u", index);
+        put_c_call(body, &call, name);
+    }
+    push_results(body, &call);
+    return body->status;
+}
+
+/* f has been found by what is in front of this. */
+static void call_found(wr_aot_body *body, const callee *call) {
+    EMIT("    if (IS_OWN(f)) {\n    ENTER(fp + %u + f->frame_slots, 0x%x);\n    typedef ", call->base, body->offset);
+    wr_aot_prototype(&body->text, call->type, "(*type_)");
+    EMIT(";\n");
+    put_c_call(body, call, "((type_)f->code)");
+    EMIT("    } else {\n");
+    put_slow_call(body, call, "f");
+    EMIT("    }\n    }\n");
+    push_results(body, call);
+}
+
+static wr_status call_indirect(wr_aot_body *body) {
+    uint32_t type_index, table;
+    WR_TRY(wr_read_u32(&body->reader, &type_index));
+    WR_TRY(wr_read_u32(&body->reader, &table));
+    const wr_aot_value index = wr_aot_pop(body);
+    const callee call = take_operands(body, body->module->types[type_index]);
+    const bool wide = index.type == WR_VT_I64;
+    wr_aot_use_of(body, false, table);
+    wr_aot_use_of(body, true, type_index);
+    EMIT("    {\n    FIND_INDIRECT(%u, %s%s%s, %u, 0x%x);\n", table, wide ? "index64(" : "",
+         wr_aot_text(body, &index).text, wide ? ")" : "", type_index, body->offset);
+    call_found(body, &call);
+    return body->status;
+}
+
+static wr_status call_ref(wr_aot_body *body) {
+    uint32_t type_index;
+    WR_TRY(wr_read_u32(&body->reader, &type_index));
+    const wr_aot_value ref = wr_aot_pop(body);
+    const callee call = take_operands(body, body->module->types[type_index]);
+    EMIT("    {\n    FIND_REF(%s, 0x%x);\n", wr_aot_text(body, &ref).text, body->offset);
+    call_found(body, &call);
+    return body->status;
+}
+
+wr_status wr_aot_call(wr_aot_body *body, uint32_t code) {
+    if (code == 0x11 || code == 0x14) wr_aot_outermost(body)->has_calls = true;
+    switch (code) {
+    case 0x10: return call_direct(body);
+    case 0x11: return call_indirect(body);
+    case 0x14: return call_ref(body);
+    default: return WR_NOT_FOUND;
+    }
+}

@@ -1,0 +1,65 @@
+/* Instructions that compute: the expressions of the opcode table with the operands' names put in. */
+#include <string.h>
+
+#include "emit.h"
+
+typedef struct simple_row {
+    wr_vt result;
+    wr_vt operand; /* 0: no such row */
+    bool binary;
+    const char *check; /* NULL: cannot trap */
+    const char *expr;
+} simple_row;
+
+enum { ROWS_FC = 256, ROWS_COUNT = ROWS_FC + 8 };
+#define ROW_AT(CODE) ((CODE) < 0x100 ? (CODE) : ROWS_FC + ((CODE)&0xFF))
+#define BINARY_ROW(C, NAME, TEXT, T, COMM, EXPR) [ROW_AT(C)] = {WR_VT_##T, WR_VT_##T, true, NULL, #EXPR},
+#define DIVIDE_ROW(C, NAME, TEXT, T, CHECK, EXPR) [ROW_AT(C)] = {WR_VT_##T, WR_VT_##T, true, #CHECK, #EXPR},
+#define FLOAT_ROW(C, NAME, TEXT, T, EXPR) [ROW_AT(C)] = {WR_VT_##T, WR_VT_##T, true, NULL, #EXPR},
+#define COMPARE_ROW(C, NAME, TEXT, T, INV, SWAP, EXPR) [ROW_AT(C)] = {WR_VT_I32, WR_VT_##T, true, NULL, #EXPR},
+#define FLOAT_COMPARE_ROW(C, NAME, TEXT, T, EXPR) [ROW_AT(C)] = {WR_VT_I32, WR_VT_##T, true, NULL, #EXPR},
+#define UNARY_ROW(C, NAME, TEXT, R, A, EXPR) [ROW_AT(C)] = {WR_VT_##R, WR_VT_##A, false, NULL, #EXPR},
+#define UNARY_TRAP_ROW(C, NAME, TEXT, R, A, CHECK, EXPR) [ROW_AT(C)] = {WR_VT_##R, WR_VT_##A, false, #CHECK, #EXPR},
+
+static const simple_row rows[ROWS_COUNT] = {
+    WR_INT_BINARY(BINARY_ROW) WR_INT_DIVIDE(DIVIDE_ROW) WR_FLOAT_BINARY(FLOAT_ROW) WR_INT_COMPARE(COMPARE_ROW)
+        WR_FLOAT_COMPARE(FLOAT_COMPARE_ROW) WR_UNARY(UNARY_ROW)
+            WR_UNARY_TRAP(UNARY_TRAP_ROW)[0x45] = {WR_VT_I32, WR_VT_I32, false, NULL, "a == 0"},
+    [0x50] = {WR_VT_I32, WR_VT_I64, false, NULL, "a == 0"},
+};
+
+static bool is_word(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+}
+
+/* The expression with the words a and b replaced. */
+static void put_expression(wr_aot_body *body, const char *expr, const char *a, const char *b) {
+    for (const char *at = expr; *at != '\0';) {
+        size_t len = 1;
+        while (is_word(*at) && is_word(at[len])) len++;
+        const char *word = len == 1 && *at == 'a' ? a : len == 1 && *at == 'b' ? b : NULL;
+        wr_text_put(&body->text, word != NULL ? word : at, word != NULL ? strlen(word) : len);
+        at += len;
+    }
+}
+
+wr_status wr_aot_simple(wr_aot_body *body, uint32_t code) {
+    const simple_row *row = code < 0x100 || (code >= 0xFC00 && code < 0xFC08) ? &rows[ROW_AT(code)] : NULL;
+    if (row == NULL || row->operand == 0) return WR_NOT_FOUND;
+    wr_aot_value right = {0};
+    if (row->binary) right = wr_aot_pop(body);
+    const wr_aot_value left = wr_aot_pop(body);
+    const wr_aot_name a = wr_aot_text(body, &left), b = wr_aot_text(body, &right);
+    if (row->check != NULL) {
+        EMIT("    CHECK(");
+        put_expression(body, row->check, a.text, b.text);
+        EMIT(", 0x%x);\n", body->offset);
+    }
+    const wr_aot_name to = wr_aot_push(body, row->result);
+    EMIT("    %s = (%s)(", to.text, wr_aot_ctype(row->result));
+    put_expression(body, row->expr, a.text, b.text);
+    EMIT(");\n");
+    /* Or compilers take a demotion of it for nothing at all: it quietens NaN. */
+    if (code == 0xBB) EMIT("    HIDE_FLOAT(%s);\n", to.text);
+    return body->status;
+}

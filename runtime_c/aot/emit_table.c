@@ -1,0 +1,115 @@
+/* Tables and references. */
+#include <stdio.h>
+
+#include "emit.h"
+
+/* A table index in 32 bits. */
+static wr_aot_name index_text(wr_aot_body *body, const wr_aot_value *value) {
+    const wr_aot_name name = wr_aot_text(body, value);
+    wr_aot_name out = name;
+    if (value->type == WR_VT_I64) snprintf(out.text, sizeof out.text, "index64(%.48s)", name.text);
+    return out;
+}
+
+static wr_vt index_type(const wr_aot_body *body, uint32_t table) {
+    return body->module->tables[table].limits.is64 ? WR_VT_I64 : WR_VT_I32;
+}
+
+static wr_status do_get(wr_aot_body *body) {
+    uint32_t table;
+    WR_TRY(wr_read_u32(&body->reader, &table));
+    const wr_aot_value index = wr_aot_pop(body);
+    const wr_aot_name at = index_text(body, &index), to = wr_aot_push(body, body->module->tables[table].elem);
+    wr_aot_use_of(body, false, table);
+    EMIT("    {\n    TABLE_AT(%u, %s, 0x%x);\n    %s = table_->elems[index_];\n    }\n", table, at.text, body->offset,
+         to.text);
+    return body->status;
+}
+
+static wr_status do_set(wr_aot_body *body) {
+    uint32_t table;
+    WR_TRY(wr_read_u32(&body->reader, &table));
+    const wr_aot_value value = wr_aot_pop(body), index = wr_aot_pop(body);
+    const wr_aot_name at = index_text(body, &index);
+    wr_aot_use_of(body, false, table);
+    EMIT("    {\n    TABLE_AT(%u, %s, 0x%x);\n    table_->elems[index_] = %s;\n    }\n", table, at.text, body->offset,
+         wr_aot_text(body, &value).text);
+    return body->status;
+}
+
+static wr_status do_grow(wr_aot_body *body, uint32_t table) {
+    const wr_aot_value count = wr_aot_pop(body), value = wr_aot_pop(body);
+    const wr_aot_name by = index_text(body, &count), from = wr_aot_text(body, &value);
+    const wr_vt type = index_type(body, table);
+    const wr_aot_name to = wr_aot_push(body, type);
+    EMIT("    %s = (%s)x->rt->table_grow(x, %u, %s, %s);\n", to.text, wr_aot_ctype(type), table, from.text, by.text);
+    return body->status;
+}
+
+static void bulk(wr_aot_body *body, const char *function, uint32_t first, const uint32_t *second) {
+    const wr_aot_value c = wr_aot_pop(body), b = wr_aot_pop(body), a = wr_aot_pop(body);
+    const bool fills = second == NULL; /* then b is a reference */
+    EMIT("    SITE(0x%x);\n    x->rt->%s(x, %u", body->offset, function, first);
+    if (!fills) EMIT(", %u", *second);
+    const wr_aot_name middle = fills ? wr_aot_text(body, &b) : index_text(body, &b);
+    EMIT(", %s, %s, %s);\n", index_text(body, &a).text, middle.text, index_text(body, &c).text);
+}
+
+static wr_status do_prefixed(wr_aot_body *body, uint32_t code) {
+    uint32_t first, second = 0;
+    WR_TRY(wr_read_u32(&body->reader, &first));
+    if (code == 0xFC0C || code == 0xFC0E) WR_TRY(wr_read_u32(&body->reader, &second));
+    switch (code) {
+    case 0xFC0C: bulk(body, "table_init", second, &first); break;
+    case 0xFC0D: EMIT("    x->rt->elem_drop(x, %u);\n", first); break;
+    case 0xFC0E: bulk(body, "table_copy", first, &second); break;
+    case 0xFC0F: return do_grow(body, first);
+    case 0xFC10: {
+        const wr_aot_name to = wr_aot_push(body, index_type(body, first));
+        EMIT("    %s = x->self->tables[%u]->size;\n", to.text, first);
+        break;
+    }
+    default: bulk(body, "table_fill", first, NULL); break;
+    }
+    return body->status;
+}
+
+static wr_status do_ref(wr_aot_body *body, uint32_t code) {
+    uint32_t index;
+    wr_aot_value value;
+    switch (code) {
+    case 0xD0: {
+        int64_t heap;
+        WR_TRY(wr_read_s33(&body->reader, &heap));
+        const uint32_t kind = heap < 0 ? WR_HEAP_ABSTRACT | (uint32_t)(heap & 0x7F) : body->module->types[heap]->id;
+        value = (wr_aot_value){.type = WR_VT_REF | WR_VT_NULLABLE | kind, .place = AOT_CONST};
+        wr_aot_push_value(body, &value);
+        return body->status;
+    }
+    case 0xD1: {
+        value = wr_aot_pop(body);
+        const wr_aot_name from = wr_aot_text(body, &value);
+        EMIT("    %s = %s == 0;\n", wr_aot_push(body, WR_VT_I32).text, from.text);
+        return body->status;
+    }
+    case 0xD2:
+        WR_TRY(wr_read_u32(&body->reader, &index));
+        EMIT("    %s = (uintptr_t)x->self->funcs[%u];\n",
+             wr_aot_push(body, WR_VT_REF | body->module->funcs[index]->id).text, index);
+        return body->status;
+    default:
+        value = wr_aot_pop(body);
+        EMIT("    if (unlikely(%s == 0)) TRAP(0x%x, WR_TRAP_NULL_REF);\n", wr_aot_text(body, &value).text,
+             body->offset);
+        value.type &= ~WR_VT_NULLABLE;
+        wr_aot_push_value(body, &value);
+        return body->status;
+    }
+}
+
+wr_status wr_aot_table(wr_aot_body *body, uint32_t code) {
+    if (code == 0x25) return do_get(body);
+    if (code == 0x26) return do_set(body);
+    if (code >= 0xFC0C && code <= 0xFC11) return do_prefixed(body, code);
+    return code >= 0xD0 && code <= 0xD4 && code != 0xD3 ? do_ref(body, code) : WR_NOT_FOUND;
+}

@@ -1,0 +1,204 @@
+/* In front of every module that the C emitter writes, behind abi.h: how compiled code touches memory, traps and counts.
+ * WR_CHECKED: compares addresses with the memory's size; else guard pages find what is outside.
+ *
+ * A site is a place that may trap or be on the way to a trap. SITE notes the address of the instruction that follows
+ * and the offset of the WebAssembly instruction it is from, in a section of its own: back-traces cost nothing until
+ * they are needed. No access to memory moves across a site, and what a load gives is KEPT: one that nothing depends on
+ * must trap all the same, and what came before it must have happened. */
+#ifndef WR_AOT_PRELUDE_H
+#define WR_AOT_PRELUDE_H
+
+#define unlikely(X) __builtin_expect(!!(X), 0)
+enum { chain = 0 }; /* shadowed where a function is inlined: which of the artefact's chains */
+#define SITE(OFFSET)                                                                                            \
+    do {                                                                                                        \
+        if (chain == 0) {                                                                                       \
+            __asm__ volatile("1: .pushsection wr_sites,\"a\",%%progbits\n.long 1b-., %c0\n.popsection"         \
+                             :                                                                                  \
+                             : "i"(OFFSET)                                                                      \
+                             : "memory");                                                                       \
+        } else {                                                                                                \
+            __asm__ volatile("1: .pushsection wr_inlined,\"a\",%%progbits\n.long 1b-., %c0, %c1\n.popsection"   \
+                             :                                                                                  \
+                             : "i"(OFFSET), "i"(chain)                                                          \
+                             : "memory");                                                                       \
+        }                                                                                                       \
+    } while (0)
+/* The offset comes along: compilers may share the call between several. */
+#define TRAP(OFFSET, STATUS)                       \
+    do {                                           \
+        if (chain == 0) x->trap(x, STATUS, OFFSET); \
+        SITE(OFFSET);                              \
+        x->trap(x, STATUS, 0);                     \
+    } while (0)
+#define CHECK(EXPR, OFFSET)                                         \
+    do {                                                            \
+        const uint32_t status_ = (EXPR);                            \
+        if (unlikely(status_ != WR_OK)) TRAP(OFFSET, status_);      \
+    } while (0)
+
+/* ---- counting ---- */
+
+#if defined(__x86_64__)
+#define READ_STACK_POINTER "mov %%rsp, %0"
+#elif defined(__riscv)
+#define READ_STACK_POINTER "mv %0, sp"
+#else
+#define READ_STACK_POINTER "mov %0, sp"
+#endif
+static inline uintptr_t stack_pointer(void) {
+    uintptr_t value;
+    __asm__ volatile(READ_STACK_POINTER : "=r"(value));
+    return value;
+}
+
+/* In front of a call whose frame ends at END. */
+#define ENTER(END, OFFSET)                                                                                       \
+    do {                                                                                                         \
+        const wr_slot *const end_ = (END);                                                                       \
+        if (unlikely(end_ > x->stack_end) || unlikely(stack_pointer() < x->native_limit) ||                      \
+            unlikely(--x->budget < 0)) {                                                                         \
+            SITE(OFFSET);                                                                                        \
+            x->rt->enter(x, end_);                                                                               \
+        }                                                                                                        \
+    } while (0)
+/* A jump backwards, in a loop with calls. */
+#define JUMP(OFFSET)                       \
+    do {                                   \
+        if (unlikely(--x->budget < 0)) {   \
+            SITE(OFFSET);                  \
+            x->rt->enter(x, fp);           \
+        }                                  \
+    } while (0)
+/* Loops without calls take the whole budget as an allowance, count it down in a register, and give back the rest. */
+#define LOOP_BEGIN()                            \
+    do {                                        \
+        n = x->budget & x->allowance_mask;      \
+        x->budget -= n;                         \
+    } while (0)
+#define LOOP_END() x->budget += n
+#define LOOP_JUMP(OFFSET)          \
+    do {                           \
+        if (unlikely(--n < 0)) {   \
+            SITE(OFFSET);          \
+            n = x->rt->tick(x);    \
+        }                          \
+    } while (0)
+
+/* ---- memory ---- */
+
+/* Accesses need no alignment. gcc for RISC-V would take packed ones apart although processors and kernels do them. */
+#if defined(__riscv)
+#define CELL_ATTRIBUTES may_alias
+#else
+#define CELL_ATTRIBUTES packed, may_alias
+#endif
+#define CELL(T)                                          \
+    struct cell_##T {                                    \
+        T v;                                             \
+    } __attribute__((CELL_ATTRIBUTES));
+CELL(int8_t)
+CELL(uint8_t)
+CELL(int16_t)
+CELL(uint16_t)
+CELL(int32_t)
+CELL(uint32_t)
+CELL(uint64_t)
+CELL(float)
+CELL(double)
+#define AT(T, K, ADDRESS) (((struct cell_##T *)(mem##K + (uintptr_t)(ADDRESS)))->v)
+
+/* Registers of floats. */
+#if defined(__x86_64__)
+#define FLOAT_CLASS "x"
+#elif defined(__riscv)
+#define FLOAT_CLASS "f"
+#else
+#define FLOAT_CLASS "w"
+#endif
+#define HIDE_FLOAT(VALUE) __asm__("" : "+" FLOAT_CLASS(VALUE))
+#define KEEP_INT(VALUE) __asm__ volatile("" : : "r"(VALUE))
+#define KEEP_FLOAT(VALUE) __asm__ volatile("" : : FLOAT_CLASS(VALUE))
+#if defined(__x86_64__) || defined(__aarch64__)
+#define KEEP_VECTOR KEEP_FLOAT
+#else
+#define KEEP_VECTOR(VALUE) __asm__ volatile("" : : "r"((VALUE)[0]), "r"((VALUE)[1]))
+#endif
+
+#ifdef WR_CHECKED
+#define USE_MEMORY(K)                                          \
+    const wra_memory *const memory##K = x->self->memories[K];  \
+    uint8_t *const mem##K = memory##K->data
+#define KEEP(CLASS, VALUE)
+#define REACH(K, ADDRESS, SIZE, OFFSET) \
+    if (unlikely((ADDRESS) + (SIZE) > memory##K->len)) TRAP(OFFSET, WR_TRAP_MEMORY_BOUNDS)
+#define REACH_STORE(K, ADDRESS, SIZE, OFFSET) \
+    REACH(K, ADDRESS, SIZE, OFFSET);          \
+    SITE(OFFSET) /* pages may be read-only */
+#else
+#define USE_MEMORY(K) uint8_t *const mem##K = (K) == 0 ? x->memory : x->self->memories[K]->data
+#define REACH(K, ADDRESS, SIZE, OFFSET) SITE(OFFSET)
+#define KEEP(CLASS, VALUE) KEEP_##CLASS(VALUE)
+/* A store that faults on its second page must not have written to the first. x86-64 sees to that. */
+#if defined(__x86_64__)
+#define REACH_STORE(K, ADDRESS, SIZE, OFFSET) SITE(OFFSET)
+#else
+#define REACH_STORE(K, ADDRESS, SIZE, OFFSET) \
+    SITE(OFFSET);                             \
+    if ((SIZE) > 1) KEEP_INT(AT(uint8_t, K, (ADDRESS) + (SIZE)-1))
+#endif
+#endif
+
+#define LOAD(CLASS, K, TO, CAST, T, ADDRESS, OFFSET)  \
+    do {                                              \
+        const uint64_t at_ = (ADDRESS);               \
+        REACH(K, at_, sizeof(T), OFFSET);             \
+        const T loaded_ = AT(T, K, at_);              \
+        KEEP(CLASS, loaded_);                         \
+        TO = CAST loaded_;                            \
+    } while (0)
+#define STORE(K, T, ADDRESS, VALUE, OFFSET)           \
+    do {                                              \
+        const uint64_t at_ = (ADDRESS);               \
+        const T value_ = (T)(VALUE);                  \
+        REACH_STORE(K, at_, sizeof(T), OFFSET);       \
+        AT(T, K, at_) = value_;                       \
+    } while (0)
+/* A 64-bit address and its offset; no memory is larger than 4 GiB. */
+static inline bool address_is_far(uint64_t address, uint64_t offset) {
+    return address + offset < offset || address + offset > UINT32_MAX;
+}
+#define ADDRESS64(ADDRESS, OFFSET64, OFFSET) \
+    if (unlikely(address_is_far(ADDRESS, OFFSET64))) TRAP(OFFSET, WR_TRAP_MEMORY_BOUNDS)
+static inline uint32_t index64(uint64_t index) { return index < UINT32_MAX ? (uint32_t)index : UINT32_MAX; }
+
+/* ---- calls ---- */
+
+#define FIND_INDIRECT(TABLE, INDEX, TYPE, OFFSET)                                                       \
+    const wra_table *const table_ = table##TABLE;                                                       \
+    const uint32_t index_ = (INDEX);                                                                    \
+    if (unlikely(index_ >= table_->size)) TRAP(OFFSET, WR_TRAP_UNDEFINED_ELEMENT);                      \
+    const wra_func *const f = (const wra_func *)(uintptr_t)table_->elems[index_];                       \
+    if (unlikely(f == NULL)) TRAP(OFFSET, WR_TRAP_UNINITIALIZED_ELEMENT);                               \
+    if (unlikely(f->type != type##TYPE)) TRAP(OFFSET, WR_TRAP_CALL_TYPE)
+#define FIND_REF(REF, OFFSET)                                            \
+    const wra_func *const f = (const wra_func *)(uintptr_t)(REF);        \
+    if (unlikely(f == NULL)) TRAP(OFFSET, WR_TRAP_NULL_FUNC)
+#define IS_OWN(F) __builtin_expect((F)->instance == own_instance, 1)
+#define USE_TABLE(K) wra_table *const table##K = x->self->tables[K]
+#define USE_TYPE(K) const void *const type##K = x->self->types[K]
+#define USE_INSTANCE() const void *const own_instance = x->self->instance
+#define USE_CELLS() wra_global *const cells = x->cells
+#define TABLE_AT(TABLE, INDEX, OFFSET)                                                      \
+    wra_table *const table_ = table##TABLE;                                                 \
+    const uint32_t index_ = (INDEX);                                                        \
+    if (unlikely(index_ >= table_->size)) TRAP(OFFSET, WR_TRAP_TABLE_BOUNDS)
+
+/* The ends of what was put into a section, from the linker; it may be empty. */
+#define SECTION(T, NAME)                                                                          \
+    extern const T __start_##NAME[] __attribute__((weak, visibility("hidden")));                  \
+    extern const T __stop_##NAME[] __attribute__((weak, visibility("hidden")))
+#define THUNK __attribute__((section("wr_thunks"), noinline)) static
+#define FUNCTION __attribute__((noinline)) static
+
+#endif

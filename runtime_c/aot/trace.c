@@ -1,0 +1,110 @@
+/* Back-traces through compiled code. The C stack is unwound with the tables that compilers make for it, so running code
+ * pays nothing; each return address is looked up among the sites the artefact noted (prelude.h). */
+#include <unwind.h>
+
+#include "aot.h"
+
+/* Where in the module an address is. */
+typedef struct place {
+    uintptr_t pc;
+    uint32_t offset;
+    uint32_t chain; /* of inlined calls */
+} place;
+enum { PLACES = 16 };
+
+typedef struct unwind_walk {
+    wr_exec *exec;
+    wr_instance *instance; /* whose frames come next */
+    wr_aot_link *link; /* the next call across instances, outwards */
+    uint32_t offset; /* of the first frame; 0: not known */
+    place known[PLACES]; /* recursion comes by the same ones again and again */
+} unwind_walk;
+
+/* The last site at or before pc: code between two sites belongs to the first of them. */
+static place find_place(const wra_artefact *artefact, uintptr_t pc) {
+    uintptr_t best = 0;
+    place out = {pc, 0, 0};
+    for (const int32_t *site = artefact->sites; site < artefact->sites_end; site += 2) {
+        const uintptr_t at = (uintptr_t)site + (uintptr_t)(intptr_t)*site;
+        if (at > pc || at < best) continue;
+        best = at;
+        out.offset = (uint32_t)site[1];
+    }
+    for (const int32_t *site = artefact->inlined; site < artefact->inlined_end; site += 3) {
+        const uintptr_t at = (uintptr_t)site + (uintptr_t)(intptr_t)*site;
+        if (at > pc || at < best) continue;
+        best = at;
+        out.offset = (uint32_t)site[1];
+        out.chain = (uint32_t)site[2];
+    }
+    return out;
+}
+
+static uint32_t find_func(const wr_module *module, uint32_t offset) {
+    uint32_t low = 0, high = module->func_count - module->func_imports;
+    while (high - low > 1) {
+        uint32_t middle = low + (high - low) / 2;
+        if (module->code[middle].body_offset <= offset) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    return module->func_imports + low;
+}
+
+/* Calls across instances that were made further in than the frame at this address. */
+static void pass_links(unwind_walk *walk, uintptr_t address) {
+    while (walk->link != NULL && (uintptr_t)walk->link < address) {
+        const wr_aot_link *link = walk->link;
+        walk->instance = link->instance;
+        if (link->pc != NULL) wr_trap_walk(walk->exec, link->pc, link->fp, link->instance);
+        walk->link = link->outer;
+    }
+}
+
+static void add_frames(unwind_walk *walk, const wr_module *module, uintptr_t pc) {
+    const wra_artefact *artefact = module->aot->artefact;
+    place *known = &walk->known[(pc >> 2) % PLACES];
+    uint32_t offset = walk->offset, link = 0;
+    if (offset == 0) {
+        if (known->pc != pc) *known = find_place(artefact, pc);
+        offset = known->offset;
+        link = known->chain;
+    }
+    walk->offset = 0;
+    wr_trap_add(&walk->exec->trap, module, find_func(module, offset), offset);
+    for (; link != 0; link = artefact->chains[link][1]) {
+        offset = artefact->chains[link][0];
+        wr_trap_add(&walk->exec->trap, module, find_func(module, offset), offset);
+    }
+}
+
+static _Unwind_Reason_Code on_frame(struct _Unwind_Context *context, void *argument) {
+    unwind_walk *walk = argument;
+    int is_exact = 0;
+    uintptr_t pc = (uintptr_t)_Unwind_GetIPInfo(context, &is_exact);
+#if defined(__arm__)
+    pc &= ~(uintptr_t)1; /* Thumb */
+#endif
+    if (!is_exact) pc--; /* back into the call */
+    const uintptr_t address = (uintptr_t)_Unwind_GetCFA(context), end = (uintptr_t)walk->exec->fault;
+    wr_instance *instance = walk->instance;
+    for (const wr_aot_link *link = walk->link; link != NULL && (uintptr_t)link < address; link = link->outer) {
+        instance = link->instance;
+    }
+    const wr_aot *aot = instance->module->aot;
+    if (aot == NULL || pc < aot->text || pc >= aot->text_end) return _URC_NO_REASON;
+    if (address > end) return _URC_END_OF_STACK; /* an outer call of the host's */
+    if (pc >= (uintptr_t)aot->artefact->thunks && pc < (uintptr_t)aot->artefact->thunks_end) return _URC_NO_REASON;
+    pass_links(walk, address);
+    add_frames(walk, instance->module, pc);
+    return _URC_NO_REASON;
+}
+
+void wr_aot_trace(wr_exec *exec, uint32_t offset) {
+    if (!exec->is_traced) wr_trap_begin(exec);
+    unwind_walk walk = {exec, exec->instance, exec->aot_link, offset, {{0, 0, 0}}};
+    (void)_Unwind_Backtrace(on_frame, &walk);
+    pass_links(&walk, (uintptr_t)exec->fault);
+}

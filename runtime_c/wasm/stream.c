@@ -1,0 +1,253 @@
+/* Loading a module in pieces. A unit is what is decoded at once: a header, a section, or one function body. Units are
+ * decoded where they lie; only what is left of an incomplete one is copied and waits for the next piece. */
+#include <string.h>
+
+#include "loader.h"
+
+typedef enum step { STEP_START, STEP_HEADER, STEP_SECTION, STEP_CODE_COUNT, STEP_CODE_ENTRY } step;
+
+struct wr_module_stream {
+    wr_loader loader;
+    wr_body *body;    /* while the code section is open */
+    wr_vec held;      /* uint8_t: the beginning of an incomplete unit */
+    size_t len;       /* of the module, 0: not known */
+    size_t fed;
+    step step;
+    bool is_last;     /* nothing comes after what is here */
+    uint8_t id;       /* of the section that is open */
+    uint32_t section; /* offsets of its first byte */
+    uint32_t end;     /* and of the one behind it */
+    wr_error failed;  /* the first failure */
+};
+
+/* ---- units ---- */
+
+static wr_status check_start(wr_reader *reader, bool is_last, bool *waits) {
+    static const uint8_t magic[] = {0, 'a', 's', 'm'}, version[] = {1, 0, 0, 0};
+    const size_t left = wr_reader_left(reader);
+    *waits = left < 8 && !is_last;
+    if (*waits) return WR_OK;
+    if (left < 4) return WR_UNEXPECTED_END;
+    if (memcmp(reader->at, magic, 4) != 0) return WR_BAD_MAGIC;
+    reader->at += 4;
+    if (left < 8) return WR_UNEXPECTED_END;
+    if (memcmp(reader->at, version, 4) != 0) return WR_BAD_VERSION;
+    reader->at += 4;
+    return WR_OK;
+}
+
+/* A number that may be cut off by the end of what is here. */
+static wr_status read_whole(wr_reader *reader, bool is_whole, bool *waits, uint32_t *out) {
+    const uint8_t *start = reader->at;
+    const wr_status status = wr_read_u32(reader, out);
+    *waits = status == WR_UNEXPECTED_END && !is_whole;
+    if (!*waits) return status;
+    reader->at = start;
+    return WR_OK;
+}
+
+static wr_status open_section(wr_module_stream *stream, bool *waits) {
+    wr_loader *loader = &stream->loader;
+    wr_reader *reader = &loader->reader;
+    const uint8_t *start = reader->at;
+    uint32_t size;
+    *waits = start == reader->end;
+    if (*waits) return WR_OK;
+    stream->id = *reader->at++;
+    if (!wr_load_is_section(stream->id)) return wr_load_fail(loader, WR_BAD_SECTION_ID, "%u", stream->id);
+    WR_TRY(read_whole(reader, stream->is_last, waits, &size));
+    if (*waits) {
+        reader->at = start;
+        return WR_OK;
+    }
+    stream->section = wr_reader_offset(reader);
+    const uint64_t here = stream->section + wr_reader_left(reader);
+    const uint64_t most = stream->len != 0 ? stream->len : stream->is_last ? here : UINT32_MAX;
+    if (size > most - stream->section) return WR_LENGTH_BOUNDS;
+    WR_TRY(wr_load_section_begin(loader, stream->id));
+    stream->end = stream->section + size;
+    stream->step = stream->id == 10 ? STEP_CODE_COUNT : STEP_SECTION;
+    return WR_OK;
+}
+
+static wr_status take_section(wr_module_stream *stream, bool *waits) {
+    const uint32_t size = stream->end - stream->section;
+    *waits = wr_reader_left(&stream->loader.reader) < size;
+    if (*waits) return WR_OK;
+    stream->step = STEP_HEADER;
+    return wr_load_section(&stream->loader, stream->id, size);
+}
+
+/* What is here of the code section, as the reader's end; true: all of it. */
+static bool narrow(wr_module_stream *stream, const uint8_t **end) {
+    wr_reader *reader = &stream->loader.reader;
+    const uint32_t left = stream->end - wr_reader_offset(reader);
+    *end = reader->end;
+    if (wr_reader_left(reader) < left) return false;
+    reader->end = reader->at + left;
+    return true;
+}
+
+static wr_status count_bodies(wr_module_stream *stream, bool *waits) {
+    wr_reader *reader = &stream->loader.reader;
+    const uint8_t *start = reader->at, *end;
+    const bool is_whole = narrow(stream, &end);
+    uint32_t count;
+    WR_TRY(read_whole(reader, is_whole, waits, &count));
+    if (*waits) return WR_OK;
+    reader->at = start;
+    WR_TRY(wr_load_code_count(&stream->loader, stream->end - wr_reader_offset(reader)));
+    reader->end = end;
+    stream->body = wr_body_new(&stream->loader);
+    stream->step = STEP_CODE_ENTRY;
+    return stream->body != NULL ? WR_OK : WR_NO_MEMORY;
+}
+
+static wr_status take_body(wr_module_stream *stream, bool *waits) {
+    wr_loader *loader = &stream->loader;
+    wr_reader *reader = &loader->reader;
+    const uint8_t *start = reader->at, *end;
+    uint32_t size;
+    if (loader->bodies_seen == loader->body_count) {
+        wr_body_free(stream->body);
+        stream->body = NULL;
+        stream->step = STEP_HEADER;
+        if (wr_reader_offset(reader) != stream->end)
+            return wr_load_fail(loader, WR_SECTION_SIZE, "section %u", stream->id);
+        return WR_OK;
+    }
+    const bool is_whole = narrow(stream, &end);
+    WR_TRY(read_whole(reader, is_whole, waits, &size));
+    if (!*waits && size > stream->end - wr_reader_offset(reader)) return WR_UNEXPECTED_END;
+    *waits = *waits || size > wr_reader_left(reader);
+    if (*waits) reader->at = start;
+    if (!*waits) WR_TRY(wr_load_code_entry(loader, size, stream->body));
+    reader->end = end;
+    return WR_OK;
+}
+
+static wr_status take_unit(wr_module_stream *stream, bool *waits) {
+    *waits = false;
+    switch (stream->step) {
+    case STEP_START:
+        stream->step = STEP_HEADER;
+        WR_TRY(check_start(&stream->loader.reader, stream->is_last, waits));
+        if (*waits) stream->step = STEP_START;
+        return WR_OK;
+    case STEP_HEADER: return open_section(stream, waits);
+    case STEP_SECTION: return take_section(stream, waits);
+    case STEP_CODE_COUNT: return count_bodies(stream, waits);
+    default: return take_body(stream, waits);
+    }
+}
+
+/* ---- pieces ---- */
+
+static wr_status fail(wr_module_stream *stream, wr_status status, uint32_t offset) {
+    const char *detail = stream->loader.detail;
+    return wr_error_set(&stream->failed, status, offset, "%s%sat offset 0x%x", detail, detail[0] != '\0' ? " " : "",
+                        offset);
+}
+
+/* Decodes what is complete among these bytes and holds the rest, which may lie among the held ones already. */
+static wr_status take(wr_module_stream *stream, const uint8_t *bytes, size_t len) {
+    wr_loader *loader = &stream->loader;
+    wr_reader *reader = &loader->reader;
+    wr_status status = WR_OK;
+    *reader = (wr_reader){bytes, bytes, bytes + len, (uint32_t)(stream->fed - len)};
+    for (bool waits = false; status == WR_OK && !waits;) status = take_unit(stream, &waits);
+    if (status != WR_OK)
+        return fail(stream, status, loader->fail_offset != 0 ? loader->fail_offset : wr_reader_offset(reader));
+    const size_t left = wr_reader_left(reader), more = left > stream->held.count ? left - stream->held.count : 0;
+    if (wr_vec_reserve(loader->engine, &stream->held, more, 1) != WR_OK) return fail(stream, WR_NO_MEMORY, 0);
+    if (left != 0) memmove(stream->held.items, reader->at, left);
+    stream->held.count = left;
+    return WR_OK;
+}
+
+static wr_status take_piece(wr_module_stream *stream, const uint8_t *bytes, size_t len) {
+    const wr_engine *engine = stream->loader.engine;
+    stream->fed += len;
+    if (stream->fed > engine->config.limits.module_bytes_max) {
+        return wr_error_set(&stream->failed, WR_LIMIT_MODULE_BYTES, 0, "%zu bytes", stream->fed);
+    }
+    if (stream->len != 0 && stream->fed > stream->len) {
+        return wr_error_set(&stream->failed, WR_BAD_ARGUMENT, 0, "%zu bytes, %zu were announced", stream->fed,
+                            stream->len);
+    }
+    stream->is_last = stream->len != 0 && stream->fed == stream->len;
+    if (stream->held.count == 0) return take(stream, bytes, len);
+    if (wr_vec_reserve(engine, &stream->held, len, 1) != WR_OK) return fail(stream, WR_NO_MEMORY, 0);
+    if (len != 0) memcpy((uint8_t *)stream->held.items + stream->held.count, bytes, len);
+    stream->held.count += len;
+    return take(stream, stream->held.items, stream->held.count);
+}
+
+static wr_status take_end(wr_module_stream *stream) {
+    const wr_module *module = stream->loader.module;
+    const uint32_t end = (uint32_t)stream->fed;
+    if (!stream->is_last) {
+        stream->is_last = true;
+        WR_TRY(take(stream, stream->held.items, stream->held.count));
+    }
+    if (stream->step != STEP_HEADER) return fail(stream, WR_LENGTH_BOUNDS, stream->section);
+    if (stream->loader.bodies_seen != module->func_count - module->func_imports)
+        return fail(stream, WR_FUNC_CODE_MISMATCH, end);
+    if (stream->loader.has_data_count && module->data_count != stream->loader.data_declared) {
+        return fail(stream, WR_DATA_COUNT_MISMATCH, end);
+    }
+    const wr_status status = wr_load_function_names(stream->loader.module);
+    return status == WR_OK ? WR_OK : fail(stream, status, end);
+}
+
+/* ---- the interface ---- */
+
+static wr_status report(const wr_module_stream *stream, wr_error *error) {
+    if (error != NULL && stream->failed.status != WR_OK) *error = stream->failed;
+    return stream->failed.status;
+}
+
+wr_status wr_module_begin(wr_engine *engine, size_t len, wr_module_stream **out, wr_error *error) {
+    if (len > engine->config.limits.module_bytes_max) {
+        return wr_error_set(error, WR_LIMIT_MODULE_BYTES, 0, "%zu bytes", len);
+    }
+    wr_module_stream *stream = wr_mem_zero(engine, sizeof *stream);
+    wr_module *module = stream != NULL ? wr_module_new(engine, len) : NULL;
+    if (module == NULL) {
+        wr_mem_free(engine, stream, sizeof *stream);
+        return wr_error_set(error, WR_NO_MEMORY, 0, "%s", "");
+    }
+    stream->loader.engine = engine;
+    stream->loader.module = module;
+    stream->len = len;
+    *out = stream;
+    return WR_OK;
+}
+
+wr_status wr_module_feed(wr_module_stream *stream, const uint8_t *bytes, size_t len, wr_error *error) {
+    if (stream->failed.status == WR_OK) (void)take_piece(stream, bytes, len);
+    return report(stream, error);
+}
+
+wr_status wr_module_finish(wr_module_stream *stream, wr_module **out, wr_error *error) {
+    wr_engine *engine = stream->loader.engine;
+    if (stream->failed.status == WR_OK && out != NULL) (void)take_end(stream);
+    const wr_status status = report(stream, error);
+    if (status == WR_OK && out != NULL) {
+        *out = stream->loader.module;
+    } else {
+        wr_module_release(stream->loader.module);
+    }
+    wr_body_free(stream->body);
+    wr_vec_free(engine, &stream->held, 1);
+    wr_vec_free(engine, &stream->loader.scratch, sizeof(wr_const_op));
+    wr_mem_free(engine, stream, sizeof *stream);
+    return status;
+}
+
+wr_status wr_module_load(wr_engine *engine, const uint8_t *bytes, size_t len, wr_module **out, wr_error *error) {
+    wr_module_stream *stream;
+    WR_TRY(wr_module_begin(engine, len, &stream, error));
+    (void)wr_module_feed(stream, bytes, len, NULL);
+    return wr_module_finish(stream, out, error);
+}

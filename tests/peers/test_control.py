@@ -1,0 +1,195 @@
+"""``penstock plugin`` and ``penstock top`` against a gateway that polls and publishes: nothing is lost meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.app.plugin_build import build
+from tests.gateway.peers import Mosquitto
+from tests.peers import site
+from tests.peers.gateway import Gateway
+from tests.peers.listener import Listener
+from tests.peers.slave import TcpSlave
+
+POLL_MS = 20
+TAG = "counter"
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a command printed, and its exit status."""
+
+    status: int
+    out: str
+    err: str
+
+
+@dataclass(eq=False)
+class Scene:
+    """A gateway that publishes, and what arrives."""
+
+    gateway: Gateway
+    heard: Listener
+
+    async def penstock(self, *words: str) -> Said:
+        """Run a command that talks to the gateway."""
+        command = [sys.executable, "-m", "gateway.app.cli", *words, "--state", str(self.gateway.state)]
+        pipe = subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe)
+        out, err = await process.communicate()
+        assert process.returncode is not None
+        return Said(process.returncode, out.decode(), err.decode())
+
+    async def ok(self, *words: str) -> str:
+        said = await self.penstock(*words)
+        assert (said.status, said.err) == (0, ""), said
+        return said.out
+
+    async def refused(self, *words: str) -> str:
+        said = await self.penstock(*words)
+        assert (said.status, said.out) == (1, ""), said
+        return said.err
+
+    async def ask(self, *words: str) -> Any:
+        return json.loads(await self.ok(*words, "--json"))
+
+    async def more(self) -> None:
+        """Wait until ten more samples have arrived: those read from now on."""
+        wanted = len(self.heard.samples.get(TAG, [])) + 10
+        await self.gateway.until(lambda: len(self.heard.samples.get(TAG, [])) >= wanted, "samples arrive")
+
+
+@contextlib.asynccontextmanager
+async def scene(folder: Path, broker: Mosquitto) -> AsyncIterator[Scene]:
+    async with TcpSlave() as slave, Listener(broker.port) as heard:
+        port, framing, devices = slave.reached_by("field")
+        text = site.HEAD + port + site.driver("field", framing=framing, poll_ms=POLL_MS, timeout_ms=500)
+        text += site.stage("si", "scale", ["field"]) + site.uplink(["si"], broker.port)
+        text += site.tag(TAG, "field", unit=1, address=0, type="u32")
+        async with Gateway(folder, text, devices) as gateway:
+            made = Scene(gateway, heard)
+            await made.more()
+            yield made
+            await gateway.stop()
+            heard.assert_whole()
+
+
+def play(folder: Path, broker: Mosquitto, act: Callable[[Scene], Any]) -> None:
+    async def run() -> None:
+        async with scene(folder, broker) as made:
+            await act(made)
+
+    asyncio.run(run())
+
+
+@pytest.fixture
+def newer(root: Path, tmp_path: Path) -> Callable[[str, str], str]:
+    """Makes the file of a plugin of this tree with another version."""
+    return lambda name, version: str(build(root / "plugins" / name, tmp_path / version, embed=True, version=version))
+
+
+def test_push_swap_and_rollback_lose_nothing(
+    tmp_path: Path, broker: Mosquitto, newer: Callable[[str, str], str]
+) -> None:
+    async def act(here: Scene) -> None:
+        for name, stage in (("scale", "si"), ("modbus", "field"), ("json_maker", "json")):
+            pushed = await here.ok("plugin", "push", newer(name, "9.0.0"))
+            assert pushed.endswith(f"penstock plugin swap {name} 9.0.0\n")
+            for words, version in ((("swap", name, "9.0.0"), "9.0.0"), (("rollback", name), "0.1.0")):
+                assert f" → {version} (" in await here.ok("plugin", *words)
+                await here.more()
+                shown = await here.ask("plugin", "show", name)
+                assert (shown["active"]["version"], shown["stages"]) == (version, [stage])
+            entries = await here.ask("plugin", "history", name)
+            assert [(one["action"], one["result"]) for one in entries] == [
+                ("install", "done"), ("push", "done"), ("swap", "done"), ("rollback", "done"),
+            ]  # fmt: skip
+            assert "rollback" in await here.ok("plugin", "history", name)
+        assert all(one["traps"] == 0 for one in here.gateway.status["stages"].values())
+
+    play(tmp_path, broker, act)
+
+
+def test_what_was_swapped_runs_after_a_restart(
+    tmp_path: Path, broker: Mosquitto, newer: Callable[[str, str], str]
+) -> None:
+    async def act(here: Scene) -> None:
+        await here.ok("plugin", "push", newer("scale", "9.0.0"))
+        await here.ok("plugin", "swap", "scale", "9.0.0")
+        gateway = here.gateway
+        await gateway.stop()
+        here.heard.assert_whole()
+        here.heard.samples.clear()  # a driver begins anew at a start
+        here.heard.messages.clear()
+        gateway.status = {}
+        await gateway.__aenter__()
+        await here.more()
+        assert (await here.ask("plugin", "show", "scale"))["active"]["version"] == "9.0.0"
+
+    play(tmp_path, broker, act)
+
+
+def test_what_is_wrong_is_told(tmp_path: Path, broker: Mosquitto, newer: Callable[[str, str], str]) -> None:
+    async def act(here: Scene) -> None:
+        again = newer("scale", "9.0.0")
+        (tmp_path / "no.wasm").write_bytes(b"text")
+        for words, message in (
+            (("show", "scael"), 'found "scael", which is no plugin; did you mean "scale"?'),
+            (("swap", "scale", "7"), 'plugin "scale" has no version "7"; installed: 0.1.0'),
+            (("swap", "scale", "0.1.0"), "runs already"),
+            (("rollback", "scale"), 'plugin "scale" has no version to go back to'),
+            (("push", str(tmp_path / "no.wasm")), "not a WebAssembly module of version 1"),
+            (("push", str(tmp_path / "nothing")), "cannot be read: No such file or directory"),
+        ):
+            assert message in await here.refused("plugin", *words)
+        for _ in range(2):
+            assert (await here.ask("plugin", "push", again))["version"] == "9.0.0", "twice is no mistake"
+
+    play(tmp_path, broker, act)
+
+
+def test_top_and_health(tmp_path: Path, broker: Mosquitto) -> None:
+    async def act(here: Scene) -> None:
+        picture = await here.ok("top", "--once", "--period", "0.2")
+        for expected in (
+            "peers   up 0 min",
+            "field",
+            "modbus",
+            "0.1.0",
+            "running",
+            "si",
+            "cloud  connected",
+            "records/s",
+        ):
+            assert expected in picture
+        state = await here.ask("top", "--once")
+        assert state["stages"].keys() == {"field", "si", "json"}
+        health = json.loads((here.gateway.state / "health.json").read_text())
+        assert health["site"] == "peers"
+        assert [one["name"] for one in health["checks"]] == ["stages", "traps", "polls", "links", "store"]
+
+    play(tmp_path, broker, act)
+
+
+def test_one_gateway_per_state_folder_and_none_is_told(tmp_path: Path, broker: Mosquitto) -> None:
+    async def act(here: Scene) -> None:
+        process = await asyncio.create_subprocess_exec(*here.gateway.command, stderr=subprocess.PIPE)
+        _, err = await process.communicate()
+        assert process.returncode == 1
+        assert b"is in use by another gateway (process " in err
+
+    play(tmp_path, broker, act)
+    command = [sys.executable, "-m", "gateway.app.cli", "plugin", "list", "--state", str(tmp_path / "state")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"penstock: no gateway runs at {tmp_path / 'state' / 'control.sock'}; start one with")

@@ -1,0 +1,174 @@
+"""Compiled code against the interpreter: everything that can be seen must be the same, on every target."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from gateway.app import aot_build
+from gateway.app.aot_build import Compiler, compile_module, find_compiler
+from gateway.errors import HostFault
+from gateway.wasm import Bounds, Engine, Execution, Module, Store, emit_c
+from tests.runtime_c.spec import Engine as SpecEngine
+from tests.runtime_c.spec import run_archive
+from tests.runtime_c.test_c_units import require
+from tests.runtime_c.test_spec import suite, told
+from tests.runtime_c.toolchain import BUILD, HOST, ROOT, TOOLCHAINS, build, locked
+
+CASES = Path(__file__).with_name("aot_cases.c")
+ZIG = (sys.executable, "-m", "ziglang", "cc")
+FOREIGN = ("aarch64", "armv7", "riscv64")
+CALLS_MIN = 80  # so that an empty comparison is noticed
+
+
+def to_wasm(source: Path) -> Path:
+    """A C file as a WebAssembly module, made once."""
+    out = BUILD / "aot" / f"{source.stem}.wasm"
+    with locked(out.with_suffix(".lock")):
+        if not out.is_file() or out.stat().st_mtime < source.stat().st_mtime:
+            flags = ["-target", "wasm32-freestanding", "-nostdlib", "-O2", "-Wl,--no-entry", "-Wl,--export-memory"]
+            command = [*ZIG, *flags, "-fno-sanitize=all", "-mbulk-memory", str(source), "-o", str(out)]
+            subprocess.run(command, check=True, capture_output=True)
+    return out
+
+
+@pytest.fixture(scope="session")
+def cases() -> Path:
+    return to_wasm(CASES)
+
+
+@pytest.fixture(scope="session")
+def kernels() -> Path:
+    return to_wasm(ROOT / "bench" / "kernels.c")
+
+
+def compare(toolchain: str, artefact: Path, modules: Sequence[Path], *options: str) -> None:
+    """Run both ways by the tool built with ``toolchain``; fails with what differs."""
+    require(TOOLCHAINS[toolchain])
+    tool = build(TOOLCHAINS[toolchain], "tools") / "tools" / "aot_compare"
+    command = [*TOOLCHAINS[toolchain].runner(), str(tool), str(artefact), *options, *map(str, modules)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
+    calls = int(done.stdout.split("compared ")[1].split()[0])
+    assert calls >= CALLS_MIN, done.stdout
+
+
+@pytest.mark.parametrize("checked", [False, True], ids=["guard", "checked"])
+@pytest.mark.parametrize("compiler", ["cc", "zig"])
+def test_native(compiler: str, checked: bool, cases: Path, tmp_path: Path) -> None:
+    zig = Compiler((*ZIG, "-target", aot_build.TARGETS[HOST].zig), HOST, is_clang=True)
+    artefact = tmp_path / "cases.so"
+    chosen = zig if compiler == "zig" else find_compiler(HOST)
+    compile_module(chosen, "cases", cases.read_bytes(), artefact, checked=checked)
+    bounds = "checked" if checked else "guard"
+    compare("native", artefact, [cases], "--bounds", bounds, "--seeds", "12", "--sweep", "400")
+
+
+@pytest.mark.parametrize("target", FOREIGN)
+def test_foreign(target: str, cases: Path, tmp_path: Path) -> None:
+    artefact = tmp_path / "cases.so"
+    compile_module(find_compiler(target), "cases", cases.read_bytes(), artefact)
+    bounds = "checked" if aot_build.TARGETS[target].is_checked else "guard"
+    compare(f"{target}-shared", artefact, [cases], "--bounds", bounds, "--seeds", "6", "--sweep", "60")
+
+
+@pytest.mark.parametrize("stack", [4096, 65536, 1 << 20])
+def test_the_stack_ends_at_the_same_depth(stack: int, cases: Path, tmp_path: Path) -> None:
+    artefact = tmp_path / "cases.so"
+    compile_module(find_compiler(HOST), "cases", cases.read_bytes(), artefact)
+    compare("native", artefact, [cases], "--stack", str(stack), "--fuel", "3000000")
+
+
+def test_kernels_at_every_fuel(kernels: Path, tmp_path: Path) -> None:
+    artefact = tmp_path / "kernels.so"
+    compile_module(find_compiler(HOST), "kernels", kernels.read_bytes(), artefact)
+    compare("native", artefact, [kernels], "--sweep", "1500")
+
+
+# ---- the official suite ----
+
+SAMPLES = "[cfilmu]*"  # control, floats, integers, locals, memories
+
+
+@pytest.mark.parametrize("bounds", ["guard", "checked"])
+def test_suite(bounds: str) -> None:
+    passed, failures = told(
+        run_archive(SpecEngine.build("native", aot=True), suite("core-3.0.zip"), [bounds], "*", jobs=2)
+    )
+    assert failures == []
+    assert passed > 61000
+
+
+@pytest.mark.parametrize("target", FOREIGN)
+def test_suite_on_foreign_targets(target: str) -> None:
+    require(TOOLCHAINS[f"{target}-shared"])
+    bounds = "checked" if target == "armv7" else "guard"
+    engine = SpecEngine.build(target, aot=True)
+    passed, failures = told(run_archive(engine, suite("core-3.0.zip"), [bounds], "[cfi]*", jobs=2))
+    assert failures == []
+    assert passed > 10000
+
+
+# ---- what is refused ----
+
+
+def refusal(module_of: bytes, artefact: Path) -> str:
+    with Engine() as engine, Module(engine, "it", module_of) as module, pytest.raises(HostFault) as caught:
+        module.attach(artefact, module_of)
+    assert caught.value.status == "ARTEFACT"
+    return str(caught.value)
+
+
+@pytest.fixture
+def artefact(cases: Path, tmp_path: Path) -> Path:
+    out = tmp_path / "it.so"
+    compile_module(find_compiler(HOST), "cases", cases.read_bytes(), out)
+    return out
+
+
+def test_damaged_files_are_refused(artefact: Path, cases: Path) -> None:
+    whole = artefact.read_bytes()
+    for damaged in (b"", whole[:100], whole[:-1], whole[1:], whole + b"x", b"\x7fELF" * 100):
+        artefact.write_bytes(damaged)
+        assert "was not made by penstock aot" in refusal(cases.read_bytes(), artefact)
+    for at in (20, len(whole) // 2, len(whole) - 40):
+        artefact.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        assert "is damaged: its checksum is wrong" in refusal(cases.read_bytes(), artefact)
+
+
+def test_another_module_is_refused(artefact: Path, kernels: Path) -> None:
+    assert "was compiled from another module: compile it again" in refusal(kernels.read_bytes(), artefact)
+
+
+def test_another_target_is_refused(cases: Path, tmp_path: Path) -> None:
+    target = "riscv64" if HOST != "riscv64" else "aarch64"
+    out = tmp_path / "it.so"
+    compile_module(find_compiler(target), "cases", cases.read_bytes(), out)
+    assert f"is for {target}, this machine is {HOST}" in refusal(cases.read_bytes(), out)
+
+
+def test_another_abi_is_refused(kernels: Path, tmp_path: Path) -> None:
+    with Engine() as engine:
+        text = emit_c(engine, "kernels", kernels.read_bytes())
+    older = text.replace(b"enum { WRA_ABI = ", b"enum { WRA_ABI = 1000 + ")
+    assert older != text
+    out = tmp_path / "it.so"
+    aot_build.build(find_compiler(HOST), [older], out)
+    assert "was compiled for another version of the engine" in refusal(kernels.read_bytes(), out)
+
+
+def test_code_for_guards_is_not_used_without_them(kernels: Path, tmp_path: Path) -> None:
+    """An instance whose memory has no guard pages is interpreted."""
+    out = tmp_path / "kernels.so"
+    compile_module(find_compiler(HOST), "kernels", kernels.read_bytes(), out, checked=False)
+    for bounds, compiled in ((Bounds.GUARD, True), (Bounds.CHECKED, False)):
+        with Engine(bounds=bounds) as engine, Module(engine, "kernels", kernels.read_bytes()) as module:
+            module.attach(out, kernels.read_bytes())
+            with Store(engine) as store, Execution(engine) as execution:
+                instance = store.instantiate(module, execution)
+                assert instance.is_compiled is compiled
+                assert instance.func("fib").call(execution, 10) == (55,)
