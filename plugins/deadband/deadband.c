@@ -3,12 +3,14 @@
 #include "pen.h"
 #include "pen_config.h"
 #include "pen_record.h"
+#include "pen_state.h"
 
 PEN_ABI_MARKER()
 
-enum { PARTS = 1000000 /* percent are kept in parts per million */, PARTS_OF_PERCENT = 10000 };
+enum { PARTS = 1000000 /* percent are kept in parts per million */, PARTS_OF_PERCENT = 10000, STATE_VERSION = 1 };
 
 struct track { /* one tag */
+    uint64_t key; /* the tag */
     uint64_t value; /* of the last record that passed */
     int64_t time_ns;
     uint32_t seq; /* of the next record */
@@ -83,7 +85,8 @@ static bool handle(struct pen_record *record) {
         self.suppressed_total++;
         return false;
     }
-    *track = (struct track){record->value.u64, record->time_ns, track->seq, record->type, record->quality, true};
+    *track =
+        (struct track){track->key, record->value.u64, record->time_ns, track->seq, record->type, record->quality, true};
     record->seq = track->seq++;
     return true;
 }
@@ -94,8 +97,11 @@ int32_t PEN_EXPORT(pen_init)(void) {
     self.out = pen_ring_out(0);
     if (self.out == NULL || !pen_config_load(&self.config, 0, sizeof(struct deadband_tag))) return 1;
     self.tracks = pen_memory_take(self.config.tag_count * (uint32_t)sizeof *self.tracks);
+    if (self.tracks == NULL) return 1;
+    const struct deadband_tag *tags = (const void *)self.config.tags;
+    for (uint32_t i = 0; i < self.config.tag_count; i++) self.tracks[i].key = tags[i].tag;
     publish_metrics();
-    return self.tracks != NULL ? 0 : 1;
+    return 0;
 }
 
 /* Ends when the input is empty or the output is full; then the host calls again when there is room. */
@@ -109,4 +115,14 @@ void PEN_EXPORT(pen_on_records)(int32_t ring) {
         pen_ring_taken(in, record);
     }
     publish_metrics();
+}
+
+int32_t PEN_EXPORT(pen_save)(void) {
+    pen_state_save(self.tracks, self.config.tag_count * (uint32_t)sizeof *self.tracks);
+    return STATE_VERSION;
+}
+
+int32_t PEN_EXPORT(pen_load)(int32_t version) {
+    bool is_ours = version == STATE_VERSION && pen_state_load(self.tracks, self.config.tag_count, sizeof *self.tracks);
+    return is_ours ? 0 : 1;
 }

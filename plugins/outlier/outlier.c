@@ -7,17 +7,19 @@
 #include "pen.h"
 #include "pen_config.h"
 #include "pen_record.h"
+#include "pen_state.h"
 
 PEN_ABI_MARKER()
 
 /* Integers: distances from the mean in 1/256. Far distances are cut off, so that products fit in 64 bits. */
-enum { UNITS = 256, DEVIATION_BITS = 18 };
+enum { UNITS = 256, DEVIATION_BITS = 18, STATE_VERSION = 1 };
 static const uint64_t distance_max = 1ull << 46;
 static const uint64_t sign_bit = 1ull << 63;
 
 struct track { /* one tag */
-    uint64_t *values; /* accepted ones, oldest first; ordered(), so that they compare as unsigned integers */
-    uint32_t size;
+    uint64_t key;   /* tag, and size in the high half */
+    uint32_t first; /* place of its values in self.values */
+    uint32_t size;  /* most values */
     uint32_t fill;
     uint32_t type;    /* PEN_ type of all values */
     uint32_t strikes; /* outliers in a row */
@@ -28,6 +30,8 @@ static struct {
     struct pen_config config;
     struct pen_ring *out;
     struct track *tracks; /* one for each tag of the configuration */
+    uint64_t *values;     /* accepted ones, oldest first; ordered(), so that they compare as unsigned integers */
+    uint32_t value_count;
     int64_t outliers_total;
     int64_t shifts_total;
 } self;
@@ -66,35 +70,39 @@ static int64_t distance(uint64_t value, uint64_t origin) {
 
 /* ---- the window ---- */
 
+static uint64_t *values_of(const struct track *track) { return self.values + track->first; }
+
 static void add(struct track *track, uint64_t value) {
+    uint64_t *values = values_of(track);
     if (track->fill == track->size) {
         track->fill--;
-        __builtin_memmove(track->values, track->values + 1, track->fill * sizeof value);
+        __builtin_memmove(values, values + 1, track->fill * sizeof value);
     }
-    track->values[track->fill++] = value;
+    values[track->fill++] = value;
 }
 
 /* In units, from a mean that counts in units from the oldest value. */
 static uint64_t deviation(const struct track *track, uint64_t value, int64_t mean) {
-    int64_t off = distance(value, track->values[0]) * UNITS - mean;
+    int64_t off = distance(value, values_of(track)[0]) * UNITS - mean;
     return off < 0 ? 0 - (uint64_t)off : (uint64_t)off;
 }
 
 /* x is too far when (x - mean)^2 > sigma^2 * sum((v - mean)^2) / (n - 1). All deviations lose as many low bits as the
  * largest has too many. */
 static bool is_far_integer(const struct track *track, const struct outlier_tag *tag, uint64_t value) {
+    const uint64_t *values = values_of(track);
     int64_t sum = 0;
-    for (uint32_t i = 0; i < track->fill; i++) sum += distance(track->values[i], track->values[0]);
+    for (uint32_t i = 0; i < track->fill; i++) sum += distance(values[i], values[0]);
     int64_t mean = sum * UNITS / (int64_t)track->fill;
     uint64_t off = deviation(track, value, mean);
     if (off <= (uint64_t)(tag->tolerance * (double)UNITS)) return false;
     uint64_t all = off;
-    for (uint32_t i = 0; i < track->fill; i++) all |= deviation(track, track->values[i], mean);
+    for (uint32_t i = 0; i < track->fill; i++) all |= deviation(track, values[i], mean);
     uint32_t shift = 0;
     while (all >> shift >> DEVIATION_BITS != 0) shift++;
     uint64_t squares = 0;
     for (uint32_t i = 0; i < track->fill; i++) {
-        uint64_t rest = deviation(track, track->values[i], mean) >> shift;
+        uint64_t rest = deviation(track, values[i], mean) >> shift;
         squares += rest * rest;
     }
     off >>= shift;
@@ -102,13 +110,14 @@ static bool is_far_integer(const struct track *track, const struct outlier_tag *
 }
 
 static bool is_far_number(const struct track *track, const struct outlier_tag *tag, uint64_t value) {
-    double origin = number_of(track->values[0]);
+    const uint64_t *values = values_of(track);
+    double origin = number_of(values[0]);
     double sum = 0;
     double squares = 0;
-    for (uint32_t i = 0; i < track->fill; i++) sum += number_of(track->values[i]) - origin;
+    for (uint32_t i = 0; i < track->fill; i++) sum += number_of(values[i]) - origin;
     double mean = origin + sum / track->fill;
     for (uint32_t i = 0; i < track->fill; i++) {
-        double deviation = number_of(track->values[i]) - mean;
+        double deviation = number_of(values[i]) - mean;
         squares += deviation * deviation;
     }
     double off = number_of(value) - mean;
@@ -117,14 +126,15 @@ static bool is_far_number(const struct track *track, const struct outlier_tag *t
 
 /* Of an even count the lower one of the two middle values. */
 static uint64_t median(const struct track *track) {
+    const uint64_t *values = values_of(track);
     uint32_t rank = (track->fill - 1) / 2;
     for (uint32_t i = 0;; i++) {
-        uint64_t candidate = track->values[i];
+        uint64_t candidate = values[i];
         uint32_t below = 0;
         uint32_t equal = 0;
         for (uint32_t k = 0; k < track->fill; k++) {
-            below += track->values[k] < candidate;
-            equal += track->values[k] == candidate;
+            below += values[k] < candidate;
+            equal += values[k] == candidate;
         }
         if (rank - below < equal) return candidate;
     }
@@ -156,7 +166,7 @@ static bool correct(const struct track *track, const struct outlier_tag *tag, st
     if (tag->action == OUTLIER_TAG_ACTION_MARK) {
         record->quality = PEN_BAD;
     } else {
-        uint64_t value = tag->action == OUTLIER_TAG_ACTION_LAST ? track->values[track->fill - 1] : median(track);
+        uint64_t value = tag->action == OUTLIER_TAG_ACTION_LAST ? values_of(track)[track->fill - 1] : median(track);
         record->value.u64 = bits_of(track->type, value);
     }
     return true;
@@ -182,15 +192,16 @@ static bool handle(struct pen_record *record) {
 static bool make_tracks(void) {
     uint32_t count = self.config.tag_count;
     const struct outlier_tag *tags = (const void *)self.config.tags;
-    uint32_t values = 0;
-    for (uint32_t i = 0; i < count; i++) values += tags[i].window;
-    self.tracks = pen_memory_take(count * (uint32_t)sizeof *self.tracks + values * (uint32_t)sizeof(uint64_t));
+    for (uint32_t i = 0; i < count; i++) self.value_count += tags[i].window;
+    uint32_t tracks_bytes = count * (uint32_t)sizeof *self.tracks;
+    self.tracks = pen_memory_take(tracks_bytes + self.value_count * (uint32_t)sizeof(uint64_t));
     if (self.tracks == NULL) return false;
-    uint64_t *place = (uint64_t *)(self.tracks + count);
+    self.values = (uint64_t *)(self.tracks + count);
+    uint32_t first = 0;
     for (uint32_t i = 0; i < count; i++) {
-        self.tracks[i].values = place;
-        self.tracks[i].size = tags[i].window;
-        place += tags[i].window;
+        uint32_t size = tags[i].window;
+        self.tracks[i] = (struct track){(uint64_t)size << 32 | tags[i].tag, first, size, 0, 0, 0, 0};
+        first += size;
     }
     return true;
 }
@@ -213,4 +224,18 @@ void PEN_EXPORT(pen_on_records)(int32_t ring) {
         pen_ring_taken(in, record);
     }
     publish_metrics();
+}
+
+int32_t PEN_EXPORT(pen_save)(void) {
+    uint32_t tracks_bytes = self.config.tag_count * (uint32_t)sizeof *self.tracks;
+    pen_state_save(self.tracks, tracks_bytes + self.value_count * (uint32_t)sizeof(uint64_t));
+    return STATE_VERSION;
+}
+
+int32_t PEN_EXPORT(pen_load)(int32_t version) {
+    int32_t bytes = (int32_t)(self.value_count * sizeof(uint64_t));
+    bool is_ours = version == STATE_VERSION &&
+                   pen_state_load(self.tracks, self.config.tag_count, sizeof *self.tracks) &&
+                   hal_state_get(self.values, bytes) == bytes;
+    return is_ours ? 0 : 1;
 }
