@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import wasmtime
 
+from gateway.app.cli import main
 from gateway.app.plugin_build import build
 from gateway.app.vectors import START_NS, encode_sample
 from gateway.config.manifest import TagSettings, load_manifest, pack_config
@@ -114,3 +116,10 @@ def test_means_are_those_of_the_statistics_module(seed: int, kind: type) -> None
     for record, (interval, group) in zip(results, groups.items(), strict=False):
         assert record.time_ns == (interval + 1) * 10**10
         assert record.value == pytest.approx(statistics.fmean(group), abs=0.5 if kind is int else 1e-9)
+
+
+@pytest.mark.parametrize(
+    "site", sorted((toolchain.ROOT / "docs" / "examples").glob("*.toml")), ids=lambda site: site.stem
+)
+def test_example_sites_are_right(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(site)]) == 0, capsys.readouterr().err
