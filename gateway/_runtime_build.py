@@ -34,6 +34,7 @@ FLAGS = (
     "-fno-math-errno",
     "-fomit-frame-pointer",
     "-fasynchronous-unwind-tables",  # back-traces through compiled code
+    "-fexceptions",  # and through functions that do not return
     "-g1",
     "-fno-semantic-interposition",
     "-fvisibility=hidden",
