@@ -17,6 +17,7 @@ from gateway.errors import ConfigError
 from gateway.record import SCHEMA_NAMES, Schema
 
 NO_RING = "none"
+COMMAND_RING_BYTES = 16384
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class PortPlan:
 
 @dataclass(frozen=True, slots=True)
 class RingPlan:
-    """The output ring of the stage of the same name."""
+    """The output ring of the stage of the same name, or NAME.commands, its output for commands."""
 
     name: str
     bytes: int
@@ -47,7 +48,8 @@ class ReadPlan:
 
 @dataclass(frozen=True, slots=True)
 class StagePlan:
-    """One plugin instance. ``config`` is the packed block, ``tags`` the indices it holds, ``output`` a ring or ""."""
+    """One plugin instance. ``config`` is the packed block, ``tags`` the indices it holds, ``output`` and
+    ``command_output`` a ring or "". ``commands`` are read behind ``inputs``."""
 
     name: str
     manifest: Manifest
@@ -55,7 +57,9 @@ class StagePlan:
     tags: tuple[int, ...]
     ports: tuple[str, ...]
     inputs: tuple[ReadPlan, ...]
+    commands: tuple[ReadPlan, ...]
     output: str
+    command_output: str
     in_schema: Schema
     out_schema: Schema
     deadline_us: int
@@ -186,7 +190,17 @@ class _Planner:
             self._problem(f"{key}.inputs", f"missing; {plugin} reads {manifest.input} from at least one stage")
         elif manifest.input != NO_RING:
             self._check_schemas(f"{key}.inputs", stage.inputs, manifest.input, plugin)
+        self._check_commands(stage, manifest)
         self._check_limits(stage, manifest)
+
+    def _check_commands(self, stage: Stage, manifest: Manifest) -> None:
+        key = f"stage.{stage.name}.commands"
+        if stage.commands and not manifest.takes_commands:
+            self._problem(key, f'found {len(stage.commands)}, allowed: none, plugin "{stage.plugin}" takes no commands')
+        for index, name in enumerate(stage.commands):
+            source = self._manifest(name)
+            if source is not None and not source.gives_commands:
+                self._problem(f"{key}[{index}]", f'stage "{name}" gives no commands')
 
     def _check_limits(self, stage: Stage, manifest: Manifest) -> None:
         limits = manifest.limits
@@ -224,6 +238,12 @@ class _Planner:
             if manifest is not None and manifest.output != NO_RING:
                 consumers = self._readers(stage.name)
                 yield RingPlan(stage.name, stage.ring_bytes, SCHEMA_NAMES[manifest.output], consumers)
+            if followers := self._followers(stage.name):
+                yield RingPlan(f"{stage.name}.commands", COMMAND_RING_BYTES, Schema.COMMANDS, followers)
+
+    def _followers(self, stage: str) -> int:
+        """How many stages take commands of ``stage``; a command output that nobody reads does not exist."""
+        return sum(stage in one.commands for one in self.site.stages.values())
 
     def _stage(self, stage: Stage, tags: Sequence[Tag]) -> Iterable[StagePlan]:
         manifest = self.manifests.get(stage.plugin)
@@ -236,6 +256,8 @@ class _Planner:
             tags=tuple(tag.index for tag in tags),
             ports=stage.ports,
             inputs=_reads(stage.inputs),
+            commands=tuple(ReadPlan(f"{name}.commands", "drop-oldest") for name in stage.commands),
+            command_output=f"{stage.name}.commands" if self._followers(stage.name) else "",
             output="" if manifest.output == NO_RING else stage.name,
             in_schema=SCHEMA_NAMES.get(manifest.input, Schema.ANY),
             out_schema=SCHEMA_NAMES.get(manifest.output, Schema.ANY),

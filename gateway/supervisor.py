@@ -16,7 +16,7 @@ from typing import Protocol
 from gateway.clock import Clock
 from gateway.errors import PenstockError, PluginError, SwapError
 from gateway.graph import LinkPlan, Plan, PortPlan, StagePlan, plan_stage
-from gateway.plane import Plane, Version
+from gateway.plane import Plane, Shadow, Swapped, Version
 from gateway.store import Plugin
 from gateway.wasm import (
     Consumer,
@@ -28,7 +28,6 @@ from gateway.wasm import (
     RingStats,
     StageState,
     StageStats,
-    Switched,
 )
 
 RESTART_S = 1.0  # pause before a part that failed unexpectedly is started again
@@ -169,7 +168,7 @@ class Connectors:
 @dataclass(frozen=True, slots=True)
 class SwapResult:
     """What a swap was like: versions before and after, how long the loop stood still, what was carried over (version 0
-    of the state: the new version began anew)."""
+    of the state: the new version began anew), how many records a shadow had compared."""
 
     stage: str
     source: str
@@ -178,6 +177,7 @@ class SwapResult:
     pause_ns: int
     state_bytes: int
     state_version: int
+    compared: int
 
 
 class _Session:
@@ -214,7 +214,7 @@ class Supervisor:
         self._versions: Versions = connectors.versions or self._session
         self._problems: dict[str, str] = {}
         self._swapping: set[str] = set()
-        self._at_work: set[asyncio.Future[Switched]] = set()
+        self._at_work: set[asyncio.Future[Swapped]] = set()
         self._stopped: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
         self._started_s = clock.monotonic_s()
         self._final: State | None = None
@@ -245,6 +245,7 @@ class Supervisor:
             return self._final
         finally:
             loop.remove_reader(events)
+            self._plane.closing.set()
             await asyncio.gather(*self._at_work, return_exceptions=True)
             self.close()
 
@@ -286,10 +287,18 @@ class Supervisor:
     # ---- other versions ----
 
     async def swap(
-        self, stage: str, plugin: Plugin, *, carry_state: bool = True, shadow_records: int = 0
+        self,
+        stage: str,
+        plugin: Plugin,
+        *,
+        carry_state: bool = True,
+        shadow_records: int = 0,
+        allowed: Sequence[str] = (),
     ) -> SwapResult:
         """Let another version take over a stage between two of its events. Nothing is lost or repeated, and whatever
-        fails before leaves the version that runs. Raises SwapError."""
+        fails before leaves the version that runs. ``shadow_records``: before, both run on the same input, and so many
+        records must be the same but for the ``allowed`` fields (gateway.wasm.FIELDS). Raises SwapError."""
+        shadow = Shadow(shadow_records, tuple(allowed)) if shadow_records else None
         version = self._plane.versions.get(stage)
         if version is None:
             raise SwapError(stage, "version", f"there is no such stage, allowed: {', '.join(self._plane.versions)}")
@@ -298,7 +307,7 @@ class Supervisor:
         self._swapping.add(stage)
         try:
             await self._check(stage, version, plugin)
-            result = await self._switch(stage, version, plugin, carry_state)
+            result = await self._switch(stage, version, plugin, carry_state, shadow)
         except SwapError as error:
             self._problems[stage] = str(error)
             _log.warning("%s", error)
@@ -319,23 +328,35 @@ class Supervisor:
         except PluginError as error:
             raise SwapError(stage, "vectors", str(error)) from None
 
-    async def _switch(self, stage: str, version: Version, plugin: Plugin, carry_state: bool) -> SwapResult:
+    async def _switch(
+        self, stage: str, version: Version, plugin: Plugin, carry_state: bool, shadow: Shadow | None
+    ) -> SwapResult:
         try:
             plan = plan_stage(self.plan, stage, plugin.manifest)
         except PenstockError as error:
             raise SwapError(stage, "manifest", str(error)) from None
-        work = asyncio.ensure_future(asyncio.to_thread(self._plane.swap, plan, plugin, carry_state=carry_state))
+        work = asyncio.ensure_future(
+            asyncio.to_thread(self._plane.swap, plan, plugin, carry_state=carry_state, shadow=shadow)
+        )
         self._at_work.add(work)  # goes on if the one who waits is cancelled
         work.add_done_callback(self._at_work.discard)
         try:
-            switched = await asyncio.shield(work)
+            done = await asyncio.shield(work)
         except PluginError as error:
             raise SwapError(stage, "module", str(error)) from None
+        switched, report = done.switched, done.report
         self._session.before[_identity(plugin)] = version.plugin
         source, target = version.plugin.manifest.version, plugin.manifest.version
         _log.info("stage %s: %s -> %s, a pause of %d us", stage, source, target, switched.pause_ns // 1000)
         return SwapResult(
-            stage, source, target, switched.generation, switched.pause_ns, switched.state_bytes, switched.state_version
+            stage,
+            source,
+            target,
+            switched.generation,
+            switched.pause_ns,
+            switched.state_bytes,
+            switched.state_version,
+            report.compared if report else 0,
         )
 
     async def _go_back(self) -> None:

@@ -704,7 +704,9 @@ class Consumer:
 
 @dataclass(frozen=True, slots=True)
 class StageConfig:
-    """What ``Loop.add_stage`` needs. ``hal_grants`` are bits of wr_hal; schemas 0: any; ``fuel`` 0: unlimited."""
+    """What ``Loop.add_stage`` needs. ``hal_grants`` are bits of wr_hal; schemas 0: any; ``fuel`` 0: unlimited.
+
+    The last ``in_commands`` of the inputs and ``out_commands`` of the outputs are rings of commands."""
 
     name: str
     module: Module
@@ -720,6 +722,34 @@ class StageConfig:
     fuel: int = 0
     kv_bytes: int = 4096
     state_bytes: int = 65536
+    in_commands: int = 0
+    out_commands: int = 0
+
+
+# Fields of records that may be allowed to differ between two versions; "value" also means the bytes that follow.
+FIELDS = {
+    "kind": lib.WR_FIELD_KIND,
+    "quality": lib.WR_FIELD_QUALITY,
+    "type": lib.WR_FIELD_TYPE,
+    "tag": lib.WR_FIELD_TAG,
+    "seq": lib.WR_FIELD_SEQ,
+    "time_ns": lib.WR_FIELD_TIME,
+    "value": lib.WR_FIELD_VALUE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowReport:
+    """Two versions on the same input: ``compared`` records that both put out, ``differences`` of them that are not the
+    same, the ``first`` of these as text; bytes that one has put out and the other has not. ``broken``: why comparing
+    has ended, or ""."""
+
+    compared: int
+    differences: int
+    old_waiting_bytes: int
+    new_waiting_bytes: int
+    broken: str
+    first: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -809,6 +839,7 @@ def _stage_config(config: StageConfig) -> tuple[Any, list[Any]]:
     raw.memory_bytes_max, raw.deadline_us, raw.fuel = config.memory_bytes, config.deadline_us, config.fuel
     raw.kv_bytes_max, raw.in_schema, raw.out_schema = config.kv_bytes, config.in_schema, config.out_schema
     raw.state_bytes_max = config.state_bytes
+    raw.in_commands, raw.out_commands = config.in_commands, config.out_commands
     return raw, keep
 
 
@@ -828,6 +859,32 @@ class Candidate(_Handle):
         out, error = ffi.new("wr_swap_result *"), ffi.new("wr_error *")
         _check(lib.wr_swap_commit(self.pointer, out, error), error)
         return Switched(out.pause_ns, out.generation, out.state_bytes, out.state_version)
+
+    def shadow(self, ignored: int) -> None:
+        """Run along with the running version, with its state; it cannot be committed any more. ``ignored``: sum of
+        FIELDS that may differ. Raises RuntimeFault."""
+        error = ffi.new("wr_error *")
+        _check(lib.wr_swap_shadow(self.pointer, ignored, error), error)
+
+    def shadow_report(self) -> ShadowReport:
+        """What comparing has shown so far."""
+        out = ffi.new("wr_shadow_report *")
+        _check(lib.wr_swap_shadow_report(self.pointer, out), what=self.what)
+        shown = min(out.differences, lib.WR_DIFFERENCES_MAX)
+        return ShadowReport(
+            out.compared, out.differences, out.old_waiting_bytes, out.new_waiting_bytes,
+            _text(ffi.string(out.broken)), tuple(map(_difference, out.first[0:shown])),
+        )  # fmt: skip
+
+
+def _difference(raw: Any) -> str:
+    """One line: where, and each field before and after; of values the 64 bits, in hex."""
+    shown = []
+    for name, bit in FIELDS.items():
+        if raw.fields & bit:
+            old, new = (getattr(one, name) for one in (raw.old_record, raw.new_record))
+            shown.append(f"{name} {old:#x} -> {new:#x}" if name == "value" else f"{name} {old} -> {new}")
+    return f"record {raw.record} of output {raw.output}, tag {raw.old_record.tag}: {', '.join(shown)}"
 
 
 def _decode_events(raw: bytes) -> Iterator[Event]:

@@ -20,7 +20,7 @@ from gateway.store.files import content_hash
 
 T = TypeVar("T")
 
-ANSWER_S = 120.0  # a swap with vectors and shadow on a slow machine
+ANSWER_S = 600.0  # a swap of several stages, each after a comparison of up to a minute
 
 
 class ControlError(PenstockError):

@@ -9,19 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ParamSpec, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import msgspec
 
 from gateway.api.protocol import ApiError
 from gateway.errors import PenstockError, StoreError
-from gateway.store.facts import Entry, HistoryEntry, Ref
+from gateway.store.facts import Action, Entry, HistoryEntry, Ref
 from gateway.store.plugins import PluginStore, Version
 from gateway.store.search import Plugin
 
 _log = logging.getLogger("penstock.control")
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 class Runner(Protocol):
@@ -33,8 +32,29 @@ class Runner(Protocol):
     def running(self, stage: str) -> str:
         """The content hash of what a stage runs, "" when it is stopped."""
 
-    async def swap(self, stage: str, plugin: Plugin, *, carry_state: bool = True, shadow_records: int = 0) -> object:
+    async def swap(
+        self,
+        stage: str,
+        plugin: Plugin,
+        *,
+        carry_state: bool = True,
+        shadow_records: int = 0,
+        allowed: Sequence[str] = (),
+    ) -> object:
         """Let another version take over. Raises PenstockError; then the one that runs goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How to swap: with the state of the version that runs; after comparing so many records of both, in which the
+    fields ``allowed`` may differ."""
+
+    carry_state: bool = True
+    shadow_records: int = 0
+    allowed: tuple[str, ...] = ()
+
+
+AS_USUAL = Manner()
 
 
 class PluginSummary(msgspec.Struct, frozen=True):
@@ -98,7 +118,7 @@ class Desk:
         _log.info("%s pushed by %s", ref, who)
         return ref
 
-    async def swap(self, name: str, wanted: str, who: str, shadow_records: int = 0) -> Swapped:
+    async def swap(self, name: str, wanted: str, who: str, manner: Manner = AS_USUAL) -> Swapped:
         """Let another version run in every stage of the plugin, or in none."""
         async with self._one_at_a_time:
             ref, entry = self._store.find(name, wanted), self._in_use(name)
@@ -106,9 +126,7 @@ class Desk:
                 raise ApiError("already_active", f"{ref} runs already")
             if why := self._store.is_bad(ref.hash):
                 raise StoreError("bad_version", f"{ref} is remembered as bad and never run again: {why}")
-            return await self._change(
-                entry.active, ref, who, "swap", lambda: self._store.activate(ref, who), shadow_records
-            )
+            return await self._change(entry.active, ref, who, "swap", lambda: self._store.activate(ref, who), manner)
 
     async def roll_back(self, name: str, who: str) -> Swapped:
         """Let the version before run again in every stage of the plugin, or in none."""
@@ -144,14 +162,20 @@ class Desk:
         return entry
 
     async def _change(
-        self, old: Ref, new: Ref, who: str, action: Any, commit: Callable[[], object], shadow_records: int = 0
+        self, old: Ref, new: Ref, who: str, action: Action, commit: Callable[[], object], manner: Manner = AS_USUAL
     ) -> Swapped:
         """First the stages, then the store: a version that does not work is never what the next start finds."""
         done: dict[str, Any] = {}
         plugin = self._store.plugin(new)
         try:
             for stage in self._runner.stages_of(new.name):
-                done[stage] = await self._runner.swap(stage, plugin, shadow_records=shadow_records)
+                done[stage] = await self._runner.swap(
+                    stage,
+                    plugin,
+                    carry_state=manner.carry_state,
+                    shadow_records=manner.shadow_records,
+                    allowed=manner.allowed,
+                )
             await asyncio.to_thread(commit)
         except PenstockError as error:
             await self._undo(done, old)

@@ -10,16 +10,18 @@ from typing import Annotated, Any, Protocol
 
 import msgspec
 
-from gateway.api.desk import Desk, PluginSummary, Swapped
+from gateway.api.desk import Desk, Manner, PluginSummary, Swapped
 from gateway.api.health import Health
 from gateway.api.protocol import CHUNK_BYTES_MAX, PROTOCOL, ApiError
 from gateway.api.server import Client, Method
 from gateway.api.status import status
 from gateway.clock import Clock
+from gateway.config.reader import nearest
 from gateway.graph import Plan
 from gateway.store.container import PLUGIN_BYTES_MAX
 from gateway.store.facts import HistoryEntry, Ref
 from gateway.supervisor import State
+from gateway.wasm import FIELDS
 
 UPLOAD = "upload"
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
@@ -46,11 +48,14 @@ class Push(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Swap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``version``: a number, or the first digits of a hash. ``shadow_records``: compare so many before the swap."""
+    """``version``: a number, or the first digits of a hash. ``shadow_records``: compare so many before the swap, but
+    for the fields ``allowed``."""
 
     name: Name
     version: Name
+    carry_state: bool = True
     shadow_records: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
+    allowed: tuple[str, ...] = ()
 
 
 class Watch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -164,7 +169,11 @@ class Control:
         return Progress(len(data), await desk.push(bytes(data), params.hash, client.name))
 
     async def swap(self, params: Swap, client: Client) -> Swapped:
-        return await self.plugins.swap(params.name, params.version, client.name, params.shadow_records)
+        for name in params.allowed:
+            if name not in FIELDS:
+                raise ApiError("bad_request", f'params: allowed: found "{name}"; {nearest(name, FIELDS)}')
+        manner = Manner(params.carry_state, params.shadow_records, params.allowed)
+        return await self.plugins.swap(params.name, params.version, client.name, manner)
 
     async def rollback(self, params: OfPlugin, client: Client) -> Swapped:
         return await self.plugins.roll_back(params.name, client.name)

@@ -124,7 +124,7 @@ def _top_command(commands: Commands) -> None:
     text = "watch the running gateway: stages, rings, rates, lag, traps, versions"
     parser = commands.add_parser("top", help=text, description=text, epilog=EPILOG)
     parser.add_argument("--once", action="store_true", help="one picture instead of a live one")
-    parser.add_argument("--period", type=_seconds, default=1.0, metavar="S", help="0.1 to 60; default: %(default)s")
+    parser.add_argument("--period", type=_period, default=1.0, metavar="S", help="0.1 to 60; default: %(default)s")
     plugin_cli.add_control_options(parser)
     parser.set_defaults(command=_top)
 
@@ -133,6 +133,13 @@ def _seconds(text: str) -> float:
     value = float(text)
     if not 0 < value < 1e9:
         raise argparse.ArgumentTypeError(f"found {text}, allowed: a number greater than 0")
+    return value
+
+
+def _period(text: str) -> float:
+    value = float(text)
+    if not 0.1 <= value <= 60:
+        raise argparse.ArgumentTypeError(f"found {text}, allowed: 0.1 to 60 seconds")
     return value
 
 

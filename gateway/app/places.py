@@ -38,8 +38,10 @@ def places(state: Path | None, environment: Mapping[str, str] = os.environ, *, i
     """
     if state is not None:
         return Places(state.absolute(), state.absolute(), given=True)
-    if folder := environment.get("STATE_DIRECTORY"):  # systemd: StateDirectory=, RuntimeDirectory=
-        return Places(Path(folder), Path(environment.get("RUNTIME_DIRECTORY") or folder))
+    if folders := environment.get("STATE_DIRECTORY"):  # systemd: StateDirectory=, RuntimeDirectory=, each maybe several
+        own = Path(folders.partition(":")[0])
+        run = environment.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+        return Places(own, Path(run) if run else own)
     if os.geteuid() == 0 if is_root is None else is_root:
         return Places(Path("/var/lib") / NAME, Path("/run") / NAME)
     home = Path(environment.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / NAME

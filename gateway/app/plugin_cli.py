@@ -83,11 +83,21 @@ def add_parser(commands: Steps) -> None:
         for operand in operands:
             step.add_argument(operand.lower(), metavar=operand, type=Path if operand == "FILE" else str)
         if name == "swap":
-            step.add_argument(
-                "--shadow", type=int, default=0, metavar="N", help="first compare the output of N records"
-            )
+            _swap_options(step)
         add_control_options(step)
         step.set_defaults(command=command)
+
+
+def _swap_options(step: argparse.ArgumentParser) -> None:
+    step.add_argument("--shadow", type=int, default=0, metavar="N", help="first compare N records of both versions")
+    step.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="FIELD",
+        help="with --shadow: these may differ in it (such as value or quality); repeatable",
+    )
+    step.add_argument("--without-state", action="store_true", help="the new version begins anew")
 
 
 def add_control_options(parser: argparse.ArgumentParser) -> None:
@@ -210,7 +220,15 @@ def _push(options: argparse.Namespace) -> int:
 
 
 def _swap(options: argparse.Namespace) -> int:
-    params = {"name": options.name, "version": options.version, "shadow_records": options.shadow}
+    if options.allow and not options.shadow:
+        raise UsageError("--allow FIELD needs --shadow N: it is about what that compares")
+    params = {
+        "name": options.name,
+        "version": options.version,
+        "carry_state": not options.without_state,
+        "shadow_records": options.shadow,
+        "allowed": options.allow,
+    }
     return _tell_change(options, _ask(options, "plugin.swap", params, Swapped))
 
 
@@ -227,8 +245,10 @@ def _tell_change(options: argparse.Namespace, done: Swapped | None) -> int:
 
 def _stage_line(name: str, detail: Any) -> str:
     """A stage and how long its data waited, where the gateway tells."""
-    pause_ns = detail.get("pause_ns") if isinstance(detail, dict) else None
-    return name if pause_ns is None else f"{name} (pause {pause_ns / 1e6:.3f} ms)"
+    if not isinstance(detail, dict) or "pause_ns" not in detail:
+        return name
+    compared = f", {detail['compared']} records compared" if detail.get("compared") else ""
+    return f"{name} (pause {detail['pause_ns'] / 1e6:.3f} ms{compared})"
 
 
 def _history(options: argparse.Namespace) -> int:

@@ -50,7 +50,10 @@ def opened(folder: Path | None, keep: int) -> Iterator[OpenState]:
 
 def _make(where: Places) -> None:
     for folder in (where.state, where.state / PLUGINS, where.run):
+        missing = [one for one in (folder, *folder.parents) if not one.exists()]
         try:
             folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+            for one in missing:
+                Disk(one.parent).fsync_dir("")
         except OSError as error:
             raise StoreError("storage", f"{folder}: cannot be made: {error.strerror}; use --state DIR") from None

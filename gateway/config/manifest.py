@@ -25,6 +25,7 @@ HAL_NAMES = (
     "state_put", "state_get",
 )  # fmt: skip
 KINDS = ("driver", "etl", "format")
+COMMANDS = ("none", "in", "out", "both")
 RING_SCHEMAS = ("samples", "payloads", "commands", "none")
 CONFIG_SOURCES = ("baudrate",)
 TAG_SOURCES = ("name", "unit")
@@ -153,6 +154,17 @@ class Manifest:
     config: tuple[Field, ...]
     tag: tuple[Field, ...]
     kv_bytes: int
+    commands: str  # one of COMMANDS
+
+    @property
+    def takes_commands(self) -> bool:
+        """It has inputs for commands behind its others."""
+        return self.commands in ("in", "both")
+
+    @property
+    def gives_commands(self) -> bool:
+        """It has an output for commands behind its other one."""
+        return self.commands in ("out", "both")
 
     @property
     def hal_mask(self) -> int:
@@ -268,13 +280,14 @@ def _manifest(root: Table) -> Manifest:
     state_bytes = limits.integer("state_bytes", STATE_BYTES_DEFAULT, low=1, high=STATE_BYTES_MAX, unit="bytes")
     schema_in = rings.text("in", choices=RING_SCHEMAS)
     schema_out = rings.text("out", choices=RING_SCHEMAS)
+    commands = rings.text("commands", "none", choices=COMMANDS)
     config = _fields(root, "config", CONFIG_SOURCES)
     tag = _fields(root, "tag", TAG_SOURCES)
     for table in (root, capabilities, limits, rings):
         table.finish()
     return Manifest(
         root.source.file, name, version, kind, summary, hal, ports, Limits(memory_bytes, deadline_us, state_bytes),
-        schema_in, schema_out, config, tag, kv_bytes,
+        schema_in, schema_out, config, tag, kv_bytes, commands,
     )  # fmt: skip
 
 

@@ -81,12 +81,13 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One instance of a plugin. Limits are None where the manifest's apply."""
+    """One instance of a plugin. Limits are None where the manifest's apply; ``commands``: stages it takes orders of."""
 
     name: str
     plugin: str
     ports: tuple[str, ...]
     inputs: tuple[Input, ...]
+    commands: tuple[str, ...]
     config: Mapping[str, object]
     ring_bytes: int
     deadline_us: int | None
@@ -272,6 +273,7 @@ def _stage(name: str, table: Table) -> Stage:
         plugin=table.text("plugin"),
         ports=_some(table, "ports", STAGE_PORTS_MAX, table.texts("ports", [])),
         inputs=_inputs(table, default=[], policy="block"),
+        commands=_some(table, "commands", STAGE_INPUTS_MAX, table.texts("commands", [])),
         config=table.raw("config"),
         ring_bytes=ring_bytes,
         deadline_us=deadline_us,
@@ -422,6 +424,10 @@ def _check_references(root: Table, site: Site) -> None:
                 root.problem(where, f'port "{port}" is used by stage "{users[port]}" already; a port has one user')
         for index, one in enumerate(stage.inputs):
             _known(root, f"{key}.inputs[{index}]", one.stage, site.stages, "stage")
+        for index, source in enumerate(stage.commands):
+            _known(root, f"{key}.commands[{index}]", source, site.stages, "stage")
+        if len(stage.inputs) + len(stage.commands) > STAGE_INPUTS_MAX:
+            root.problem(f"{key}.commands", f"with inputs more than {STAGE_INPUTS_MAX} together")
     for link in site.links.values():
         for index, one in enumerate(link.inputs):
             _known(root, f"link.{link.name}.inputs[{index}]", one.stage, site.stages, "stage")

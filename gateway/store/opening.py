@@ -42,7 +42,8 @@ class Found:
 def read_all(storage: Storage) -> Found:
     """Make the folders, tidy up and read. Raises OSError when the storage cannot be used at all."""
     for folder in (BLOBS, HISTORY, files.ASIDE):
-        storage.make_folder(folder)
+        if storage.make_folder(folder):
+            storage.fsync_dir("")
     problems: list[str] = []
     _tidy(storage)
     blobs = _scan(storage, problems)

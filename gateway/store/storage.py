@@ -36,8 +36,8 @@ class Storage(Protocol):
     def list(self, folder: str) -> tuple[str, ...]:
         """The names of the files in the folder, sorted."""
 
-    def make_folder(self, folder: str) -> None:
-        """Make a folder below the first one; nothing happens when it is there."""
+    def make_folder(self, folder: str) -> bool:
+        """Make a folder below the first one; False when it is there already."""
 
 
 class Disk:
@@ -73,8 +73,12 @@ class Disk:
     def list(self, folder: str) -> tuple[str, ...]:
         return tuple(sorted(entry.name for entry in os.scandir(self.root / folder) if entry.is_file()))
 
-    def make_folder(self, folder: str) -> None:
-        (self.root / folder).mkdir(mode=FOLDER_MODE, exist_ok=True)
+    def make_folder(self, folder: str) -> bool:
+        path = self.root / folder
+        if path.is_dir():
+            return False
+        path.mkdir(mode=FOLDER_MODE)
+        return True
 
     @staticmethod
     def _fsync(path: Path) -> None:

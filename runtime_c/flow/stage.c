@@ -47,14 +47,20 @@ static wr_status take_end(wr_stage *stage, const end_request *want, wr_ring_end 
     return wr_fail(error, status, "stage \"%s\": ring \"%s\": too many loops have used it", stage->name, ring->name);
 }
 
+static uint32_t schema_at(uint32_t index, uint32_t count, uint32_t commands, uint32_t schema) {
+    return index + commands >= count ? WR_SCHEMA_COMMANDS : schema;
+}
+
 static wr_status take_ends(wr_stage *stage, const wr_stage_config *config, wr_error *error) {
     wr_status status = WR_OK;
     for (uint32_t i = 0; i < config->in_count && status == WR_OK; i++) {
-        end_request want = {"input", i, config->in_rings[i], config->in_consumers[i], config->in_schema};
+        uint32_t schema = schema_at(i, config->in_count, config->in_commands, config->in_schema);
+        end_request want = {"input", i, config->in_rings[i], config->in_consumers[i], schema};
         status = take_end(stage, &want, &stage->ins[i], error);
     }
     for (uint32_t i = 0; i < config->out_count && status == WR_OK; i++) {
-        end_request want = {"output", i, config->out_rings[i], 0, config->out_schema};
+        uint32_t schema = schema_at(i, config->out_count, config->out_commands, config->out_schema);
+        end_request want = {"output", i, config->out_rings[i], 0, schema};
         status = take_end(stage, &want, &stage->outs[i], error);
     }
     return status;

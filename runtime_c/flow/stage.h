@@ -76,6 +76,8 @@ typedef struct wr_carry {
     bool is_beyond;   /* more than max was handed over */
 } wr_carry;
 
+typedef struct wr_shadow wr_shadow;
+
 typedef struct wr_stage {
     wr_stage_env env;
     char name[WR_STAGE_NAME_MAX + 1];
@@ -104,6 +106,7 @@ typedef struct wr_stage {
     uint32_t metric_count;
     int64_t metric_bases[WR_STAGE_METRICS_MAX]; /* counters: what instances before this one had counted */
     wr_instant now; /* of the running entry point call */
+    wr_shadow *shadow;          /* runs along; NULL: none */
     wr_carry *saving, *loading; /* while pen_save, pen_load run */
 
     wr_stage_stats stats;

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "fail.h"
-#include "stage.h"
+#include "shadow.h"
 
 enum { TRAP_TEXT_MAX = 320, FRAMES_SHOWN = 4 };
 
@@ -46,6 +46,7 @@ static void add_frames(const wr_trap *trap, char *text, size_t size) {
 static wr_status call(wr_stage *stage, wr_entry entry, wr_slot *slots, wr_error *error) {
     if (stage->entries[entry] == NULL) return WR_OK;
     offer_rings(stage);
+    if (stage->shadow != NULL) wr_shadow_see_inputs(stage->shadow, stage);
     wr_exec_set_limits(stage->env.exec, stage->deadline_us, stage->fuel);
     int64_t start = wr_mono_ns();
     wr_status status = wr_call(stage->env.exec, stage->entries[entry], slots, slots);
@@ -133,6 +134,7 @@ void wr_stage_keep_counters(wr_stage *stage) {
 static void restart(wr_stage *stage, const char *message) {
     wr_error error;
     memcpy(error.message, message, sizeof error.message);
+    if (stage->shadow != NULL) wr_shadow_break(stage->shadow, "the running version trapped");
     while (note_trap(stage, error.message)) {
         wr_stage_unload(stage);
         wr_stage_keep_counters(stage);
@@ -212,6 +214,9 @@ void wr_stage_set_port(wr_stage *stage, uint32_t index, bool up, wr_instant now)
     if (!is_running(stage)) return;
     deliver(stage, WR_ENTRY_PORT, (wr_slot[]){{.u32 = index}, {.u32 = up}}, now);
     unpark(stage);
+    if (stage->shadow == NULL) return;
+    wr_stage_set_port(stage->shadow->stage, index, up, now);
+    wr_shadow_compare(stage->shadow, stage);
 }
 
 void wr_stage_feed(wr_stage *stage, uint32_t index, const void *bytes, uint32_t len, wr_instant now) {
@@ -233,6 +238,9 @@ void wr_stage_feed(wr_stage *stage, uint32_t index, const void *bytes, uint32_t 
     }
     deliver(stage, WR_ENTRY_RX, (wr_slot[]){{.u32 = index}}, now);
     unpark(stage);
+    if (stage->shadow == NULL) return;
+    wr_stage_feed(stage->shadow->stage, index, bytes, len, now);
+    wr_shadow_compare(stage->shadow, stage);
 }
 
 const uint8_t *wr_stage_tx(const wr_stage *stage, uint32_t port, uint32_t *len) {
@@ -251,7 +259,12 @@ static int earliest(const int64_t *timers) {
     return first;
 }
 
-int64_t wr_stage_next_timer(const wr_stage *stage) { return stage->timers[earliest(stage->timers)]; }
+int64_t wr_stage_next_timer(const wr_stage *stage) {
+    int64_t next = stage->timers[earliest(stage->timers)];
+    if (stage->shadow == NULL) return next;
+    int64_t shadows = wr_stage_next_timer(stage->shadow->stage);
+    return shadows < next ? shadows : next;
+}
 
 /* Fires from a copy: a timer re-armed for now waits for the next turn, so that timers cannot starve the ports. */
 void wr_stage_run_timers(wr_stage *stage, wr_instant now) {
@@ -265,6 +278,9 @@ void wr_stage_run_timers(wr_stage *stage, wr_instant now) {
         deliver(stage, WR_ENTRY_TIMER, (wr_slot[]){{.i32 = id}}, now);
         unpark(stage);
     }
+    if (stage->shadow == NULL) return;
+    wr_stage_run_timers(stage->shadow->stage, now);
+    wr_shadow_compare(stage->shadow, stage);
 }
 
 /* ---- records ---- */
@@ -306,5 +322,8 @@ void wr_stage_run(wr_stage *stage, wr_instant now) {
         deliver(stage, WR_ENTRY_RECORDS, (wr_slot[]){{.u32 = i}}, now);
         uint64_t taken = atomic_load_explicit(&stage->ins[i].consumer->next, memory_order_relaxed) - before;
         if (is_running(stage)) park(stage, i, taken);
+        if (stage->shadow == NULL) continue;
+        wr_stage_run(stage->shadow->stage, now);
+        wr_shadow_compare(stage->shadow, stage);
     }
 }

@@ -4,6 +4,7 @@
 
 #include "fail.h"
 #include "loop.h"
+#include "shadow.h"
 
 struct wr_swap {
     wr_loop *loop;
@@ -16,6 +17,7 @@ struct wr_swap {
     wr_carry carry;
     bool is_warm; /* pen_init has run, pen_load follows; else pen_init runs in the switch */
     bool is_done;
+    wr_shadow *shadow; /* NULL: it does not run along */
 };
 
 /* ---- what there is now ---- */
@@ -86,10 +88,11 @@ static wr_status own_rings(wr_swap *swap, const facts *found, wr_error *error) {
 
 static wr_status check_state(const wr_swap *swap, const facts *found, wr_error *error) {
     if (!found->saves || swap->stage->entries[WR_ENTRY_LOAD] != NULL) return WR_OK;
-    return wr_fail(error, WR_NOT_FOUND,
-                   "stage \"%s\": the running version has state (pen_save), the new one does not take it (no pen_load); "
-                   "swap without state, or export pen_load",
-                   found->name);
+    return wr_fail(
+        error, WR_NOT_FOUND,
+        "stage \"%s\": the running version has state (pen_save), the new one does not take it (no pen_load); "
+        "swap without state, or export pen_load",
+        found->name);
 }
 
 /* A version that gets no state is made twice: once to see whether it starts, and once more, because what its pen_init
@@ -149,8 +152,17 @@ wr_status wr_swap_new(wr_loop *loop, uint32_t stage, const wr_stage_config *conf
     return status;
 }
 
+/* In the loop's thread. */
+static void end_shadow(wr_loop *loop, void *arg) {
+    const wr_swap *swap = arg;
+    wr_stage *stage = loop->stages[swap->number];
+    if (stage->shadow == swap->shadow) stage->shadow = NULL;
+}
+
 void wr_swap_free(wr_swap *swap) {
     if (swap == NULL) return;
+    if (swap->shadow != NULL) wr_loop_hand_over(swap->loop, end_shadow, swap);
+    wr_shadow_free(swap->shadow);
     wr_stage_free(swap->stage);
     for (uint32_t i = 0; i < swap->ring_count; i++) wr_ring_free(swap->rings[i]);
     if (swap->exec != NULL) wr_exec_free(swap->exec);
@@ -163,6 +175,9 @@ void wr_swap_free(wr_swap *swap) {
 static wr_status check_moment(const wr_swap *swap, const wr_stage *old, wr_error *error) {
     if (swap->is_done || swap->generation != old->stats.generation) {
         return wr_fail(error, WR_BAD_STATE, "stage \"%s\": it was swapped after this candidate was made", old->name);
+    }
+    if (swap->shadow != NULL || old->shadow != NULL) {
+        return wr_fail(error, WR_BAD_STATE, "stage \"%s\": a candidate runs along; free it first", old->name);
     }
     if (swap->is_warm && old->store == NULL) {
         return wr_fail(error, WR_BAD_STATE, "stage \"%s\": it stopped after this candidate was made", old->name);
@@ -232,4 +247,55 @@ wr_status wr_swap_commit(wr_swap *swap, wr_swap_result *result, wr_error *error)
     switch_request want = {.swap = swap, .result = result, .error = error};
     wr_loop_hand_over(swap->loop, switch_over, &want);
     return want.status;
+}
+
+/* ---- running along ---- */
+
+typedef struct shadow_request {
+    wr_swap *swap;
+    wr_shadow *shadow;
+    wr_shadow_report *report;
+    wr_error *error;
+    wr_status status;
+} shadow_request;
+
+/* In the loop's thread. */
+static void begin_shadow(wr_loop *loop, void *arg) {
+    shadow_request *want = arg;
+    wr_swap *swap = want->swap;
+    wr_stage *running = loop->stages[swap->number];
+    wr_instant now = wr_instant_now();
+    want->status = check_moment(swap, running, want->error);
+    if (want->status == WR_OK) want->status = prepare(swap, running, now, want->error);
+    if (want->status != WR_OK) return;
+    wr_shadow_attach(want->shadow, running);
+    swap->shadow = want->shadow;
+    if (swap->carry.version == 0) wr_stage_announce_ports(swap->stage, now);
+}
+
+wr_status wr_swap_shadow(wr_swap *swap, uint32_t ignored, wr_error *error) {
+    shadow_request want = {.swap = swap, .error = error};
+    if (swap->is_done || swap->shadow != NULL) {
+        return wr_fail(error, WR_BAD_STATE, "stage %u: this candidate has been used", swap->number);
+    }
+    wr_status status = wr_shadow_new(swap->stage, ignored, &want.shadow);
+    if (status != WR_OK) return wr_fail(error, status, "shadow: %s", wr_status_text(status));
+    wr_loop_hand_over(swap->loop, begin_shadow, &want);
+    if (want.status != WR_OK) wr_shadow_free(want.shadow);
+    return want.status;
+}
+
+static void report_shadow(wr_loop *loop, void *arg) {
+    const shadow_request *want = arg;
+    if (loop->stages[want->swap->number]->shadow != want->swap->shadow) {
+        wr_shadow_break(want->swap->shadow, "the stage has another version");
+    }
+    *want->report = want->swap->shadow->report;
+}
+
+wr_status wr_swap_shadow_report(wr_swap *swap, wr_shadow_report *out) {
+    shadow_request want = {.swap = swap, .report = out};
+    if (swap->shadow == NULL) return WR_BAD_STATE;
+    wr_loop_hand_over(swap->loop, report_shadow, &want);
+    return WR_OK;
 }

@@ -114,8 +114,8 @@ static void drop(runner *run, void *memory) {
     free(memory);
 }
 
-static void expect_bytes(runner *run, const char *what, const uint8_t *want, uint32_t want_len,
-                         const uint8_t *got, uint32_t got_len) {
+static void expect_bytes(runner *run, const char *what, const uint8_t *want, uint32_t want_len, const uint8_t *got,
+                         uint32_t got_len) {
     if (want_len == got_len && (want_len == 0 || memcmp(want, got, want_len) == 0)) return;
     uint32_t at = 0;
     while (at < want_len && at < got_len && want[at] == got[at]) at++;
@@ -481,7 +481,8 @@ static void run_script(runner *run, char *script) {
         if (next != NULL) *next++ = '\0';
         run->line++;
         if (line[0] != '\0' && line[0] != '#') run_line(run, line);
-        if (wr_mono_ns() > run->until_ns) fail(run, "the vectors take longer than %d s", (int)(TIME_MAX_NS / 1000000000));
+        if (wr_mono_ns() > run->until_ns)
+            fail(run, "the vectors take longer than %d s", (int)(TIME_MAX_NS / 1000000000));
     }
     end_case(run);
     tell(run, "%u cases passed%s\n", run->cases, run->bytewise ? ", bytes delivered one by one" : "");

@@ -8,7 +8,7 @@
  * Conventions. Functions that can fail return wr_status and deliver their result through the last pointer
  * (before an optional wr_error). Handles are opaque. Sizes are bytes, times are microseconds (_us) or
  * nanoseconds (_ns), addresses are offsets in a linear memory. Nothing here has mutable file-scope state
- * but the process-wide fault handler (wr_engine_new installs it once).
+ * but the process-wide fault handler (wr_engine_new installs it, docs/engine.md).
  *
  * This header is also the source of the Python binding: with WR_CDEF defined it expands to plain
  * declarations only. */
@@ -505,6 +505,9 @@ enum {
     WR_VALUE_BYTES = 5
 };
 
+/* Record schemas of rings. */
+enum { WR_SCHEMA_ANY = 0, WR_SCHEMA_SAMPLES = 1, WR_SCHEMA_PAYLOADS = 2, WR_SCHEMA_COMMANDS = 3 };
+
 typedef struct wr_ring wr_ring;
 typedef enum wr_policy { WR_POLICY_BLOCK = 0, WR_POLICY_DROP_OLDEST = 1 } wr_policy;
 
@@ -627,9 +630,11 @@ typedef struct wr_stage_config {
     wr_ring *in_rings[16];        /* local number -> ring and consumer of it */
     uint32_t in_consumers[16];
     uint32_t in_schema;           /* 0: any */
+    uint32_t in_commands;         /* the last so many inputs are of WR_SCHEMA_COMMANDS whatever in_schema is */
     uint32_t out_count;
     wr_ring *out_rings[16];
     uint32_t out_schema;          /* 0: any */
+    uint32_t out_commands;        /* likewise for outputs */
 } wr_stage_config;
 
 enum { WR_STAGE_RUNNING = 1, WR_STAGE_STOPPED = 2 };
@@ -687,6 +692,40 @@ wr_status wr_swap_new(wr_loop *loop, uint32_t stage, const wr_stage_config *conf
  * stopped stage runs again. On an error the running version goes on, and this candidate is of no more use. BAD_STATE:
  * the stage was swapped, or stopped, after the candidate was made. */
 wr_status wr_swap_commit(wr_swap *swap, wr_swap_result *result, wr_error *error);
+/* Fields of a record that can differ; VALUE also means the bytes that follow. */
+enum {
+    WR_FIELD_KIND = 1,
+    WR_FIELD_QUALITY = 2,
+    WR_FIELD_TYPE = 4,
+    WR_FIELD_TAG = 8,
+    WR_FIELD_SEQ = 16,
+    WR_FIELD_TIME = 32,
+    WR_FIELD_VALUE = 64,
+    WR_DIFFERENCES_MAX = 8
+};
+
+typedef struct wr_difference {
+    uint64_t record;       /* which of those compared, from 1 */
+    uint32_t output;
+    uint32_t fields;       /* WR_FIELD_ bits */
+    wr_record old_record;  /* heads */
+    wr_record new_record;
+} wr_difference;
+
+typedef struct wr_shadow_report {
+    uint64_t compared;          /* records that both versions have put out */
+    uint64_t differences;       /* of these: other than the running version's */
+    uint64_t old_waiting_bytes; /* put out by one of them only, so far */
+    uint64_t new_waiting_bytes;
+    char broken[64];            /* why comparing has ended, or "" */
+    wr_difference first[8];     /* the first WR_DIFFERENCES_MAX */
+} wr_shadow_report;
+
+/* The candidate runs along from now on, with the running version's state: it gets the same bytes, records, times and
+ * timers of its own. What it sends is thrown away, what it puts out is compared. ignored: WR_FIELD_ bits that may
+ * differ. Such a candidate cannot become the stage any more; while it runs along, no other can. */
+wr_status wr_swap_shadow(wr_swap *swap, uint32_t ignored, wr_error *error);
+wr_status wr_swap_shadow_report(wr_swap *swap, wr_shadow_report *out);
 /* Frees the candidate, after a commit the version it replaced. Before the loop is freed. NULL is allowed. */
 void wr_swap_free(wr_swap *swap);
 
@@ -699,8 +738,8 @@ typedef struct wr_vectors {
     bool bytewise;      /* received bytes are delivered one by one */
 } wr_vectors;
 
-/* Runs a plugin's own vectors in the calling thread, on stages and rings of their own. WR_OK: all passed; BAD_STATE: one
- * did not, or they took too long. report gets text, cut where it does not fit. */
+/* Runs a plugin's own vectors in the calling thread, on stages and rings of their own. WR_OK: all passed; BAD_STATE:
+ * one did not, or they took too long. report gets text, cut where it does not fit. */
 wr_status wr_vectors_run(wr_engine *engine, const wr_module *module, const wr_vectors *vectors, char *report,
                          size_t report_bytes);
 

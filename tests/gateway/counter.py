@@ -8,6 +8,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -85,11 +86,11 @@ async def serving() -> AsyncIterator[tuple[Counter, int]]:
     counter.answers.set()
     server = ModbusTcpServer([counter.device()], address=("127.0.0.1", 0))
     await server.serve_forever(background=True)
-    assert server.transport is not None
+    assert isinstance(server.transport, asyncio.Server)
     try:
         yield counter, server.transport.sockets[0].getsockname()[1]
     finally:
-        await server.shutdown()
+        await server.shutdown()  # type: ignore[no-untyped-call]
 
 
 class Keeper:
@@ -122,12 +123,12 @@ class Keeper:
 
     def faults(self) -> list[str]:
         """Every gap and every repeat, in numbers and in values."""
-        found = [f"payloads {a} {b}" for a, b in zip(self.payloads, self.payloads[1:], strict=False) if b != a + 1]
+        found = [f"payloads {a} {b}" for a, b in pairwise(self.payloads) if b != a + 1]
         for tag, samples in self.samples.items():
             good = [one for one in samples if one[2] == "good"]  # the end, when the port closes, is stale
             assert good == samples[: len(good)]
-            found += [f"{tag}: {a} {b}" for a, b in zip(samples, samples[1:], strict=False) if b[0] != a[0] + 1]
-            found += [f"{tag}: {a} {b}" for a, b in zip(good, good[1:], strict=False) if b[1] != a[1] + 1]
+            found += [f"{tag}: {a} {b}" for a, b in pairwise(samples) if b[0] != a[0] + 1]
+            found += [f"{tag}: {a} {b}" for a, b in pairwise(good) if b[1] != a[1] + 1]
         return found
 
 

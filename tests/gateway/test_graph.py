@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from gateway.config.board import load_board
 from gateway.config.manifest import HEAD, Manifest, parse_manifest
 from gateway.config.reader import Problems
 from gateway.config.site import Site, load_site
-from gateway.graph import LinkPlan, Plan, ReadPlan, RingPlan, make_plan
+from gateway.errors import ConfigError
+from gateway.graph import LinkPlan, Plan, ReadPlan, RingPlan, make_plan, plan_stage
 from gateway.record import Schema
 from tests.gateway import sites
 
@@ -94,3 +98,65 @@ def test_configuration_blocks_hold_settings_facts_and_tags(tmp_path: Path) -> No
 def test_devices_come_from_the_board(tmp_path: Path) -> None:
     _, plan = plan_of(tmp_path)
     assert [(one.port.name, one.device) for one in plan.ports] == [("plc", ""), ("bus", "/dev/ttyS1")]
+
+
+ORDERS = """
+[stage.watch]
+plugin = "guard"
+inputs = ["plc"]
+"""
+GUARD = (
+    sites.MANIFESTS["gain"].replace('"gain"', '"guard"').replace('out = "samples"', 'out = "none"\ncommands = "out"')
+)
+OBEYING = sites.MANIFESTS["fieldbus"].replace('out = "samples"', 'out = "samples"\ncommands = "in"')
+
+
+def commanded(folder: Path, old: str, new: str, **changed: str) -> Plan:
+    """The site with a stage that gives commands; ``old`` in its text replaced."""
+    site = sites.SITE.replace("\n[link.cloud]", ORDERS + "\n[link.cloud]").replace(old, new, 1)
+    site_path, board_path = sites.write(folder, site)
+    texts = {**sites.MANIFESTS, "guard": GUARD, "fieldbus": OBEYING, **changed}
+    problems = Problems()
+    found = {name: parse_manifest(text, name) for name, text in texts.items()}
+    plan = make_plan(load_site(site_path), load_board(board_path), found, problems)
+    problems.raise_any()
+    return plan
+
+
+def test_commands_lead_back_in_rings_of_their_own(tmp_path: Path) -> None:
+    plan = commanded(tmp_path, 'ports = ["plc"]', 'ports = ["plc"]\ncommands = ["watch"]')
+    stages = {stage.name: stage for stage in plan.stages}
+    assert RingPlan("watch.commands", 16384, Schema.COMMANDS, 1) in plan.rings
+    assert stages["plc"].commands == (ReadPlan("watch.commands", "drop-oldest"),)
+    assert (stages["watch"].output, stages["watch"].command_output) == ("", "watch.commands")
+    assert [stages["meters"].commands, stages["meters"].command_output] == [(), ""]
+    unread = commanded(tmp_path, "", "")
+    assert "watch.commands" not in {ring.name for ring in unread.rings}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ('ports = ["plc"]', 'ports = ["plc"]\ncommands = ["wach"]', 'is no stage of this site; did you mean "watch"'),
+        (
+            'ports = ["plc"]',
+            'ports = ["plc"]\ncommands = ["si"]',
+            'commands[0]: stage "si" gives no commands',
+        ),
+        ('plugin = "gain"', 'plugin = "gain"\ncommands = ["watch"]', 'allowed: none, plugin "gain" takes no commands'),
+    ],
+)
+def test_commands_that_lead_nowhere(tmp_path: Path, old: str, new: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        commanded(tmp_path, old, new)
+    assert problem in str(refused.value)
+
+
+def test_a_stage_with_another_version(tmp_path: Path) -> None:
+    _, plan = plan_of(tmp_path)
+    stage = next(one for one in plan.stages if one.name == "plc")
+    assert plan_stage(plan, "plc", stage.manifest) == stage
+    with pytest.raises(ConfigError, match=r"stage.plc.ports: found 1, allowed: 2"):
+        plan_stage(plan, "plc", replace(stage.manifest, ports=2))
+    with pytest.raises(ConfigError, match="found 65536, allowed: at most 4096 bytes"):
+        plan_stage(plan, "plc", replace(stage.manifest, limits=replace(stage.manifest.limits, memory_bytes=4096)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from gateway.app.plugin_build import build
 from gateway.app.vectors import check_vectors
+from gateway.config.manifest import load_manifest
 from gateway.errors import PluginError, SwapError
 from gateway.store import Plugin
 from gateway.supervisor import StageReport
@@ -144,7 +146,7 @@ def test_what_does_not_fit_changes_nothing(tmp_path: Path) -> None:
     assert asyncio.run(scene()).keeper.faults() == []
 
 
-def test_vectors_come_first(tmp_path: Path, root: Path) -> None:
+def test_vectors_come_first(tmp_path: Path) -> None:
     def vectors(plugin: Plugin) -> None:
         if plugin.manifest.version == "3.0.0":
             raise PluginError('case "one": out: expected 32 bytes, got 0')
@@ -198,3 +200,51 @@ def test_a_version_that_traps_too_often_is_replaced_by_the_one_before(tmp_path: 
             assert [one.stats.traps for one in others] == [0, 0]
 
     asyncio.run(scene())
+
+
+def test_a_version_runs_along_first(tmp_path: Path) -> None:
+    """Driver and scale beside themselves put out the same; a scale that does nothing does not."""
+
+    async def scene() -> Rig:
+        async with running(tmp_path) as rig:
+            await more(rig)
+            for stage, plugin in (("plc", "modbus"), ("si", "scale")):
+                done = await rig.supervisor.swap(stage, rig.version(plugin, "4.0.0"), shadow_records=20)
+                assert done.compared >= 20
+            trapping = plugin_of(rig, tmp_path, "scale", module(on_records=TRAP))
+            with pytest.raises(SwapError, match="failed at shadow: the new version trapped"):
+                await rig.supervisor.swap("si", trapping, shadow_records=20)
+            await more(rig)
+            assert [one.stats.traps for one in rig.supervisor.snapshot().stages] == [0, 0, 0]
+        return rig
+
+    assert asyncio.run(scene()).keeper.faults() == []
+
+
+def test_what_differs_is_shown(tmp_path: Path) -> None:
+    async def scene() -> Rig:
+        async with running(tmp_path) as rig:
+            await more(rig)
+            other = build_variant(tmp_path, Path(rig.plugins["scale"].manifest.file).parent)
+            shown = r"(2\d) of \1 records differ:\n  record 1 of output 0, tag \d: type 3 -> 4, value 0x"
+            with pytest.raises(SwapError, match=shown) as no:
+                await rig.supervisor.swap("si", other, shadow_records=20)
+            assert no.value.step == "shadow"
+            await rig.supervisor.swap("si", other, shadow_records=20, allowed=["type", "value"])
+        return rig
+
+    faults = asyncio.run(scene()).keeper.faults()
+    assert len(faults) <= 2, "one step in the values of each tag: the new version counts from elsewhere"
+
+
+def build_variant(folder: Path, plugin: Path) -> Plugin:
+    """The same plugin with another arithmetic."""
+    copy = folder / "scale"
+    shutil.copytree(plugin, copy)
+    source = copy / "scale.c"
+    text = source.read_text(encoding="utf-8")
+    assert "tag->gain == 1 &&" in text
+    text = text.replace("tag->gain == 1 &&", "tag->gain != 1 &&").replace("* tag->gain +", "* tag->gain + 0.5 +")
+    source.write_text(text, encoding="utf-8")
+    wasm = build(copy, folder / "built")
+    return Plugin(replace(load_manifest(copy / "plugin.toml"), version="5.0.0"), wasm)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from gateway.app.plugin_build import build
+from gateway.app.plugin_new import new
 from tests.gateway.peers import Mosquitto
 from tests.peers import site
 from tests.peers.gateway import Gateway
@@ -70,23 +72,45 @@ class Scene:
 
 
 @contextlib.asynccontextmanager
-async def scene(folder: Path, broker: Mosquitto) -> AsyncIterator[Scene]:
+async def scene(folder: Path, broker: Mosquitto, lost_most: int) -> AsyncIterator[Scene]:
     async with TcpSlave() as slave, Listener(broker.port) as heard:
         port, framing, devices = slave.reached_by("field")
         text = site.HEAD + port + site.driver("field", framing=framing, poll_ms=POLL_MS, timeout_ms=500)
-        text += site.stage("si", "scale", ["field"]) + site.uplink(["si"], broker.port)
-        text += site.tag(TAG, "field", unit=1, address=0, type="u32")
+        text += site.stage("si", "trim", ["field"]) + site.uplink(["si"], broker.port)
+        text += site.tag(TAG, "field", unit=1, address=0, type="u32") + "trim = { offset = 0.5 }\n"
+        build(new_plugin(folder / "plugins"), folder / "build" / "plugins")
         async with Gateway(folder, text, devices) as gateway:
             made = Scene(gateway, heard)
             await made.more()
             yield made
             await gateway.stop()
-            heard.assert_whole()
+            assert heard.payloads.is_whole
+            samples = heard.numbers(TAG)
+            assert len(samples.missing) <= lost_most, samples
+            assert (samples.repeated, samples.late) == ([], []), samples
 
 
-def play(folder: Path, broker: Mosquitto, act: Callable[[Scene], Any]) -> None:
+def new_plugin(folder: Path) -> Path:
+    """The plugin of the stage between driver and uplink, as ``penstock plugin new`` makes it."""
+    if not (folder / "trim").exists():
+        new("trim", "c", folder)
+    return folder / "trim"
+
+
+def changed_plugin(folder: Path, old: str, new: str, *, vectors: bool) -> str:
+    """A version 9.9.9 of it that does something else."""
+    home = new_plugin(folder / "changed")
+    source = (home / "trim.c").read_text()
+    assert source.count(old) == 1
+    (home / "trim.c").write_text(source.replace(old, new))
+    if not vectors:
+        shutil.rmtree(home / "vectors")
+    return str(build(home, folder / "changed" / "build", embed=True, version="9.9.9"))
+
+
+def play(folder: Path, broker: Mosquitto, act: Callable[[Scene], Any], *, lost_most: int = 0) -> None:
     async def run() -> None:
-        async with scene(folder, broker) as made:
+        async with scene(folder, broker, lost_most) as made:
             await act(made)
 
     asyncio.run(run())
@@ -94,15 +118,20 @@ def play(folder: Path, broker: Mosquitto, act: Callable[[Scene], Any]) -> None:
 
 @pytest.fixture
 def newer(root: Path, tmp_path: Path) -> Callable[[str, str], str]:
-    """Makes the file of a plugin of this tree with another version."""
-    return lambda name, version: str(build(root / "plugins" / name, tmp_path / version, embed=True, version=version))
+    """Makes the file of a plugin with another version."""
+
+    def make(name: str, version: str) -> str:
+        folder = new_plugin(tmp_path / "plugins") if name == "trim" else root / "plugins" / name
+        return str(build(folder, tmp_path / version, embed=True, version=version))
+
+    return make
 
 
 def test_push_swap_and_rollback_lose_nothing(
     tmp_path: Path, broker: Mosquitto, newer: Callable[[str, str], str]
 ) -> None:
     async def act(here: Scene) -> None:
-        for name, stage in (("scale", "si"), ("modbus", "field"), ("json_maker", "json")):
+        for name, stage in (("trim", "si"), ("modbus", "field"), ("json_maker", "json")):
             pushed = await here.ok("plugin", "push", newer(name, "9.0.0"))
             assert pushed.endswith(f"penstock plugin swap {name} 9.0.0\n")
             for words, version in ((("swap", name, "9.0.0"), "9.0.0"), (("rollback", name), "0.1.0")):
@@ -124,8 +153,8 @@ def test_what_was_swapped_runs_after_a_restart(
     tmp_path: Path, broker: Mosquitto, newer: Callable[[str, str], str]
 ) -> None:
     async def act(here: Scene) -> None:
-        await here.ok("plugin", "push", newer("scale", "9.0.0"))
-        await here.ok("plugin", "swap", "scale", "9.0.0")
+        await here.ok("plugin", "push", newer("trim", "9.0.0"))
+        await here.ok("plugin", "swap", "trim", "9.0.0")
         gateway = here.gateway
         await gateway.stop()
         here.heard.assert_whole()
@@ -134,20 +163,74 @@ def test_what_was_swapped_runs_after_a_restart(
         gateway.status = {}
         await gateway.__aenter__()
         await here.more()
-        assert (await here.ask("plugin", "show", "scale"))["active"]["version"] == "9.0.0"
+        assert (await here.ask("plugin", "show", "trim"))["active"]["version"] == "9.0.0"
+
+    play(tmp_path, broker, act)
+
+
+def test_a_version_that_traps_is_given_up_and_never_taken_again(tmp_path: Path, broker: Mosquitto) -> None:
+    bad = changed_plugin(tmp_path, "    self.changed++;", "    __builtin_trap();", vectors=False)
+
+    async def act(here: Scene) -> None:
+        await here.ok("plugin", "push", bad)
+        await here.ok("plugin", "swap", "trim", "9.9.9")
+        gateway = here.gateway
+        await gateway.until(lambda: gateway.stage("si")["version"] == "0.1.0", "the version before runs again")
+        await here.more()
+        assert gateway.stage("si")["state"] == "running"
+        shown = await here.ask("plugin", "show", "trim")
+        assert shown["active"]["version"] == "0.1.0"
+        assert {one["ref"]["version"]: one["state"] for one in shown["versions"]}["9.9.9"] == "bad"
+        assert "is remembered as bad and never run again: " in await here.refused("plugin", "swap", "trim", "9.9.9")
+        assert "is remembered as bad" in await here.refused("plugin", "push", bad)
+        entry = (await here.ask("plugin", "history", "trim"))[-1]
+        assert (entry["who"], entry["action"], entry["result"]) == ("supervisor", "rollback", "done")
+        assert "more than 3 traps in 30 s" in entry["reason"]
+
+    play(tmp_path, broker, act, lost_most=4)  # one for each trap
+
+
+def test_a_version_that_fails_its_vectors_is_refused(tmp_path: Path, broker: Mosquitto) -> None:
+    wrong = changed_plugin(tmp_path, "+ tag->offset", "- tag->offset", vectors=True)
+
+    async def act(here: Scene) -> None:
+        await here.ok("plugin", "push", wrong)
+        told = await here.refused("plugin", "swap", "trim", "9.9.9")
+        assert "was not taken, 0.1.0 runs on: " in told
+        assert "vectors" in told
+        await here.more()
+        entry = (await here.ask("plugin", "history", "trim"))[-1]
+        assert (entry["action"], entry["result"], entry["target"]["version"]) == ("swap", "refused", "9.9.9")
+
+    play(tmp_path, broker, act)
+
+
+def test_a_version_may_run_along_before_it_takes_over(tmp_path: Path, broker: Mosquitto) -> None:
+    other = changed_plugin(tmp_path, "+ tag->offset", "- tag->offset", vectors=False)
+
+    async def act(here: Scene) -> None:
+        await here.ok("plugin", "push", other)
+        swap = ("plugin", "swap", "trim", "9.9.9", "--shadow", "20")
+        told = await here.refused(*swap)
+        assert "was not taken, 0.1.0 runs on: " in told
+        assert "value" in told
+        await here.more()
+        assert "records compared" in await here.ok(*swap, "--allow", "value")
+        await here.more()
+        assert here.gateway.stage("si")["version"] == "9.9.9"
 
     play(tmp_path, broker, act)
 
 
 def test_what_is_wrong_is_told(tmp_path: Path, broker: Mosquitto, newer: Callable[[str, str], str]) -> None:
     async def act(here: Scene) -> None:
-        again = newer("scale", "9.0.0")
+        again = newer("trim", "9.0.0")
         (tmp_path / "no.wasm").write_bytes(b"text")
         for words, message in (
-            (("show", "scael"), 'found "scael", which is no plugin; did you mean "scale"?'),
-            (("swap", "scale", "7"), 'plugin "scale" has no version "7"; installed: 0.1.0'),
-            (("swap", "scale", "0.1.0"), "runs already"),
-            (("rollback", "scale"), 'plugin "scale" has no version to go back to'),
+            (("show", "trmi"), 'found "trmi", which is no plugin; did you mean "trim"?'),
+            (("swap", "trim", "7"), 'plugin "trim" has no version "7"; installed: 0.1.0'),
+            (("swap", "trim", "0.1.0"), "runs already"),
+            (("rollback", "trim"), 'plugin "trim" has no version to go back to'),
             (("push", str(tmp_path / "no.wasm")), "not a WebAssembly module of version 1"),
             (("push", str(tmp_path / "nothing")), "cannot be read: No such file or directory"),
         ):

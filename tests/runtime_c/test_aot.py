@@ -43,7 +43,7 @@ def cases() -> Path:
 
 @pytest.fixture(scope="session")
 def kernels() -> Path:
-    return to_wasm(ROOT / "bench" / "kernels" / "fib.c")
+    return to_wasm(ROOT / "tests" / "runtime_c" / "aot_kernels.c")
 
 
 def compare(toolchain: str, artefact: Path, modules: Sequence[Path], *options: str, calls_min: int = CALLS_MIN) -> None:
@@ -171,4 +171,4 @@ def test_code_for_guards_is_not_used_without_them(kernels: Path, tmp_path: Path)
             with Store(engine) as store, Execution(engine) as execution:
                 instance = store.instantiate(module, execution)
                 assert instance.is_compiled is compiled
-                assert instance.func("run").call(execution, 10) == (55,)
+                assert instance.func("fib").call(execution, 10) == (55,)

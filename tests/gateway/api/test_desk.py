@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.api.desk import Desk
+from gateway.api.desk import Desk, Manner
 from gateway.api.protocol import ApiError
 from gateway.api.versions import StoreVersions
 from gateway.clock import Clock
@@ -41,7 +41,15 @@ class Stages:
     def running(self, stage: str) -> str:
         return self.runs[stage]
 
-    async def swap(self, stage: str, plugin: Plugin, *, carry_state: bool = True, shadow_records: int = 0) -> object:
+    async def swap(
+        self,
+        stage: str,
+        plugin: Plugin,
+        *,
+        carry_state: bool = True,
+        shadow_records: int = 0,
+        allowed: Sequence[str] = (),
+    ) -> object:
         self.at_once += 1
         self.at_once_most = max(self.at_once, self.at_once_most)
         number = len(self.swaps)
@@ -52,7 +60,7 @@ class Stages:
         if number in self.refuse:
             raise PluginError(f"stage {stage}: its vectors fail")
         self.runs[stage] = plugin.hash
-        return {"carried": carry_state, "compared": shadow_records}
+        return {"carried": carry_state, "compared": shadow_records, "allowed": allowed}
 
 
 class World:
@@ -84,9 +92,9 @@ def play(act: Callable[[World], Awaitable[None]]) -> None:
 
 def test_all_stages_change() -> None:
     async def act(world: World) -> None:
-        done = await world.desk.swap("gain", "1.1.0", "tester", shadow_records=7)
+        done = await world.desk.swap("gain", "1.1.0", "tester", Manner(False, 7, ("time_ns",)))
         assert (done.source.version, done.target.version) == ("1.0.0", "1.1.0")
-        assert done.stages == {stage: {"carried": True, "compared": 7} for stage in STAGES}
+        assert done.stages == {stage: {"carried": False, "compared": 7, "allowed": ("time_ns",)} for stage in STAGES}
         assert world.runs_everywhere("1.1.0")
         await world.desk.roll_back("gain", "tester")
         assert world.runs_everywhere("1.0.0")

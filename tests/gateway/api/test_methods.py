@@ -42,7 +42,6 @@ class Gateway:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.shadowed = 0
 
     def snapshot(self) -> State:
         return State(self.plan.site, 1.0, (), (), (), ())
@@ -53,9 +52,16 @@ class Gateway:
     def running(self, stage: str) -> str:
         raise AssertionError(f"nobody asks for {stage}")
 
-    async def swap(self, stage: str, plugin: Plugin, *, carry_state: bool = True, shadow_records: int = 0) -> object:
-        assert (stage, plugin.manifest.name, carry_state) == ("si", "gain", True)
-        self.shadowed = shadow_records
+    async def swap(
+        self,
+        stage: str,
+        plugin: Plugin,
+        *,
+        carry_state: bool = True,
+        shadow_records: int = 0,
+        allowed: Sequence[str] = (),
+    ) -> object:
+        assert (stage, plugin.manifest.name, carry_state, shadow_records, allowed) == ("si", "gain", True, 0, ())
         return {"pause_ns": 12345}
 
 
@@ -192,6 +198,7 @@ def test_a_file_that_is_not_what_was_announced(client: ControlClient) -> None:
         ("plugin.swap", {"name": "gian", "version": "1.0.0"}, "unknown_plugin"),
         ("plugin.swap", {"name": "gain", "version": "1.0.0"}, "already_active"),
         ("plugin.swap", {"name": "gain", "version": "1.0.0", "shadow_records": -1}, "bad_request"),
+        ("plugin.swap", {"name": "gain", "version": "1.0.0", "allowed": ["vlaue"]}, "bad_request"),
         ("plugin.swap", {"name": "", "version": "1.0.0"}, "bad_request"),
         ("plugin.rollback", {"name": "gain"}, "no_previous"),
         ("plugin.show", {"name": "x" * 100}, "bad_request"),

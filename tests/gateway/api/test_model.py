@@ -161,9 +161,17 @@ class Stages:
     def running(self, stage: str) -> str:
         return self.runs[stage.removesuffix("-stage")]
 
-    async def swap(self, stage: str, plugin: Plugin, *, carry_state: bool = True, shadow_records: int = 0) -> object:
+    async def swap(
+        self,
+        stage: str,
+        plugin: Plugin,
+        *,
+        carry_state: bool = True,
+        shadow_records: int = 0,
+        allowed: Sequence[str] = (),
+    ) -> object:
         assert carry_state
-        assert shadow_records == 0
+        assert (shadow_records, allowed) == (0, ())
         if refuses(plugin.hash):
             raise PluginError("its vectors fail")
         self.runs[stage.removesuffix("-stage")] = plugin.hash

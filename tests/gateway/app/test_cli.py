@@ -89,6 +89,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ["run", "s", "--seconds", "x"],
         ["plugin"],
         ["plugin", "make", "."],
+        ["plugin", "swap", "scale"],
+        ["top", "--period", "0.01"],
+        ["run", "s", "--keep", "0"],
+        ["graph"],
     ],
 )
 def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ from gateway.errors import PenstockError, StoreError
     [
         ({"STATE_DIRECTORY": "/s", "RUNTIME_DIRECTORY": "/r"}, True, "/s", "/r"),
         ({"STATE_DIRECTORY": "/s"}, False, "/s", "/s"),
+        ({"STATE_DIRECTORY": "/s:/t", "RUNTIME_DIRECTORY": "/r:/q"}, False, "/s", "/r"),
         ({}, True, "/var/lib/penstock", "/run/penstock"),
         ({"XDG_STATE_HOME": "/x", "XDG_RUNTIME_DIR": "/y"}, False, "/x/penstock", "/y/penstock"),
         ({"XDG_STATE_HOME": "/x"}, False, "/x/penstock", "/x/penstock"),

@@ -10,7 +10,6 @@ from gateway.app.cli import FAILED, MISCONFIGURED, OK, main
 from gateway.app.plugin_build import build
 from gateway.app.plugin_new import languages
 from gateway.app.site_check import load
-from tests.runtime_c import toolchain
 
 SITE = """\
 [site]
@@ -41,14 +40,6 @@ trim = { offset = 1.5 }
 """
 
 
-@pytest.fixture(scope="module")
-def runner() -> Path:
-    tools = toolchain.TOOLCHAINS["native"]
-    program = tools.folder / "tools" / "vectors"
-    toolchain.build(tools, str(program))
-    return program
-
-
 @pytest.fixture(scope="module", autouse=True)
 def built(root: Path) -> None:
     for name in ("modbus", "json_maker"):
@@ -56,13 +47,11 @@ def built(root: Path) -> None:
 
 
 @pytest.mark.parametrize("language", languages())
-def test_it_builds_tests_and_runs_at_once(
-    language: str, tmp_path: Path, runner: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_it_builds_tests_and_runs_at_once(language: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     home, out = tmp_path / "plugins", tmp_path / "build" / "plugins"
     assert main(["plugin", "new", "trim", "--lang", language, "--in", str(home)]) == OK
     assert f"now run: penstock plugin test {home / 'trim'}" in capsys.readouterr().out
-    assert main(["plugin", "test", str(home / "trim"), "--out", str(out), "--runner", str(runner)]) == OK
+    assert main(["plugin", "test", str(home / "trim"), "--out", str(out)]) == OK
     assert capsys.readouterr().out == "2 cases passed\n2 cases passed, bytes delivered one by one\n"
     (tmp_path / "site.toml").write_text(SITE)
     loaded = load(tmp_path / "site.toml", None, [], to_run=True)

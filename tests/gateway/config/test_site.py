@@ -54,6 +54,7 @@ delay_before_rx_s = 0
 plugin = "p"
 ports = ["net", "datagrams", "line"]
 inputs = ["a", { stage = "b", policy = "drop-oldest" }]
+commands = ["b"]
 config = { x = 1 }
 ring = { bytes = 4096 }
 limits = { deadline_us = 100, memory_bytes = 65536 }
@@ -135,6 +136,7 @@ def test_every_key_arrives(tmp_path: Path) -> None:
         "p",
         ("net", "datagrams", "line"),
         (Input("a", "block"), Input("b", "drop-oldest")),
+        ("b",),
         {"x": 1},
         4096,
         100,
@@ -167,7 +169,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert site.ports["line"] == SerialPort(
         "line", "serial", "d", 9600, 8, "none", 1, "none", Rs485(True, False, False, None, None)
     )
-    assert site.stages["a"] == Stage("a", "p", (), (), {}, 65536, None, None)
+    assert site.stages["a"] == Stage("a", "p", (), (), (), {}, 65536, None, None)
     plain, secret = site.links["plain"], site.links["secret"]
     assert (plain.port, plain.version, plain.qos, plain.client_id) == (1883, 5, 1, "penstock-least-plain")
     assert (plain.keepalive_s, plain.inflight_max, plain.connect_timeout_s, plain.tls) == (30, 20, 5.0, None)

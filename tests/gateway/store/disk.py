@@ -44,8 +44,11 @@ class File:
 
 @dataclass(eq=False)
 class Folder:
+    """``is_safe``: the folder itself is on the medium."""
+
     now: dict[str, File] = field(default_factory=dict)
     safe: dict[str, File] = field(default_factory=dict)
+    is_safe: bool = False
 
 
 def split(path: str) -> tuple[str, str]:
@@ -71,7 +74,7 @@ class FakeDisk:
 
     def write(self, path: str, data: bytes) -> None:
         folder, name = split(path)
-        names = self.folders[folder].now
+        names = self._folder(folder).now
 
         def part(size: int) -> None:
             names.setdefault(name, File()).now = data[:size]
@@ -97,10 +100,12 @@ class FakeDisk:
         self._step(move)
 
     def fsync_dir(self, folder: str) -> None:
-        found = self.folders[folder]
+        found = self._folder(folder)
 
         def sync() -> None:
             found.safe = dict(found.now)
+            for one in self.folders.values() if folder == "" else ():
+                one.is_safe = True
 
         self._step(sync)
 
@@ -112,14 +117,20 @@ class FakeDisk:
     def list(self, folder: str) -> tuple[str, ...]:
         return tuple(sorted(self.folders[folder].now))
 
-    def make_folder(self, folder: str) -> None:
-        if folder not in self.folders:
-            self._step(lambda: self.folders.setdefault(folder, Folder()))
+    def make_folder(self, folder: str) -> bool:
+        if folder in self.folders:
+            return False
+        self._step(lambda: self.folders.setdefault(folder, Folder()))
+        return True
 
     # ---- what tests do ----
 
     def reboot(self, fate: Fate, chance: random.Random) -> None:
         """What is left when the power comes back."""
+        unsafe = [name for name, folder in self.folders.items() if not (folder.is_safe or name == "")]
+        for name in unsafe:
+            if fate == Fate.LOST or (fate == Fate.MIXED and chance.random() < 0.5):
+                del self.folders[name]
         for folder in self.folders.values():
             changed = {name for name in folder.now | folder.safe if folder.now.get(name) is not folder.safe.get(name)}
             for name in sorted(changed):
@@ -156,10 +167,15 @@ class FakeDisk:
             return file.now
         return file.now[: chance.randrange(len(file.now) + 1)] + bytes(chance.randrange(3))
 
+    def _folder(self, folder: str) -> Folder:
+        if folder not in self.folders:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
+        return self.folders[folder]
+
     def _file(self, path: str) -> File:
         folder, name = split(path)
         try:
-            return self.folders[folder].now[name]
+            return self._folder(folder).now[name]
         except KeyError:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from None
 

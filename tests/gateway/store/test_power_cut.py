@@ -135,6 +135,15 @@ def test_after_a_power_cut_the_rest_of_the_run_works() -> None:
         assert runs(facts(opened(disk)))["gain"] == "1.4.0"
 
 
+def test_what_was_acknowledged_lasts() -> None:
+    """Also the very first thing, before there is any manifest."""
+    disk = FakeDisk()
+    store = opened(disk)
+    pushed("gain", "1.1.0")(store)
+    disk.reboot(Fate.LOST, random.Random(0))
+    assert [one.ref.version for one in opened(disk).versions("gain")] == ["1.1.0"]
+
+
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO, errno.EROFS])
 @pytest.mark.parametrize("lasting", [False, True])
 def test_a_full_or_broken_disk_loses_nothing(error: int, lasting: bool) -> None:
