@@ -115,7 +115,7 @@ bench: dev ## measure, print one JSON  [ONLY=engine|flow|footprint|host|ota] [OU
 
 spec: dev ## run the official WebAssembly tests, interpreted and compiled  [SPEC=FILE.zip]
 	@$(PY) -m tests.runtime_c.spec $(SPEC)
-	@$(PY) -m tests.runtime_c.spec --aot $(SPEC)
+	@$(PY) -m tests.runtime_c.spec --aot --bounds checked $(SPEC)
 
 fuzz: dev ## mutate modules and run them under sanitizers  [SECONDS=60]
 	@$(PY) -m tests.runtime_c.fuzz --seconds $(or $(SECONDS),60)

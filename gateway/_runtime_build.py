@@ -34,6 +34,7 @@ FLAGS = (
     "-fno-math-errno",
     "-fomit-frame-pointer",
     "-fasynchronous-unwind-tables",  # back-traces through compiled code
+    "-fexceptions",  # and through functions that do not return
     "-g1",
     "-fno-semantic-interposition",
     "-fvisibility=hidden",
@@ -78,7 +79,7 @@ def make_builder() -> FFI:
         include_dirs=["runtime_c", "runtime_c/include", *(f"runtime_c/{part}" for part in PARTS)],
         depends=[str(path.relative_to(ROOT)) for path in sorted(RUNTIME.glob("*/*.h"))],
         extra_compile_args=list(FLAGS),
-        extra_link_args=["-pthread", "-ldl"],
+        extra_link_args=["-pthread", "-ldl", *(["-lunwind"] if "ziglang" in command else [])],
         py_limited_api=False,
     )
     return builder

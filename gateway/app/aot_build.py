@@ -34,7 +34,7 @@ TARGETS = {
     "aarch64": Target("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu", "aarch64-linux-musl"),
     "armv7": Target(
         "arm-linux-gnueabihf-gcc", "gcc-arm-linux-gnueabihf", "arm-linux-musleabihf",
-        ("-march=armv7-a", "-mfpu=vfpv3-d16", "-mfloat-abi=hard"), is_checked=True,
+        ("-march=armv7-a", "-mfpu=vfpv3-d16", "-mfloat-abi=hard", "-fexceptions"), is_checked=True,
     ),
     "riscv64": Target("riscv64-linux-gnu-gcc", "gcc-riscv64-linux-gnu", "riscv64-linux-musl"),
 }  # fmt: skip

@@ -12,7 +12,6 @@ enum {
 };
 
 static void trap_at(wra_context *x, uint32_t status, uint32_t offset) __attribute__((noreturn));
-static void trap(wra_context *x, uint32_t status) __attribute__((noreturn));
 
 static wr_exec *exec_of(wra_context *x) { return (wr_exec *)(void *)((char *)x - offsetof(wr_exec, aot)); }
 
@@ -26,7 +25,9 @@ static void trap_at(wra_context *x, uint32_t status, uint32_t offset) {
 }
 
 /* From a function that compiled code called: the site in front of the call tells where. */
-static void trap(wra_context *x, uint32_t status) { trap_at(x, status, 0); }
+static inline __attribute__((always_inline, noreturn)) void trap(wra_context *x, uint32_t status) {
+    trap_at(x, status, 0);
+}
 
 static void try_status(wra_context *x, wr_status status) {
     if (status != WR_OK) trap(x, status);

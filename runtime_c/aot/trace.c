@@ -86,9 +86,12 @@ static _Unwind_Reason_Code on_frame(struct _Unwind_Context *context, void *argum
     uintptr_t pc = (uintptr_t)_Unwind_GetIPInfo(context, &is_exact);
 #if defined(__arm__)
     pc &= ~(uintptr_t)1; /* Thumb */
+    const uintptr_t address = (uintptr_t)_Unwind_GetGR(context, 13); /* GetCFA is for the other phase there */
+#else
+    const uintptr_t address = (uintptr_t)_Unwind_GetCFA(context);
 #endif
+    const uintptr_t end = (uintptr_t)walk->exec->fault;
     if (!is_exact) pc--; /* back into the call */
-    const uintptr_t address = (uintptr_t)_Unwind_GetCFA(context), end = (uintptr_t)walk->exec->fault;
     wr_instance *instance = walk->instance;
     for (const wr_aot_link *link = walk->link; link != NULL && (uintptr_t)link < address; link = link->outer) {
         instance = link->instance;

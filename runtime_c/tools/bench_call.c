@@ -125,7 +125,7 @@ static wr_status time_loop(const session *at, const wr_func *func, uint64_t *out
     return WR_OK;
 }
 
-static double per_call(uint64_t ns, uint64_t without) { return ((double)ns - (double)without) / CALLS; }
+static double per_call(uint64_t ns, uint64_t without) { return ((double)ns - (double)without) / (double)CALLS; }
 
 static wr_status all_calls(const session *at) {
     const wr_func *one = find(at, "add"), *nothing = find(at, "nothing_loop");
