@@ -67,15 +67,6 @@ class ErrorBody(msgspec.Struct, frozen=True):
     message: str
 
 
-class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a client gets: ``result`` or ``error``, or ``event`` when more follows. ``id`` null: to no request."""
-
-    id: int | str | None
-    result: msgspec.Raw = msgspec.Raw(b"")
-    error: ErrorBody | None = None
-    event: msgspec.Raw = msgspec.Raw(b"")
-
-
 def read_request(line: bytes) -> Request:
     """A line as a request. Raises ApiError bad_request."""
     return _decode(line, Request, "request")
