@@ -20,6 +20,7 @@ ERROR_CODES = {
     "bad_request": "not a request: no JSON object, a wrong type, an unknown key",
     "too_large": "a request line is longer than 262144 bytes; the connection is closed",
     "too_many_clients": "16 clients are connected already; the connection is closed",
+    "too_many_streams": "4 streams run over this connection already",
     "unknown_method": "there is no such method",
     "unknown_plugin": "there is no such plugin",
     "unknown_version": "the plugin has no such version, or more than one that fits",
