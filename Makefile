@@ -104,11 +104,11 @@ test: dev ## set up, then run every test
 
 check: dev ## ruff, mypy --strict, clang-format; changes nothing
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
-	@$(VENV)/bin/clang-format --dry-run --Werror $$(find runtime_c gateway plugins tests bench -name '*.[ch]')
+	@$(VENV)/bin/clang-format --dry-run --Werror $$(find runtime_c gateway/_runtime_call.c plugins tests bench -name '*.[ch]')
 
 fmt: dev ## format Python and C
 	@$(PY) -m ruff check --fix-only -q . ; $(PY) -m ruff format -q .
-	@$(VENV)/bin/clang-format -i $$(find runtime_c gateway plugins tests bench -name '*.[ch]')
+	@$(VENV)/bin/clang-format -i $$(find runtime_c gateway/_runtime_call.c plugins tests bench -name '*.[ch]')
 
 bench: dev ## measure, print one JSON  [ONLY=engine|flow|footprint|host|ota] [OUT=FILE.json]
 	@$(PY) -m bench $(if $(ONLY),--only $(ONLY)) $(if $(OUT),--out $(OUT))

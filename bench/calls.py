@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.flow import ROOT
-from bench.kernels import BUILD, WASM_FLAGS
+from bench.kernels import BUILD, WASM_FLAGS, compile_aot
 from gateway.wasm import Engine, Execution, Module, Store
 
-KEYS = ("call.host_to_wasm_ns", "call.wasm_to_host_ns", "call.wasm_to_wasm_ns", "call.python_ns")
+KEYS = ("call.host_to_wasm_ns", "call.wasm_to_host_ns", "call.wasm_to_wasm_ns", "call.host_to_aot_ns", "call.python_ns")
 ROUNDS = 9
 CALLS = 200_000
 
@@ -28,6 +28,10 @@ def measure(bench_call: Path) -> dict[str, Any]:
         for _ in range(ROUNDS)
     ]
     in_c = {f"call.{key}": round(statistics.median(one[key] for one in rounds), 2) for key in rounds[0]}
+    compile_aot(module, module.with_suffix(".so"))
+    command = [bench_call, "--calls", module, "--aot", module.with_suffix(".so")]
+    compiled = [json.loads(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(ROUNDS)]
+    in_c["call.host_to_aot_ns"] = round(statistics.median(one["host_to_wasm_ns"] for one in compiled), 2)
     return {**in_c, "call.python_ns": round(_python(alone), 1)}
 
 

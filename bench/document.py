@@ -17,6 +17,7 @@ DOCS = ROOT / "docs"
 BEGIN, END = "<!-- from performance.json: begin -->\n", "<!-- from performance.json: end -->\n"
 COSTS = {
     "call.host_to_wasm_ns": "call from C into WebAssembly, ns",
+    "call.host_to_aot_ns": "the same, compiled ahead of time, ns",
     "call.wasm_to_host_ns": "call from WebAssembly into C, ns",
     "call.wasm_to_wasm_ns": "call from WebAssembly to WebAssembly, ns",
     "call.python_ns": "call from Python, ns",

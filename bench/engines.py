@@ -42,10 +42,8 @@ def found(bench_call: Path) -> list[Engine]:
     engines = [
         Engine("native", "", lambda kernel, work: _answer(kernel.native, str(work)), few=None),
         Engine("interp", "", lambda kernel, work: _answer(bench_call, kernel.wasm, "run", str(work))),
+        Engine("aot", "", lambda kernel, work: _answer(bench_call, kernel.wasm, "run", str(work), "--aot", kernel.aot)),
     ]
-    if "--aot" in subprocess.run([bench_call], check=False, capture_output=True, text=True).stderr:
-        aot: Run = lambda kernel, work: _answer(bench_call, "--aot", kernel.wasm, "run", str(work))  # noqa: E731
-        engines.append(Engine("aot", "", aot))
     engines.append(Engine("wasmtime", importlib.metadata.version("wasmtime"), _wasmtime))
     if importlib.util.find_spec("wasm3"):
         engines.append(Engine("wasm3", importlib.metadata.version("pywasm3"), _wasm3))

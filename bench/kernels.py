@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.flow import ROOT
+from gateway.app.aot_build import compile_file
 
 SOURCES = ROOT / "bench" / "kernels"
 BUILD = ROOT / "build" / "bench" / "kernels"
@@ -32,6 +33,10 @@ class Kernel:
         return BUILD / f"{self.name}.wasm"
 
     @property
+    def aot(self) -> Path:
+        return BUILD / f"{self.name}.so"
+
+    @property
     def wasm_few(self) -> Path:
         """The same module with an export ``fixed`` that runs ``few``."""
         return BUILD / f"{self.name}_few.wasm"
@@ -54,7 +59,7 @@ KERNELS = (
 
 
 def build() -> None:
-    """Compile all kernels: ``cc -O2`` natively, ``zig cc -O2`` as modules."""
+    """Compile all kernels: ``cc -O2`` natively, ``zig cc -O2`` as modules, and these ahead of time."""
     BUILD.mkdir(parents=True, exist_ok=True)
     zig = [sys.executable, "-m", "ziglang", "cc", *WASM_FLAGS]
     for kernel in KERNELS:
@@ -66,3 +71,9 @@ def build() -> None:
             [*zig, *flags, f"-DKERNEL_WORK={kernel.few}", str(source), "-o", str(kernel.wasm_few)],
         ):
             subprocess.run(command, check=True)
+        compile_aot(kernel.wasm, kernel.aot)
+
+
+def compile_aot(wasm: Path, out: Path) -> None:
+    """As ``penstock aot`` does without options."""
+    compile_file(wasm, out, None, "", None, keep_c=False)

@@ -2,7 +2,8 @@
  *
  * The calls of cffi convert each argument in about 20 ns, to which a Python function that checks for traps would add as
  * much again. A TypedCall knows its signature, takes its arguments from where Python has them, and asks Python code
- * (`settle`) only when a call failed. It holds addresses that gateway/wasm.py gives it, and is closed before they go. */
+ * (`settle`) only when a call failed. It holds addresses that gateway/wasm.py gives it; it is closed before they
+ * go. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <math.h>

@@ -1,6 +1,7 @@
 /* Raw values to SI units: value * gain + offset, range, rounding. Everything but numbers passes unchanged. */
 #include "pen.h"
 #include "pen_config.h"
+#include "pen_record.h"
 #include "scale_config.h"
 
 PEN_ABI_MARKER()
@@ -13,26 +14,11 @@ static struct {
     struct pen_ring *in[RINGS_MAX];
 } self;
 
-static bool is_number(const struct pen_record *record) {
-    return record->kind == PEN_SAMPLE && record->type >= PEN_BOOL && record->type <= PEN_F64;
-}
-
-static double number_of(const struct pen_record *record) {
-    if (record->type == PEN_F64) return record->value.f64;
-    return record->type == PEN_I64 ? (double)record->value.i64 : (double)record->value.u64;
-}
-
-static bool is_finite(double value) { return value - value == 0; }
-
 static double round_to(double value, uint32_t decimals) {
     double power = 1;
     while (decimals-- > 0) power *= 10;
     double scaled = value * power;
-    return is_finite(scaled) ? __builtin_rint(scaled) / power : value;
-}
-
-static void mark_bad(struct pen_record *record) {
-    if (record->quality == PEN_GOOD) record->quality = PEN_BAD;
+    return pen_is_finite(scaled) ? __builtin_rint(scaled) / power : value;
 }
 
 /* Nothing to do keeps the type, too: bools stay bools, 64-bit counters stay exact. */
@@ -41,21 +27,15 @@ static bool is_identity(const struct scale_tag *tag) {
 }
 
 static void apply(struct pen_record *record, const struct scale_tag *tag) {
-    double value = number_of(record) * tag->gain + tag->offset;
+    double value = pen_record_number(record) * tag->gain + tag->offset;
     if (tag->has_decimals) value = round_to(value, tag->decimals);
     bool is_below = tag->has_min && value < tag->min;
     bool is_above = tag->has_max && value > tag->max;
     if (is_below) value = tag->min;
     if (is_above) value = tag->max;
-    if (is_below || is_above) mark_bad(record);
+    if (is_below || is_above) pen_record_mark_bad(record);
     record->type = PEN_F64;
     record->value.f64 = value;
-}
-
-static void copy(struct pen_record *to, const struct pen_record *from) {
-    const uint64_t *source = (const uint64_t *)from;
-    uint64_t *target = (uint64_t *)to;
-    for (uint32_t words = from->size / sizeof(uint64_t); words > 0; words--) *target++ = *source++;
 }
 
 int32_t PEN_EXPORT(pen_init)(void) {
@@ -70,10 +50,10 @@ void PEN_EXPORT(pen_on_records)(int32_t ring) {
     for (const struct pen_record *record; (record = pen_ring_peek(in)) != NULL;) {
         struct pen_record *result = pen_ring_room(self.out, record->size);
         if (result == NULL) return;
-        copy(result, record);
-        const struct scale_tag *tag = is_number(record) ? pen_config_tag(&self.config, record->tag) : NULL;
+        pen_record_copy(result, record);
+        const struct scale_tag *tag = pen_record_is_number(record) ? pen_config_tag(&self.config, record->tag) : NULL;
         if (tag != NULL && !is_identity(tag)) apply(result, tag);
-        if (result->type == PEN_F64 && !is_finite(result->value.f64)) mark_bad(result);
+        if (result->type == PEN_F64 && !pen_is_finite(result->value.f64)) pen_record_mark_bad(result);
         pen_ring_put(self.out, result);
         pen_ring_taken(in, record);
     }

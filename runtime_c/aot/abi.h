@@ -72,7 +72,6 @@ typedef struct wra_instance {
     wra_global **globals;
     wra_global *cells; /* the globals it defines */
     const void *const *types;
-    void **tags;
 } wra_instance;
 
 /* ---- the running call ---- */
@@ -82,10 +81,7 @@ typedef struct wra_runtime {
     void (*enter)(wra_context *x, const wr_slot *end); /* the stack or the budget is used up */
     int64_t (*tick)(wra_context *x);                   /* ditto, in a loop that counts by itself; new allowance */
     void (*call)(wra_context *x, const wra_func *func, wr_slot *args); /* any function */
-    void (*tail)(wra_context *x, const wra_func *func, wr_slot *frame, const wr_slot *args);
-    void (*raise)(wra_context *x, uint32_t tag, const wr_slot *values);
-    void (*raise_ref)(wra_context *x, uint64_t exception);
-    uint32_t (*caught)(wra_context *x, const uint32_t *tags, uint32_t count, wr_slot *values);
+    void (*finish)(wra_context *x, wr_slot *frame); /* runs x->tail and what it calls last, down to the results */
     uint64_t (*memory_size)(wra_context *x, uint32_t memory);
     uint64_t (*memory_grow)(wra_context *x, uint32_t memory, uint64_t pages);
     void (*memory_fill)(wra_context *x, uint32_t memory, uint64_t at, uint32_t value, uint64_t len);
@@ -109,7 +105,7 @@ struct wra_context {
     uintptr_t native_limit; /* the C stack may not go below */
     int64_t budget;         /* back-edges and calls until the next check */
     int64_t allowance_mask; /* 0: fuel is counted, so loops may not run ahead of the budget; else all ones */
-    void *exception;        /* thrown, on its way to whoever catches it */
+    const wra_func *tail;   /* what the function that just returned calls last; its arguments are in its frame */
     void (*trap)(wra_context *x, uint32_t status, uint32_t offset) __attribute__((noreturn));
     const wra_runtime *rt;
 };

@@ -18,7 +18,7 @@ typedef struct wr_aot_value {
     uint64_t bits;  /* AOT_CONST */
 } wr_aot_value;
 
-typedef enum wr_aot_kind { AOT_FUNC, AOT_BLOCK, AOT_LOOP, AOT_IF, AOT_ELSE, AOT_TRY } wr_aot_kind;
+typedef enum wr_aot_kind { AOT_FUNC, AOT_BLOCK, AOT_LOOP, AOT_IF, AOT_ELSE } wr_aot_kind;
 
 typedef struct wr_aot_block {
     const wr_vt *params, *results;
@@ -33,16 +33,9 @@ typedef struct wr_aot_label {
     uint32_t height; /* operands below the parameters */
     bool reached;    /* something jumps to its end */
     uint8_t copy;    /* LOOP: which copy of an unrolled one, from 1; 0: not unrolled, or the copy that counts */
+    uint8_t copies;
     bool is_copy;
-    uint32_t clauses; /* TRY: where its catch clauses are in body->clauses */
 } wr_aot_label;
-
-/* A catch clause of an open try_table. */
-typedef struct wr_aot_clause {
-    uint32_t tag; /* or UINT32_MAX: any */
-    uint32_t label; /* index in body->labels */
-    bool with_ref;
-} wr_aot_clause;
 
 /* A table or type that a function has a variable for. */
 typedef struct wr_aot_use {
@@ -74,6 +67,8 @@ typedef struct wr_aot_emit {
     wr_text thunks;
     bool *is_reachable; /* per function: has an entry, because something other than a direct call gets to it */
     bool *type_has_thunk;
+    bool *has_tail; /* per defined function: it may end in a tail call */
+    bool has_tails; /* one of them may */
     bool uses_simd[0x114]; /* per function of emit_simd.c */
     bool has_vectors;
     wr_reader *codes;   /* per defined function: its locals and instructions */
@@ -94,7 +89,6 @@ typedef struct wr_aot_body {
     wr_vec labels;  /* wr_aot_label */
     wr_vec temps;   /* uint8_t per height: which types are used there */
     wr_vec loops;   /* wr_aot_loop, in their order */
-    wr_vec clauses; /* wr_aot_clause */
     wr_text text;
     wr_status status;
     uint32_t offset;   /* of the instruction in hand */
@@ -167,8 +161,6 @@ wr_status wr_aot_table(wr_aot_body *body, uint32_t code);    /* emit_table.c */
 wr_status wr_aot_call(wr_aot_body *body, uint32_t code);     /* emit_call.c */
 wr_status wr_aot_simd(wr_aot_body *body, uint32_t code);     /* emit_simd.c */
 wr_status wr_aot_atomic(wr_aot_body *body, uint32_t code);   /* emit_atomic.c */
-wr_status wr_aot_try(wr_aot_body *body, uint32_t code);      /* emit_try.c */
-void wr_aot_after_call(wr_aot_body *body);                   /* where an exception may arrive */
 void wr_aot_simd_functions(const wr_aot_emit *emit, wr_text *out);
 
 typedef struct wr_aot_memarg {

@@ -97,7 +97,7 @@ static wr_status refuse(wr_aot_body *body, uint32_t code) {
 
 static wr_status translate(wr_aot_body *body, uint32_t code) {
     static wr_status (*const groups[])(wr_aot_body *, uint32_t) = {
-        wr_aot_simple, wr_aot_control, wr_aot_memory, wr_aot_call, wr_aot_table, wr_aot_simd,
+        wr_aot_simple, wr_aot_control, wr_aot_memory, wr_aot_call, wr_aot_table, wr_aot_simd, wr_aot_atomic,
     };
     switch (code) {
     case 0x1A: (void)wr_aot_pop(body); return body->status;
@@ -229,8 +229,7 @@ wr_status wr_aot_begin(wr_aot_body *body, wr_aot_emit *emit, uint32_t index, wr_
     body->reader = code;
     body->text.engine = emit->engine;
     body->text.status = body->status = WR_OK;
-    body->stack.count = body->labels.count = body->temps.count = body->clauses.count = body->text.bytes.count =
-        body->used.count = 0;
+    body->stack.count = body->labels.count = body->temps.count = body->text.bytes.count = body->used.count = 0;
     body->flushed = body->numbers = body->loop_at = body->memories = 0;
     body->region = body->copied = AOT_NO_LABEL;
     body->prepaid = 0;
@@ -265,7 +264,6 @@ void wr_aot_body_free(wr_aot_body *body) {
     wr_vec_free(engine, &body->labels, sizeof(wr_aot_label));
     wr_vec_free(engine, &body->temps, 1);
     wr_vec_free(engine, &body->loops, sizeof(wr_aot_loop));
-    wr_vec_free(engine, &body->clauses, sizeof(wr_aot_clause));
     wr_vec_free(engine, &body->used, sizeof(wr_aot_use));
     wr_text_free(&body->text);
 }

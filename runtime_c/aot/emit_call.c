@@ -41,7 +41,15 @@ static void push_results(wr_aot_body *body, const callee *call) {
     }
 }
 
-static void put_c_call(wr_aot_body *body, const callee *call, const char *function) {
+/* A function that ends in a tail call leaves that to its caller. */
+static void put_finish(wr_aot_body *body, const callee *call) {
+    EMIT("    if (unlikely(x->tail != NULL)) {\n    SITE(0x%x);\n    x->rt->finish(x, fp + %u);\n", body->offset,
+         call->base);
+    if (call->type->result_count == 1) get_results(body, call);
+    EMIT("    }\n");
+}
+
+static void put_c_call(wr_aot_body *body, const callee *call, const char *function, bool has_tail) {
     const wr_type *type = call->type;
     EMIT("    SITE(0x%x);\n    ", body->offset);
     if (type->result_count == 1) {
@@ -50,6 +58,7 @@ static void put_c_call(wr_aot_body *body, const callee *call, const char *functi
     EMIT("%s(x, fp + %u", function, call->base);
     for (uint32_t i = 0; i < type->param_count; i++) EMIT(", %s", wr_aot_text_at(body, call->first + i).text);
     EMIT(");\n");
+    if (has_tail) put_finish(body, call);
     if (type->result_count > 1) get_results(body, call);
 }
 
@@ -76,7 +85,7 @@ static wr_status call_direct(wr_aot_body *body) {
             return body->status;
         }
         snprintf(name, sizeof name, "w%u", index);
-        put_c_call(body, &call, name);
+        put_c_call(body, &call, name, body->emit->has_tail[index - body->module->func_imports]);
     }
     push_results(body, &call);
     return body->status;
@@ -87,14 +96,16 @@ static void call_found(wr_aot_body *body, const callee *call) {
     EMIT("    if (IS_OWN(f)) {\n    ENTER(fp + %u + f->frame_slots, 0x%x);\n    typedef ", call->base, body->offset);
     wr_aot_prototype(&body->text, call->type, "(*type_)");
     EMIT(";\n");
-    put_c_call(body, call, "((type_)f->code)");
+    put_c_call(body, call, "((type_)f->code)", body->emit->has_tails);
     EMIT("    } else {\n");
     put_slow_call(body, call, "f");
     EMIT("    }\n    }\n");
     push_results(body, call);
 }
 
-static wr_status call_indirect(wr_aot_body *body) {
+static void tail_found(wr_aot_body *body, const callee *call);
+
+static wr_status call_indirect(wr_aot_body *body, bool tail) {
     uint32_t type_index, table;
     WR_TRY(wr_read_u32(&body->reader, &type_index));
     WR_TRY(wr_read_u32(&body->reader, &table));
@@ -105,26 +116,79 @@ static wr_status call_indirect(wr_aot_body *body) {
     wr_aot_use_of(body, true, type_index);
     EMIT("    {\n    FIND_INDIRECT(%u, %s%s%s, %u, 0x%x);\n", table, wide ? "index64(" : "",
          wr_aot_text(body, &index).text, wide ? ")" : "", type_index, body->offset);
-    call_found(body, &call);
+    (tail ? tail_found : call_found)(body, &call);
     return body->status;
 }
 
-static wr_status call_ref(wr_aot_body *body) {
+static wr_status call_ref(wr_aot_body *body, bool tail) {
     uint32_t type_index;
     WR_TRY(wr_read_u32(&body->reader, &type_index));
     const wr_aot_value ref = wr_aot_pop(body);
     const callee call = take_operands(body, body->module->types[type_index]);
     EMIT("    {\n    FIND_REF(%s, 0x%x);\n", wr_aot_text(body, &ref).text, body->offset);
-    call_found(body, &call);
+    (tail ? tail_found : call_found)(body, &call);
     return body->status;
 }
 
+/* ---- tail calls ---- */
+
+/* The arguments go to the frame's beginning, then the caller goes on (put_finish). */
+static void put_tail(wr_aot_body *body, const callee *call, const char *func) {
+    uint32_t slot = 0;
+    for (uint32_t i = 0; i < call->type->param_count; i++) {
+        wr_aot_put_slot(body, "fp", slot, call->type->values[i], wr_aot_text_at(body, call->first + i).text);
+        slot += wr_vt_slots(call->type->values[i]);
+    }
+    EMIT("    x->tail = %s;\n    return", func);
+    if (body->type->result_count == 1) {
+        EMIT(" (%s){0}", wr_aot_ctype(body->type->values[body->type->param_count]));
+    }
+    EMIT(";\n");
+}
+
+/* Another instance or the host is called, and its results returned. */
+static void put_foreign_tail(wr_aot_body *body, const callee *call, const char *func) {
+    put_slow_call(body, call, func);
+    push_results(body, call);
+    wr_aot_return(body);
+}
+
+static wr_status tail_direct(wr_aot_body *body) {
+    uint32_t index;
+    char name[32];
+    WR_TRY(wr_read_u32(&body->reader, &index));
+    const callee call = take_operands(body, body->module->funcs[index]);
+    snprintf(name, sizeof name, "x->self->funcs[%u]", index);
+    if (index < body->module->func_imports) {
+        put_foreign_tail(body, &call, name);
+    } else {
+        body->emit->is_reachable[index] = true;
+        EMIT("    ENTER(fp + %u, 0x%x);\n", body->module->code[index - body->module->func_imports].frame_slots,
+             body->offset);
+        put_tail(body, &call, name);
+    }
+    wr_aot_die(body);
+    return body->status;
+}
+
+static void tail_found(wr_aot_body *body, const callee *call) {
+    EMIT("    if (IS_OWN(f)) {\n    ENTER(fp + f->frame_slots, 0x%x);\n", body->offset);
+    put_tail(body, call, "f");
+    EMIT("    }\n");
+    put_foreign_tail(body, call, "f");
+    EMIT("    }\n");
+    wr_aot_die(body);
+}
+
 wr_status wr_aot_call(wr_aot_body *body, uint32_t code) {
-    if (code == 0x11 || code == 0x14) wr_aot_outermost(body)->has_calls = true;
+    if (code >= 0x11 && code <= 0x15) wr_aot_outermost(body)->has_calls = true;
     switch (code) {
     case 0x10: return call_direct(body);
-    case 0x11: return call_indirect(body);
-    case 0x14: return call_ref(body);
+    case 0x11:
+    case 0x13: return call_indirect(body, code == 0x13);
+    case 0x12: return tail_direct(body);
+    case 0x14:
+    case 0x15: return call_ref(body, code == 0x15);
     default: return WR_NOT_FOUND;
     }
 }

@@ -7,7 +7,7 @@ wr_aot_label *wr_aot_label_at(const wr_aot_body *body, size_t index) {
 
 /* Small loops without calls pay for several jumps at once: one copy of the body each, and one that counts, for when the
  * allowance is nearly used up. */
-enum { UNROLL_COPIES = 4, UNROLL_BYTES_MAX = 128 };
+enum { UNROLL_COPIES = 4, UNROLL_BYTES_MAX = 64, UNROLL_TWICE_BYTES_MAX = 128 };
 
 static wr_aot_label *innermost(const wr_aot_body *body) { return wr_aot_label_at(body, body->labels.count - 1); }
 
@@ -79,7 +79,7 @@ void wr_aot_branch(wr_aot_body *body, uint32_t depth) {
     if (label->kind == AOT_LOOP) {
         const bool inside = body->region != AOT_NO_LABEL && index >= body->region;
         if (label->copy != 0) {
-            EMIT(label->copy < UNROLL_COPIES ? "    goto L%u_%u;\n" : "    goto L%u;\n", label->number,
+            EMIT(label->copy < label->copies ? "    goto L%u_%u;\n" : "    goto L%u;\n", label->number,
                  label->copy + 1);
             return;
         }
@@ -105,15 +105,16 @@ wr_status wr_aot_push_label(wr_aot_body *body, wr_aot_kind kind, const wr_aot_bl
 
 /* ---- unrolling ---- */
 
-static wr_status put_copy(wr_aot_body *body, const wr_aot_block *type, uint32_t number, uint8_t copy) {
+static wr_status put_copy(wr_aot_body *body, const wr_aot_block *type, uint32_t number, uint8_t copy, uint8_t copies) {
     const size_t labels = body->labels.count;
     WR_TRY(wr_aot_push_label(body, AOT_LOOP, type));
     wr_aot_label *label = innermost(body);
     label->number = number;
     label->copy = copy;
+    label->copies = copies;
     label->is_copy = true;
     body->copied = (uint32_t)labels;
-    body->prepaid = copy != 0 ? UNROLL_COPIES + 1u - copy : 0;
+    body->prepaid = copy != 0 ? copies + 1u - copy : 0;
     WR_TRY(wr_aot_translate_until(body, labels));
     if (!body->dead && copy != 0) EMIT("    n += %u;\n    goto X%u;\n", body->prepaid, number);
     body->copied = AOT_NO_LABEL;
@@ -121,22 +122,22 @@ static wr_status put_copy(wr_aot_body *body, const wr_aot_block *type, uint32_t 
     return body->status;
 }
 
-static wr_status put_unrolled(wr_aot_body *body, const wr_aot_block *type) {
+static wr_status put_unrolled(wr_aot_body *body, const wr_aot_block *type, uint8_t copies) {
     const wr_reader start = body->reader;
     const uint32_t number = body->numbers++, loop_at = body->loop_at;
     const size_t height = body->stack.count;
     bool is_left = false;
-    EMIT("L%u:; /* loop @0x%x */\n    if (unlikely(n < %u)) goto S%u;\n    n -= %u;\n", number, body->offset,
-         UNROLL_COPIES, number, UNROLL_COPIES);
-    for (uint8_t copy = 1; copy <= UNROLL_COPIES + 1; copy++) {
-        const bool counts = copy > UNROLL_COPIES;
+    EMIT("L%u:; /* loop @0x%x */\n    if (unlikely(n < %u)) goto S%u;\n    n -= %u;\n", number, body->offset, copies,
+         number, copies);
+    for (uint8_t copy = 1; copy <= copies + 1; copy++) {
+        const bool counts = copy > copies;
         if (counts) EMIT("S%u:;\n", number);
         if (copy > 1 && !counts) EMIT("L%u_%u:;\n", number, copy);
         body->reader = start;
         body->loop_at = loop_at;
         body->dead = false;
         wr_aot_drop_to(body, height);
-        WR_TRY(put_copy(body, type, number, counts ? 0 : copy));
+        WR_TRY(put_copy(body, type, number, counts ? 0 : copy, copies));
         is_left = is_left || !body->dead;
     }
     body->dead = !is_left;
@@ -144,9 +145,11 @@ static wr_status put_unrolled(wr_aot_body *body, const wr_aot_block *type) {
     return body->status;
 }
 
-/* Whether the loop in hand is unrolled. */
-static bool is_small(const wr_aot_loop *loop, const wr_aot_block *type) {
-    return !loop->has_calls && !loop->has_loops && loop->size <= UNROLL_BYTES_MAX && type->param_count == 0;
+/* How many jumps the loop in hand pays for at once; 0: it counts each. */
+static uint8_t copies_of(const wr_aot_loop *loop, const wr_aot_block *type) {
+    if (loop->has_calls || loop->has_loops || type->param_count != 0) return 0;
+    if (loop->size <= UNROLL_BYTES_MAX) return UNROLL_COPIES;
+    return loop->size <= UNROLL_TWICE_BYTES_MAX ? UNROLL_COPIES / 2 : 0;
 }
 
 static wr_status begin_loop(wr_aot_body *body, const wr_aot_block *type) {
@@ -157,8 +160,9 @@ static wr_status begin_loop(wr_aot_body *body, const wr_aot_block *type) {
         body->has_region = true;
         EMIT("    LOOP_BEGIN();\n");
     }
-    if (is_small(loop, type)) {
-        WR_TRY(put_unrolled(body, type));
+    const uint8_t copies = copies_of(loop, type);
+    if (copies != 0) {
+        WR_TRY(put_unrolled(body, type, copies));
         if (!opens_region) return body->status;
         body->region = AOT_NO_LABEL;
         if (!body->dead) EMIT("    LOOP_END();\n");

@@ -4,24 +4,22 @@
 
 enum { INLINE_BYTES_MAX = 64, INLINE_TOTAL_MAX = 384, INLINE_LEVELS = 3 };
 
-/* Without what leaves a function in a special way. */
-static wr_status is_plain(wr_reader code, bool *out) {
+/* plain: without what leaves a function in a special way. */
+static wr_status look_through(wr_reader code, bool *plain, bool *has_tail) {
     uint32_t runs, opcode;
     int64_t type;
     WR_TRY(wr_read_u32(&code, &runs));
     for (uint32_t i = 0; i < runs; i++) {
         WR_TRY(wr_read_u32(&code, &opcode));
         WR_TRY(wr_read_s33(&code, &type));
-        if (type == -0x1D || type == -0x1C) return WR_OK; /* typed references */
+        if (type == -0x1D || type == -0x1C) WR_TRY(wr_read_s33(&code, &type)); /* a typed reference */
     }
     while (code.at != code.end) {
         WR_TRY(wr_aot_read_code(&code, &opcode));
-        if (opcode == 0x08 || opcode == 0x0A || opcode == 0x12 || opcode == 0x13 || opcode == 0x15 || opcode == 0x1F) {
-            return WR_OK;
-        }
+        *has_tail = *has_tail || opcode == 0x12 || opcode == 0x13 || opcode == 0x15;
         WR_TRY(wr_aot_skip(&code, opcode));
     }
-    *out = true;
+    *plain = !*has_tail;
     return WR_OK;
 }
 
@@ -29,8 +27,10 @@ wr_status wr_aot_find_plain(wr_aot_emit *emit) {
     const wr_module *module = emit->module;
     for (uint32_t i = 0; i < module->func_count - module->func_imports; i++) {
         const wr_reader code = emit->codes[i];
-        if (module->funcs[module->func_imports + i]->result_count > 1) continue;
-        if (wr_reader_left(&code) <= INLINE_BYTES_MAX) WR_TRY(is_plain(code, &emit->is_plain[i]));
+        const bool is_small = wr_reader_left(&code) <= INLINE_BYTES_MAX;
+        WR_TRY(look_through(code, &emit->is_plain[i], &emit->has_tail[i]));
+        emit->has_tails = emit->has_tails || emit->has_tail[i];
+        emit->is_plain[i] = emit->is_plain[i] && is_small && module->funcs[module->func_imports + i]->result_count <= 1;
     }
     return WR_OK;
 }

@@ -99,7 +99,7 @@ static const char *slot_member(wr_vt type) {
     }
 }
 
-static void put_thunk(wr_text *out, uint32_t number, const wr_type *type) {
+static void put_thunk(wr_text *out, uint32_t number, const wr_type *type, bool has_tails) {
     const wr_vt *result = type->values + type->param_count;
     const bool single = type->result_count == 1;
     wr_text_add(out, "THUNK void t%u(wra_context *x, wr_slot *fp, wra_code code) {\n    typedef ", number);
@@ -117,6 +117,8 @@ static void put_thunk(wr_text *out, uint32_t number, const wr_type *type) {
         slot += wr_vt_slots(param);
     }
     wr_text_add(out, ");\n");
+    if (single && has_tails)
+        wr_text_add(out, "    if (unlikely(x->tail != NULL)) return; /* the frame has its arguments */\n");
     if (single && *result == WR_VT_V128) {
         wr_text_add(out, "    put128(fp, result);\n");
     } else if (single) {
@@ -131,7 +133,7 @@ static void put_thunks(wr_aot_emit *emit, wr_text *out) {
         uint32_t number = type_index(module, module->funcs[i]);
         if (!emit->is_reachable[i] || emit->type_has_thunk[number]) continue;
         emit->type_has_thunk[number] = true;
-        put_thunk(out, number, module->funcs[i]);
+        put_thunk(out, number, module->funcs[i], emit->has_tails);
     }
 }
 
@@ -226,8 +228,9 @@ static wr_status emit_all(wr_aot_emit *emit, wr_text *out) {
     emit->type_has_thunk = wr_mem_zero(emit->engine, module->type_count + 1);
     emit->codes = wr_mem_zero(emit->engine, (module->func_count + 1) * sizeof *emit->codes);
     emit->is_plain = wr_mem_zero(emit->engine, module->func_count + 1);
-    const bool has_room =
-        emit->is_reachable != NULL && emit->type_has_thunk != NULL && emit->codes != NULL && emit->is_plain != NULL;
+    emit->has_tail = wr_mem_zero(emit->engine, module->func_count + 1);
+    const bool has_room = emit->is_reachable != NULL && emit->type_has_thunk != NULL && emit->codes != NULL &&
+                          emit->has_tail != NULL && emit->is_plain != NULL;
     wr_status status = has_room ? WR_OK : WR_NO_MEMORY;
     if (status == WR_OK) {
         find_reachable(emit);
@@ -249,6 +252,7 @@ static wr_status emit_all(wr_aot_emit *emit, wr_text *out) {
     wr_mem_free(emit->engine, emit->type_has_thunk, module->type_count + 1);
     wr_mem_free(emit->engine, emit->codes, (module->func_count + 1) * sizeof *emit->codes);
     wr_mem_free(emit->engine, emit->is_plain, module->func_count + 1);
+    wr_mem_free(emit->engine, emit->has_tail, module->func_count + 1);
     wr_vec_free(emit->engine, &emit->chains, sizeof(wr_aot_chain));
     return status;
 }

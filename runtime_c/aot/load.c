@@ -203,7 +203,6 @@ static void bind_data(wr_instance *instance) {
         .globals = (wra_global **)(void *)instance->globals,
         .cells = (wra_global *)(void *)instance->own_globals,
         .types = (const void *const *)(const void *)instance->module->types,
-        .tags = (void **)instance->tags,
     };
 }
 

@@ -164,6 +164,12 @@ CELL(double)
         REACH_STORE(K, at_, sizeof(T), OFFSET);       \
         AT(T, K, at_) = value_;                       \
     } while (0)
+/* Of an atomic access: aligned, and inside of the memory whatever guards it. */
+#define CELL_AT(K, T, ADDRESS, OFFSET)                                                     \
+    const uint64_t at_ = (ADDRESS);                                                        \
+    if (unlikely(at_ % sizeof(T) != 0)) TRAP(OFFSET, WR_TRAP_UNALIGNED);                   \
+    if (unlikely(at_ + sizeof(T) > x->self->memories[K]->len)) TRAP(OFFSET, WR_TRAP_MEMORY_BOUNDS); \
+    T *const cell = (T *)(void *)(mem##K + (uintptr_t)at_)
 /* A 64-bit address and its offset; no memory is larger than 4 GiB. */
 static inline bool address_is_far(uint64_t address, uint64_t offset) {
     return address + offset < offset || address + offset > UINT32_MAX;

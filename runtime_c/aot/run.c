@@ -75,6 +75,20 @@ static void check_native(wra_context *x) {
     if ((uintptr_t)__builtin_frame_address(0) < x->native_limit) trap(x, WR_TRAP_STACK);
 }
 
+/* One after the other in the same frame, so the stack does not grow. */
+static void finish(wra_context *x, wr_slot *frame) {
+    while (x->tail != NULL) {
+        const wra_func *func = x->tail;
+        x->tail = NULL;
+        func->thunk(x, frame, func->code);
+    }
+}
+
+static void run(wra_context *x, const wr_func *func, wr_slot *frame) {
+    func->thunk(x, frame, func->compiled);
+    finish(x, frame);
+}
+
 static void call_host(wra_context *x, const wr_func *func, wr_slot *args) {
     wr_exec *exec = exec_of(x);
     const wr_type *type = func->type;
@@ -109,7 +123,7 @@ static wr_status run_in(wr_exec *exec, const wr_func *func, wr_slot *args, wr_ao
     wr_status status = WR_OK;
     if (func->thunk != NULL) {
         use_instance(exec, func->instance);
-        func->thunk(x, frame, func->compiled);
+        run(x, func, frame);
     } else {
         exec->budget = x->budget;
         wr_set_instance(exec, func->instance);
@@ -140,7 +154,7 @@ static void call(wra_context *x, const wra_func *callee, wr_slot *args) {
     if (func->instance == exec->instance) {
         enter(x, args + func->frame_slots);
         charge(x);
-        func->thunk(x, args, func->compiled);
+        run(x, func, args);
         return;
     }
     charge(x);
@@ -172,6 +186,7 @@ static void prepare(wr_exec *exec) {
     x->budget = exec->budget;
     x->allowance_mask = exec->fuel_limited ? 0 : -1;
     x->trap = trap_at;
+    x->tail = NULL;
     x->rt = &wr_aot_runtime;
 }
 
@@ -191,7 +206,7 @@ wr_status wr_aot_run_across(wr_exec *exec, const wr_func *func, const wr_insn *p
 static void run_callee(wr_exec *exec, const wr_insn *nothing, wr_slot *frame) {
     const wr_func *func = exec->callee;
     (void)nothing;
-    func->thunk(&exec->aot, frame, func->compiled);
+    run(&exec->aot, func, frame);
     exec->status = WR_OK;
 }
 
@@ -278,10 +293,30 @@ static void table_init(wra_context *x, uint32_t table, uint32_t segment, uint64_
 
 static void elem_drop(wra_context *x, uint32_t segment) { exec_of(x)->instance->elem_dropped[segment] = true; }
 
+static uint32_t notify(wra_context *x, uint32_t memory, uint64_t at, uint32_t count) {
+    wr_slot result;
+    const wr_memory *target = memory_at(x, memory);
+    try_status(x, wr_memory_notify(target, target->data + at, count, &result));
+    return result.u32;
+}
+
+static uint32_t wait_for(wra_context *x, uint32_t memory, uint64_t at, uint64_t expected, uint32_t bytes,
+                         int64_t timeout) {
+    wr_slot result;
+    wr_exec *exec = exec_of(x);
+    const wr_memory *target = memory_at(x, memory);
+    exec->budget = x->budget;
+    wr_status status = wr_memory_wait(exec, target, target->data + at, expected, bytes, timeout, &result);
+    x->budget = exec->budget;
+    try_status(x, status);
+    return result.u32;
+}
+
 const wra_runtime wr_aot_runtime = {
     .enter = enter,
     .tick = tick,
     .call = call,
+    .finish = finish,
     .memory_size = memory_size,
     .memory_grow = memory_grow,
     .memory_fill = memory_fill,
@@ -293,4 +328,6 @@ const wra_runtime wr_aot_runtime = {
     .table_copy = table_copy,
     .table_init = table_init,
     .elem_drop = elem_drop,
+    .notify = notify,
+    .wait = wait_for,
 };

@@ -245,7 +245,9 @@ static void use_module(run *r) {
     wr_store_free(r->store);
 }
 
-static void run_once(const uint8_t *bytes, size_t len, const wr_engine_config *config, run *r) {
+/* again: what the same module comes to in a second store of the engine; NULL: not asked. */
+static void run_once(const uint8_t *bytes, size_t len, const wr_engine_config *config, run *r, outcome *again) {
+    const uint64_t seed = r->random;
     wr_error error;
     if (wr_engine_new(config, &r->engine) != WR_OK) return;
     if (wr_exec_new(r->engine, STACK_BYTES, &r->exec) == WR_OK) {
@@ -256,6 +258,13 @@ static void run_once(const uint8_t *bytes, size_t len, const wr_engine_config *c
         if (status == WR_OK) {
             r->counts->loaded++;
             use_module(r);
+            if (again != NULL) {
+                r->seen = again;
+                r->random = seed;
+                r->first = NULL;
+                note(r, WR_OK, 0);
+                use_module(r);
+            }
             wr_module_release(r->module);
         }
         wr_exec_free(r->exec);
@@ -263,12 +272,12 @@ static void run_once(const uint8_t *bytes, size_t len, const wr_engine_config *c
     wr_engine_free(r->engine);
 }
 
-static void compare(const outcome *left, const outcome *right) {
+static void compare(const char *what, const outcome *left, const outcome *right) {
     if (left->is_late || right->is_late) return;
-    if (left->count != right->count) complain("guard and checked: number of steps", WR_OK);
+    if (left->count != right->count) complain(what, WR_OK);
     for (uint32_t i = 0; i < left->count; i++) {
         if (left->status[i] == right->status[i] && left->hash[i] == right->hash[i]) continue;
-        fprintf(stderr, "drive: step %" PRIu32 ": guard %s %016" PRIx64 ", checked %s %016" PRIx64 "\n", i,
+        fprintf(stderr, "drive: %s: step %" PRIu32 ": %s %016" PRIx64 ", then %s %016" PRIx64 "\n", what, i,
                 wr_status_name(left->status[i]), left->hash[i], wr_status_name(right->status[i]), right->hash[i]);
         abort();
     }
@@ -277,7 +286,7 @@ static void compare(const outcome *left, const outcome *right) {
 void drive_input(const uint8_t *bytes, size_t len, drive_counts *counts) {
     uint64_t seed = hash_bytes(len, bytes, len);
     wr_engine_config config = {.limits = {.memory_bytes_max = MEMORY_MAX, .table_elements_max = TABLE_MAX}};
-    outcome seen[3] = {{0}};
+    outcome seen[3] = {{0}}, again = {0};
     allowance allowed = {seed / SHORT_OF_MEMORY % ALLOCATIONS_MAX};
     run *r = calloc(1, sizeof *r);
     if (r == NULL) return;
@@ -287,9 +296,10 @@ void drive_input(const uint8_t *bytes, size_t len, drive_counts *counts) {
         config.bounds = i == 1 ? WR_BOUNDS_CHECKED : WR_BOUNDS_AUTO;
         config.alloc = i == 2 ? alloc_some : NULL;
         config.alloc_user = &allowed;
-        run_once(bytes, len, &config, r);
+        run_once(bytes, len, &config, r, i == 0 ? &again : NULL);
     }
     free(r);
     counts->inputs++;
-    compare(&seen[0], &seen[1]);
+    compare("guard and checked", &seen[0], &seen[1]);
+    if (again.count != 0) compare("first and second store", &seen[0], &again);
 }

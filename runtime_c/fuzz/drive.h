@@ -1,5 +1,5 @@
 /* What a fuzzer does with one input: loads it, links it with made-up imports and calls what it exports, all under small
- * limits, once with guard pages, once with checked bounds and, for some inputs, short of memory. */
+ * limits: with guard pages in two stores, with checked bounds and, for some inputs, short of memory. */
 #ifndef WR_FUZZ_DRIVE_H
 #define WR_FUZZ_DRIVE_H
 #include <stddef.h>
@@ -13,8 +13,7 @@ typedef struct drive_counts {
     uint64_t traps;
 } drive_counts;
 
-/* Ends the process by abort() if both ways of checking bounds do not give the same, or a status has a class that is
- * impossible there. */
+/* Ends the process by abort() if these do not give the same, or a status has a class that is impossible there. */
 void drive_input(const uint8_t *bytes, size_t len, drive_counts *counts);
 
 #endif

@@ -8,7 +8,7 @@
  * Conventions. Functions that can fail return wr_status and deliver their result through the last pointer
  * (before an optional wr_error). Handles are opaque. Sizes are bytes, times are microseconds (_us) or
  * nanoseconds (_ns), addresses are offsets in a linear memory. Nothing here has mutable file-scope state
- * but the process-wide fault handler (wr_engine_new installs it once).
+ * but the process-wide fault handler (wr_engine_new installs it, docs/engine.md).
  *
  * This header is also the source of the Python binding: with WR_CDEF defined it expands to plain
  * declarations only. */
@@ -738,8 +738,8 @@ typedef struct wr_vectors {
     bool bytewise;      /* received bytes are delivered one by one */
 } wr_vectors;
 
-/* Runs a plugin's own vectors in the calling thread, on stages and rings of their own. WR_OK: all passed; BAD_STATE: one
- * did not, or they took too long. report gets text, cut where it does not fit. */
+/* Runs a plugin's own vectors in the calling thread, on stages and rings of their own. WR_OK: all passed; BAD_STATE:
+ * one did not, or they took too long. report gets text, cut where it does not fit. */
 wr_status wr_vectors_run(wr_engine *engine, const wr_module *module, const wr_vectors *vectors, char *report,
                          size_t report_bytes);
 

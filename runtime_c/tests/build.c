@@ -207,7 +207,7 @@ void build_whole(build_t *out, const build_module *module) {
     put_signatures(out, module, imports);
     put_stores(out, module);
     put_exports(out, module);
-    if (module->table_min > 0) {
+    if (module->table_min > 0 && (module->extra_len == 0 || module->extra[0] != BUILD_ELEMENTS)) {
         put_elements(out, module);
     }
     build_bytes(out, module->extra, module->extra_len);

@@ -54,7 +54,8 @@ typedef struct build_module {
     size_t func_count;
     uint32_t memory_min; /* pages; a memory exists if memory_max is not 0, exported as "memory" */
     uint32_t memory_max;
-    uint32_t table_min;   /* a funcref table exists if not 0; element i is function i */
+    uint32_t
+        table_min;   /* a funcref table exists if not 0; element i is function i, unless extra begins with elements */
     const uint8_t *extra; /* raw sections before the code section, in their order between export (7) and code (10) */
     size_t extra_len;
 } build_module;

@@ -86,6 +86,42 @@ static void every_allocation_fails_once(check_t *check) {
     CHECK(allowed > 10); /* the allocator was really asked */
 }
 
+/* In pieces, too: also what is held of an incomplete section, and what is made after a failure was told. */
+static wr_status load_pieces(ledger *book, const build_t *bytes) {
+    enum { PIECE = 7 };
+    const wr_engine_config config = {.alloc = ledger_alloc, .alloc_user = book};
+    wr_engine *engine;
+    wr_module_stream *stream;
+    wr_module *module = NULL;
+    wr_status status = wr_engine_new(&config, &engine);
+    if (status != WR_OK) return status;
+    status = wr_module_begin(engine, 0, &stream, NULL);
+    if (status == WR_OK) {
+        for (size_t at = 0; at < bytes->len; at += PIECE) {
+            (void)wr_module_feed(stream, bytes->at + at, bytes->len - at < PIECE ? bytes->len - at : PIECE, NULL);
+        }
+        status = wr_module_finish(stream, &module, NULL);
+    }
+    wr_module_release(module);
+    wr_engine_free(engine);
+    return status;
+}
+
+static void every_allocation_of_pieces_fails_once(check_t *check) {
+    build_t bytes = {0};
+    wr_status status = WR_NO_MEMORY;
+    uint64_t allowed = 0;
+    build_whole(&bytes, &MODULE);
+    for (; status != WR_OK && allowed < 10000; allowed++) {
+        ledger book = {.allowed = allowed};
+        status = load_pieces(&book, &bytes);
+        CHECK_STATUS(status, book.refused == 0 ? WR_OK : WR_NO_MEMORY);
+        REQUIRE(book.blocks == 0 && book.bytes == 0 && book.wrong_sizes == 0);
+    }
+    CHECK(allowed > 10);
+    build_free(&bytes);
+}
+
 static void a_failed_load_changes_nothing(check_t *check) {
     ledger book = {.allowed = UINT64_MAX};
     const wr_engine_config config = {.alloc = ledger_alloc, .alloc_user = &book};
@@ -131,6 +167,7 @@ static void refused_modules_leave_nothing(check_t *check) {
 
 static const check_test TESTS[] = {
     CHECK_TEST(every_allocation_fails_once),
+    CHECK_TEST(every_allocation_of_pieces_fails_once),
     CHECK_TEST(a_failed_load_changes_nothing),
     CHECK_TEST(refused_modules_leave_nothing),
 };

@@ -40,7 +40,7 @@ static const feature_case CASES[] = {
     {EXCEPTIONS, "exnref", SECTIONS(1, 5, 1, 0x60, 1, 0x69, 0)},
     {EXCEPTIONS, "exnref", SECTIONS(1, 6, 1, 0x60, 1, 0x63, 0x69, 0)},
     {EXCEPTIONS, "tag", SECTIONS(1, 4, 1, 0x60, 0, 0, 13, 3, 1, 0, 0)},
-    {EXCEPTIONS, "tag", SECTIONS(1, 4, 1, 0x60, 0, 0, 2, 7, 1, 1, 'm', 1, 't', 4, 0, 0)},
+    {EXCEPTIONS, "tag", SECTIONS(1, 4, 1, 0x60, 0, 0, 2, 8, 1, 1, 'm', 1, 't', 4, 0, 0)},
     {EXCEPTIONS, "try_table", FUNCTION(4, 0x1F, 0x40, 0, 0x0B)},
     {MEMORY64, "64-bit memory", SECTIONS(5, 3, 1, 4, 1)},
     {MEMORY64, "64-bit memory or table", SECTIONS(4, 4, 1, 0x70, 4, 1)},

@@ -133,6 +133,14 @@ static void use(fixture *fix, const uint8_t *bytes, size_t len, outcome *seen) {
     fix->module = NULL;
 }
 
+/* In a block of just this size, so that a sanitizer finds reading on. */
+static void use_copy(fixture *fix, const uint8_t *bytes, size_t len, outcome *seen) {
+    uint8_t *copy = malloc(len != 0 ? len : 1);
+    memcpy(copy, bytes, len);
+    use(fix, copy, len, seen);
+    free(copy);
+}
+
 /* An engine and an exec; stores come and go. */
 static void open_user(check_t *check, fixture *fix, wr_bounds bounds) {
     const wr_engine_config config = {.bounds = bounds, .limits = {.table_elements_max = 100000}};
@@ -165,10 +173,7 @@ static void every_prefix_is_refused_or_runs(check_t *check) {
     open_user(check, &fix, WR_BOUNDS_CHECKED);
     for (size_t i = 0; i < all.count; i++) {
         for (size_t len = 0; len < all.modules[i].len; len++) {
-            uint8_t *copy = malloc(len + 1); /* of this size, so that reading on is found by a sanitizer */
-            memcpy(copy, all.modules[i].at, len);
-            use(&fix, copy, len, &seen);
-            free(copy);
+            use_copy(&fix, all.modules[i].at, len, &seen);
         }
     }
     CHECK_EQ_U64(seen.odd, 0);
@@ -196,7 +201,7 @@ static void mutate(check_t *check, wr_bounds bounds, uint32_t count) {
         size_t at = (size_t)(next_random(&state) % module->len);
         uint8_t before = module->at[at];
         module->at[at] = (uint8_t)next_random(&state);
-        use(&fix, module->at, module->len, &seen);
+        use_copy(&fix, module->at, module->len, &seen);
         module->at[at] = before;
     }
     CHECK_EQ_U64(seen.odd, 0);

@@ -59,6 +59,7 @@ static void with_exports(build_t *out, uint32_t n) {
 static void with_globals(build_t *out, uint32_t n) { put_repeated(out, BUILD_GLOBALS, n, "\x7F\x00\x41\x00\x0B", 5); }
 
 static void with_tables(build_t *out, uint32_t n) { put_repeated(out, BUILD_TABLES, n, "\x70\x00\x01", 3); }
+static void with_memories(build_t *out, uint32_t n) { put_repeated(out, BUILD_MEMORIES, n, "\x00\x01", 2); }
 static void with_data_segments(build_t *out, uint32_t n) { put_repeated(out, BUILD_DATA, n, "\x01\x01x", 3); }
 static void with_elem_segments(build_t *out, uint32_t n) { put_repeated(out, BUILD_ELEMENTS, n, "\x01\x00\x00", 3); }
 
@@ -209,6 +210,7 @@ static const struct limit_case {
     {"exports", LIMIT(exports_max), 6, 6, with_exports, WR_LIMIT_EXPORTS},
     {"globals", LIMIT(globals_max), 11, 11, with_globals, WR_LIMIT_GLOBALS},
     {"tables", LIMIT(tables_max), 3, 3, with_tables, WR_LIMIT_TABLES},
+    {"memories", LIMIT(memories_max), 3, 3, with_memories, WR_LIMIT_MEMORIES},
     {"data segments", LIMIT(segments_max), 4, 4, with_data_segments, WR_LIMIT_SEGMENTS},
     {"element segments", LIMIT(segments_max), 4, 4, with_elem_segments, WR_LIMIT_SEGMENTS},
     {"parameters", LIMIT(params_max), 12, 12, with_params, WR_LIMIT_PARAMS},

@@ -1,12 +1,15 @@
 /* Runs whole modules and writes down all that can be seen of it, to be compared with what another engine does
  * (tests/runtime_c/differential.py).
  *
- *     module_run [--bounds guard|checked] FILE...
+ *     module_run [--bounds guard|checked] [--aot MODULES.so] FILE...
+ *
+ * With --aot, modules that the artefact holds run compiled.
  *
  * Imported functions log their arguments and answer zeros. Exported functions are called in order, with arguments that
  * depend on their place, after hangLimitInitializer if there is one. Output lines:
  *
  *     module FILE                     then for each, until it is refused or traps while it starts:
+ *     compiled                        it is in the artefact
  *     refused STATUS | unlinked STATUS | starts STATUS
  *     log TYPE:VALUE...               an imported function without vectors was called
  *     call NAME TYPE:VALUE...         results, or
@@ -38,12 +41,16 @@ static void print_value(uint8_t type, const wr_slot *slot) {
     case WR_TYPE_I32: printf(" i32:%08" PRIx32, slot->u32); return;
     case WR_TYPE_I64: printf(" i64:%016" PRIx64, slot->u64); return;
     case WR_TYPE_F32:
-        if (isnan(slot->f32)) printf(" f32:nan");
-        else printf(" f32:%08" PRIx32, slot->u32);
+        if (isnan(slot->f32))
+            printf(" f32:nan");
+        else
+            printf(" f32:%08" PRIx32, slot->u32);
         return;
     case WR_TYPE_F64:
-        if (isnan(slot->f64)) printf(" f64:nan");
-        else printf(" f64:%016" PRIx64, slot->u64);
+        if (isnan(slot->f64))
+            printf(" f64:nan");
+        else
+            printf(" f64:%016" PRIx64, slot->u64);
         return;
     case WR_TYPE_V128: printf(" v128:%016" PRIx64 "%016" PRIx64, slot[1].u64, slot[0].u64); return;
     default: printf(" ref:%s", slot->u64 != 0 ? "ref" : "null"); return;
@@ -153,8 +160,10 @@ static void call_export(wr_exec *exec, const wr_export_desc *export, const wr_fu
     wr_exec_set_limits(exec, 0, FUEL);
     wr_status status = wr_call(exec, func, slots, slots);
     print_name("call", export);
-    if (status == WR_OK) print_values(type.results, type.result_count, slots);
-    else printf(" trap %s\n", wr_status_name(status));
+    if (status == WR_OK)
+        print_values(type.results, type.result_count, slots);
+    else
+        printf(" trap %s\n", wr_status_name(status));
 }
 
 static void show_export(const wr_export_desc *export, const wr_extern *found) {
@@ -192,8 +201,10 @@ static void use_instance(wr_exec *exec, const wr_module *module, wr_instance *in
             wr_export_desc export = wr_module_export(module, i);
             wr_extern found;
             if (wr_instance_export(instance, export.name, export.name_len, &found) != WR_OK) continue;
-            if (shows) show_export(&export, &found);
-            else if (export.kind == WR_EXTERN_FUNC) call_export(exec, &export, found.of.func, i, before.of.func);
+            if (shows)
+                show_export(&export, &found);
+            else if (export.kind == WR_EXTERN_FUNC)
+                call_export(exec, &export, found.of.func, i, before.of.func);
         }
     }
 }
@@ -213,9 +224,11 @@ static void run_module(wr_engine *engine, wr_exec *exec, const wr_module *module
     status = offer(store, module, imports, envs);
     if (status == WR_OK) {
         wr_exec_set_limits(exec, 0, FUEL);
-        status = wr_instance_new(store, module, imports, wr_module_import_count(module), &limits, exec, &instance, &error);
+        status =
+            wr_instance_new(store, module, imports, wr_module_import_count(module), &limits, exec, &instance, &error);
     }
-    printf("%s %s\n", wr_status_class_of(status) == WR_CLASS_UNLINKABLE ? "unlinked" : "starts", wr_status_name(status));
+    printf("%s %s\n", wr_status_class_of(status) == WR_CLASS_UNLINKABLE ? "unlinked" : "starts",
+           wr_status_name(status));
     if (status == WR_OK) use_instance(exec, module, instance);
     wr_store_free(store);
 }
@@ -234,7 +247,13 @@ static uint8_t *read_file(const char *path, size_t *len) {
     return bytes;
 }
 
-static bool run_file(wr_engine *engine, wr_exec *exec, const char *path) {
+typedef struct runner {
+    wr_engine *engine;
+    wr_exec *exec;
+    const char *artefact; /* NULL: interpret */
+} runner;
+
+static bool run_file(runner *run, const char *path) {
     size_t len = 0;
     uint8_t *bytes = read_file(path, &len);
     wr_module *module = NULL;
@@ -244,11 +263,14 @@ static bool run_file(wr_engine *engine, wr_exec *exec, const char *path) {
     }
     printf("module %s\n", path);
     fflush(stdout); /* a crash belongs to the last one named */
-    wr_status status = wr_module_load(engine, bytes, len, &module, NULL);
+    wr_status status = wr_module_load(run->engine, bytes, len, &module, NULL);
     if (status != WR_OK) {
         printf("refused %s\n", wr_status_name(status));
     } else {
-        run_module(engine, exec, module);
+        if (run->artefact != NULL && wr_aot_attach(module, bytes, len, run->artefact, NULL) == WR_OK) {
+            printf("compiled\n");
+        }
+        run_module(run->engine, run->exec, module);
         wr_module_release(module);
     }
     free(bytes);
@@ -257,17 +279,20 @@ static bool run_file(wr_engine *engine, wr_exec *exec, const char *path) {
 
 int main(int argc, char **argv) {
     wr_engine_config config = {.bounds = WR_BOUNDS_GUARD};
-    wr_engine *engine = NULL;
-    wr_exec *exec = NULL;
-    int first = 1;
-    if (argc > 2 && strcmp(argv[1], "--bounds") == 0) {
-        if (strcmp(argv[2], "checked") == 0) config.bounds = WR_BOUNDS_CHECKED;
-        first = 3;
+    runner run = {.artefact = NULL};
+    int at = 1;
+    for (; at + 1 < argc && strncmp(argv[at], "--", 2) == 0; at += 2) {
+        if (strcmp(argv[at], "--aot") == 0) {
+            run.artefact = argv[at + 1];
+        } else if (strcmp(argv[at], "--bounds") == 0 && strcmp(argv[at + 1], "checked") == 0) {
+            config.bounds = WR_BOUNDS_CHECKED;
+        }
     }
-    if (wr_engine_new(&config, &engine) != WR_OK || wr_exec_new(engine, STACK_BYTES, &exec) != WR_OK) return 2;
+    if (wr_engine_new(&config, &run.engine) != WR_OK || wr_exec_new(run.engine, STACK_BYTES, &run.exec) != WR_OK)
+        return 2;
     bool complete = true;
-    for (int i = first; i < argc && complete; i++) complete = run_file(engine, exec, argv[i]);
-    wr_exec_free(exec);
-    wr_engine_free(engine);
+    for (; at < argc && complete; at++) complete = run_file(&run, argv[at]);
+    wr_exec_free(run.exec);
+    wr_engine_free(run.engine);
     return complete ? 0 : 2;
 }

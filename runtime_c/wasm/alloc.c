@@ -35,7 +35,7 @@ void wr_mem_free(const wr_engine *engine, void *block, size_t size) {
 
 void wr_arena_init(wr_arena *arena, const wr_engine *engine, size_t expected) {
     if (expected == 0) expected = SIZE_MAX / 2;
-    const size_t block = (expected / 2 + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1);
+    const size_t block = (expected / 8 + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1);
     arena->engine = engine;
     arena->block = block < ARENA_BLOCK_LEAST ? ARENA_BLOCK_LEAST : block > ARENA_BLOCK_MOST ? ARENA_BLOCK_MOST : block;
     arena->head = NULL;

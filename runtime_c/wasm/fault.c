@@ -6,11 +6,18 @@
 
 #include "../aot/aot.h"
 
-/* The only mutable state at file scope: the kernel keeps one handler per process and faults arrive per thread. */
-static struct sigaction previous_segv, previous_bus;
-static pthread_once_t install_once = PTHREAD_ONCE_INIT;
-static int install_failed;
+/* The only mutable state at file scope: the kernel keeps one handler per process and faults arrive per thread.
+ * Whoever installs a handler after us may chain to ours, and is put behind it (wr_fault_install): the two would call
+ * each other for ever. So a signal that is raised while one is being passed on goes to who was there first. */
+typedef struct wr_previous {
+    struct sigaction first; /* before our first installation */
+    struct sigaction last;
+} wr_previous;
+static wr_previous previous_segv, previous_bus;
+static pthread_mutex_t install_lock = PTHREAD_MUTEX_INITIALIZER;
+static bool installed;
 static _Thread_local wr_exec *current_exec __attribute__((tls_model("initial-exec")));
+static _Thread_local bool passing_on __attribute__((tls_model("initial-exec")));
 
 wr_exec *wr_fault_enter(wr_exec *exec) {
     wr_exec *before = current_exec;
@@ -36,18 +43,20 @@ static void pass_on(const struct sigaction *previous, int signal, siginfo_t *inf
         previous->sa_sigaction(signal, info, context);
     } else if (previous->sa_handler != SIG_DFL && previous->sa_handler != SIG_IGN) {
         previous->sa_handler(signal);
-    } else {
+    } else if (previous->sa_handler == SIG_DFL || info->si_code > 0) {
         /* The default action, once the faulting instruction runs again. */
         struct sigaction fatal;
         memset(&fatal, 0, sizeof fatal);
         fatal.sa_handler = SIG_DFL;
         sigaction(signal, &fatal, NULL);
+        if (info->si_code <= 0) raise(signal);
     }
 }
 
 static void on_fault(int signal, siginfo_t *info, void *context) {
     wr_exec *exec = current_exec;
-    if (exec != NULL && exec->fault != NULL) {
+    bool raised = info->si_code <= 0; /* by a process, not by an instruction */
+    if (exec != NULL && exec->fault != NULL && !raised) {
         const uint8_t *address = info->si_addr;
         const wr_memory *memory = find_memory(exec, address);
         if (memory != NULL) {
@@ -57,20 +66,32 @@ static void on_fault(int signal, siginfo_t *info, void *context) {
             wr_fault_resume(exec->fault);
         }
     }
-    pass_on(signal == SIGSEGV ? &previous_segv : &previous_bus, signal, info, context);
+    const wr_previous *previous = signal == SIGSEGV ? &previous_segv : &previous_bus;
+    const struct sigaction *next = raised && passing_on ? &previous->first : &previous->last;
+    passing_on = true;
+    pass_on(next, signal, info, context);
+    passing_on = false;
 }
 
-static void install(void) {
-    struct sigaction action;
+/* Puts our handler in front of whoever is there. */
+static bool put_in_front(int signal, wr_previous *previous) {
+    struct sigaction action, present;
+    if (sigaction(signal, NULL, &present) != 0) return false;
+    if ((present.sa_flags & SA_SIGINFO) != 0 && present.sa_sigaction == on_fault) return true;
+    previous->last = present;
+    if (!installed) previous->first = present;
     memset(&action, 0, sizeof action);
     action.sa_sigaction = on_fault;
     /* NODEFER: the handler leaves by a jump that does not restore the signal mask. */
     action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
     sigemptyset(&action.sa_mask);
-    install_failed = sigaction(SIGSEGV, &action, &previous_segv) != 0 || sigaction(SIGBUS, &action, &previous_bus) != 0;
+    return sigaction(signal, &action, NULL) == 0;
 }
 
 wr_status wr_fault_install(void) {
-    pthread_once(&install_once, install);
-    return install_failed ? WR_SYSTEM : WR_OK;
+    pthread_mutex_lock(&install_lock);
+    bool done = put_in_front(SIGSEGV, &previous_segv) && put_in_front(SIGBUS, &previous_bus);
+    installed |= done;
+    pthread_mutex_unlock(&install_lock);
+    return done ? WR_OK : WR_SYSTEM;
 }

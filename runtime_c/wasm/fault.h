@@ -1,9 +1,10 @@
-/* Memory faults of running plugins become traps. One handler per process, installed once, chained to what was there
- * before; which execution a fault belongs to is per-thread state. */
+/* Memory faults of running plugins become traps. One handler per process, chained to what was there before; which
+ * execution a fault belongs to is per-thread state. */
 #ifndef WR_FAULT_H
 #define WR_FAULT_H
 #include "code.h"
 
+/* For every engine and every memory that relies on it: puts the handler in front of one that was installed since. */
 wr_status wr_fault_install(void);
 /* The execution this thread is in from now on; returns the one before. */
 wr_exec *wr_fault_enter(wr_exec *exec);

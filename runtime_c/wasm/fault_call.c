@@ -94,10 +94,8 @@ _Static_assert(offsetof(wr_exec, fault) == 0, "the code below stores to it");
 #define AT_SIGN "@"
 #endif
 
-__asm__(".text\n .balign 16\n"
-        DEFINE(wr_fault_call, SAVE CALL)
-        DEFINE(wr_fault_restore, RESTORE)
-        DEFINE(wr_fault_resume, RESUME));
+__asm__(".text\n .balign 16\n" DEFINE(wr_fault_call, SAVE CALL) DEFINE(wr_fault_restore, RESTORE)
+            DEFINE(wr_fault_resume, RESUME));
 
 #else
 

@@ -1,6 +1,12 @@
 /* Which neighbours become one (fused.h). Runs once over the finished code of a function. */
 #include "body.h"
 
+#ifdef WR_NO_FUSION
+
+void wr_fuse(wr_insn *insns, size_t count) { (void)insns, (void)count; }
+
+#else
+
 #define FIRST_ENUM(T, NAME, FORM, ...) FIRST_##NAME##_##FORM,
 #define SECOND_ENUM(NAME, FORM) SECOND_##NAME##_##FORM,
 enum { FIRST_NONE, WR_FIRSTS(FIRST_ENUM) FIRST_COUNT };
@@ -83,9 +89,7 @@ static uint16_t product_op(const wr_insn *insn) {
     return OP_NONE;
 }
 
-static bool is_product(uintptr_t op) {
-    return op == OP_F64_MUL_RR || op == OP_F32_MUL_RR || op == OP_I32_MUL_RR;
-}
+static bool is_product(uintptr_t op) { return op == OP_F64_MUL_RR || op == OP_F32_MUL_RR || op == OP_I32_MUL_RR; }
 
 static uint8_t crossed_second(uintptr_t op) {
     return op == OP_F32_SUB_RR ? SECOND_F32_SUB_RC : op == OP_F64_SUB_RR ? SECOND_F64_SUB_RC : SECOND_NONE;
@@ -124,3 +128,5 @@ void wr_fuse(wr_insn *insns, size_t count) {
         if (op != OP_NONE) insns[i].op = op;
     }
 }
+
+#endif

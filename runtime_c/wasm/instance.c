@@ -105,15 +105,19 @@ static void make_funcs(wr_instance *instance) {
     }
 }
 
+/* The allocator's refusal looks the same as that of mmap, whose usual reason is worth a hint. */
+static wr_status memory_error(wr_error *error, wr_status status, uint32_t memory, uint64_t pages) {
+    const char *hint = status == WR_NO_MEMORY ? "; each memory takes two mappings: vm.max_map_count, ulimit -v" : "";
+    return wr_error_set(error, status, 0, "memory %u needs %u pages%s", memory, (uint32_t)pages, hint);
+}
+
 static wr_status make_memories(wr_instance *instance, const wr_instance_limits *limits, wr_error *error) {
     const wr_module *module = instance->module;
     bool guarded = true;
     for (uint32_t i = 0; i < module->memory_count; i++) {
         if (i >= module->memory_imports) {
             wr_status status = wr_memory_make(instance->store, &module->memories[i], limits, &instance->memories[i]);
-            if (status != WR_OK) {
-                return wr_error_set(error, status, 0, "memory %u needs %u pages", i, (uint32_t)module->memories[i].min);
-            }
+            if (status != WR_OK) return memory_error(error, status, i, module->memories[i].min);
         }
         guarded = guarded && instance->memories[i]->guarded;
     }

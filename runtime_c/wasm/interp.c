@@ -66,6 +66,7 @@ __attribute__((noinline, cold)) HANDLER(RETRY);
 __attribute__((noinline)) HANDLER(CALL_AWAY);
 #include "interp_ops.h"
 #include "interp_simd.h"
+/* uses both: */
 #include "interp_fused.h"
 #undef HANDLER
 
@@ -172,6 +173,7 @@ static const uintptr_t *run(wr_exec *exec, const wr_insn *pc, wr_slot *fp) {
 #define HANDLER(NAME) op_##NAME:
 #include "interp_ops.h"
 #include "interp_simd.h"
+/* uses both: */
 #include "interp_fused.h"
 #undef HANDLER
 }

@@ -563,7 +563,8 @@ HANDLER(MEMORY_COPY) {
 HANDLER(MEMORY_INIT) {
     const wr_memory *memory = exec->instance->memories[pc->d];
     MAY_FAULT();
-    TRY(wr_memory_init(exec, exec->instance, pc->d, pc[1].uimm, GET_ADDRESS(memory->declared, a), GET_I32(b), GET_I32(c)));
+    TRY(wr_memory_init(exec, exec->instance, pc->d, pc[1].uimm, GET_ADDRESS(memory->declared, a), GET_I32(b),
+                       GET_I32(c)));
     SKIP(1);
 }
 HANDLER(DATA_DROP) {

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "fault.h"
 #include "reader.h"
 #include "runtime.h"
 
@@ -93,7 +94,7 @@ static void reserve_guarded(wr_memory *memory, uint64_t map_bytes) {
 static wr_status reserve_space(wr_memory *memory, wr_bounds bounds, uint64_t map_bytes) {
     uint64_t need = memory->pages_max * PAGE_BYTES + map_bytes;
     if (need == 0) need = PAGE_BYTES;
-    if (bounds != WR_BOUNDS_CHECKED && UINTPTR_MAX > UINT32_MAX && need <= GUARD_BYTES)
+    if (bounds != WR_BOUNDS_CHECKED && UINTPTR_MAX > UINT32_MAX && need <= GUARD_BYTES && wr_fault_install() == WR_OK)
         reserve_guarded(memory, map_bytes);
     if (memory->data == NULL && bounds != WR_BOUNDS_GUARD) {
         memory->reserved = need;
@@ -221,6 +222,7 @@ wr_status wr_memory_map(wr_memory *memory, const wr_map_part *parts, uint32_t co
     if (whole == 0 || memory->shared != NULL) return WR_BAD_ARGUMENT;
     /* What is kept for mapping does not take from what the plugin itself may grow by. */
     if (memory->mapped + whole > memory->map_max || memory->size + whole > (UINT64_C(1) << 32)) return WR_FULL;
+    WR_TRY(wr_fault_install());
     if (!commit(memory, memory->size, whole)) return WR_NO_MEMORY;
     uint8_t *at = memory->data + memory->size;
     if (!map_parts(at, parts, count)) {
@@ -262,7 +264,7 @@ static bool inside(uint64_t size, uint64_t at, uint64_t len) { return at <= size
 
 /* As memmove: overlapping parts are read before they are written. */
 static wr_status copy(wr_exec *exec, uint8_t *to, const uint8_t *from, uint64_t len) {
-    bool backward = to > from;
+    bool backward = (uintptr_t)to - (uintptr_t)from < len;
     while (len > BULK_CHUNK) {
         uint64_t skip = backward ? len - BULK_CHUNK : 0;
         memmove(to + skip, from + skip, BULK_CHUNK);

@@ -160,7 +160,7 @@ static wr_status take(wr_module_stream *stream, const uint8_t *bytes, size_t len
         return fail(stream, status, loader->fail_offset != 0 ? loader->fail_offset : wr_reader_offset(reader));
     const size_t left = wr_reader_left(reader), more = left > stream->held.count ? left - stream->held.count : 0;
     if (wr_vec_reserve(loader->engine, &stream->held, more, 1) != WR_OK) return fail(stream, WR_NO_MEMORY, 0);
-    if (left != 0) memmove(stream->held.items, reader->at, left);
+    if (left != 0 && reader->at != stream->held.items) memmove(stream->held.items, reader->at, left);
     stream->held.count = left;
     return WR_OK;
 }

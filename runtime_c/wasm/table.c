@@ -71,7 +71,7 @@ static wr_status fill(wr_exec *exec, uint64_t *elems, uint64_t value, uint64_t l
 
 /* As memmove: overlapping parts are read before they are written. */
 static wr_status copy(wr_exec *exec, uint64_t *to, const uint64_t *from, uint64_t len) {
-    bool backward = to > from;
+    bool backward = (uintptr_t)to - (uintptr_t)from < len * sizeof *to;
     while (len > BULK_ELEMENTS) {
         uint64_t skip = backward ? len - BULK_ELEMENTS : 0;
         memmove(to + skip, from + skip, BULK_ELEMENTS * sizeof *to);

@@ -79,6 +79,7 @@ class Stage:
         self.elapsed_ns = 0
         self.timers: dict[int, int] = {}
         self.kv: dict[bytes, bytes] = {}
+        self.state = b""  # what pen_save has put, or pen_load has not taken yet
         self.logs: list[str] = []
         self.metrics: dict[str, int] = {}
         self.store = wasmtime.Store(engine)
@@ -211,8 +212,8 @@ class Stage:
             "metric": ("iiil", "", self._metric),
             "ring_in": ("i", "i", lambda number: _address(self.inputs, number)),
             "ring_out": ("i", "i", lambda number: _address(self.outputs, number)),
-            "state_put": ("ii", "i", lambda _at, _size: E_NONE),  # never in pen_save here
-            "state_get": ("ii", "i", lambda _at, _cap: E_NONE),
+            "state_put": ("ii", "i", self._state_put),
+            "state_get": ("ii", "i", self._state_get),
             "port_state": ("i", "i", lambda port: int(self.ports[port].is_up) if port < len(self.ports) else E_NONE),
         }
 
@@ -255,6 +256,14 @@ class Stage:
     def _kv_put(self, key: int, key_size: int, at: int, size: int) -> int:
         self.kv[self._bytes(key, key_size)] = self._bytes(at, size)
         return 0
+
+    def _state_put(self, at: int, size: int) -> int:
+        self.state += self._bytes(at, size)
+        return 0
+
+    def _state_get(self, at: int, capacity: int) -> int:
+        taken, self.state = self.state[:capacity], self.state[capacity:]
+        return self._store(taken, at)
 
     def _metric(self, at: int, size: int, _kind: int, value: int) -> None:
         self.metrics[self._bytes(at, size).decode()] = value

@@ -11,6 +11,7 @@ wasmtime (Python package). A module that both refuse does not count. One that di
 from __future__ import annotations
 
 import argparse
+import contextlib
 import random
 import shutil
 import subprocess
@@ -22,6 +23,11 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gateway import wasm
+from gateway.app import aot_build
+from gateway.app.aot_build import find_compiler
+from gateway.errors import WasmError
+from gateway.wasm import TARGET
 from tests.runtime_c.toolchain import BUILD, ROOT, TOOLCHAINS, BuildError, build
 from tests.runtime_c.wasm_shape import ShapeError, export_everything
 from tests.runtime_c.wasmtime_run import Run, make_engine
@@ -34,7 +40,7 @@ FEATURES = {  # how often a module may use it; with references binaryen 108 most
     "sign-ext": OFTEN,
     "mutable-globals": OFTEN,
     "nontrapping-float-to-int": OFTEN,
-    "simd": OFTEN,
+    "simd": 0.4,  # as long as modules with vectors are not compiled
     "bulk-memory": OFTEN,
     "tail-call": OFTEN,
     "multivalue": OFTEN,
@@ -45,10 +51,35 @@ FEATURES = {  # how often a module may use it; with references binaryen 108 most
 INPUT_BYTES_MAX = 12000
 FUEL = 1_000_000_000  # of the judge: never reached where ours suffices
 BATCH = 50
+COMPILED = "compiled"  # module_run says so before a module that is not interpreted
 BATCH_SECONDS_MAX = 120
 INCOMPARABLE = ("TRAP_STACK", "TRAP_FUEL")  # engines have their own depth and units: nothing counts from there on
 SAME = {"TRAP_UNDEFINED_ELEMENT": "TRAP_TABLE_BOUNDS"}  # the judge does not tell them apart
-ENGINES: dict[str, tuple[str, ...]] = {"guard": ("--bounds", "guard"), "checked": ("--bounds", "checked")}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A way to run modules: how bounds are checked, and whether they are compiled first."""
+
+    bounds: str
+    compiled: bool = False
+
+    def options(self, paths: list[Path], folder: Path) -> list[str]:
+        """Options of module_run; compiles first what can be compiled, all into one artefact."""
+        options = ["--bounds", self.bounds]
+        if not self.compiled:
+            return options
+        texts = []
+        with wasm.Engine() as engine:
+            for path in paths:
+                with contextlib.suppress(WasmError):
+                    texts.append(wasm.emit_c(engine, "module", path.read_bytes()))
+        out = folder / "modules.so"
+        aot_build.build(find_compiler(TARGET), texts, out, checked=self.bounds == "checked", optimise="-O1")
+        return [*options, "--aot", str(out)]
+
+
+ENGINES = {"guard": Column("guard"), "checked": Column("checked"), "aot": Column("guard", compiled=True)}
 
 
 @dataclass(slots=True)
@@ -56,6 +87,7 @@ class Tally:
     """``failures`` are texts, each with the seed."""
 
     compared: int = 0
+    compiled: int = 0
     cut_short: int = 0
     not_counted: int = 0
     calls: int = 0
@@ -65,6 +97,7 @@ class Tally:
     def add(self, other: Tally) -> None:
         """Sum up."""
         self.compared += other.compared
+        self.compiled += other.compiled
         self.cut_short += other.cut_short
         self.not_counted += other.not_counted
         self.calls += other.calls
@@ -74,8 +107,8 @@ class Tally:
     def __str__(self) -> str:
         kinds = ", ".join(f"{count} {name}" for name, count in self.traps.most_common())
         return (
-            f"{self.compared} modules compared ({self.cut_short} up to a limit), {self.not_counted} not counted, "
-            f"{self.calls} calls, traps: {kinds or 'none'}; {len(self.failures)} differ"
+            f"{self.compared} modules compared ({self.compiled} also compiled, {self.cut_short} up to a limit), "
+            f"{self.not_counted} not counted, {self.calls} calls, traps: {kinds or 'none'}; {len(self.failures)} differ"
         )
 
 
@@ -97,7 +130,7 @@ def generate(seed: int, path: Path) -> bool:
     return True
 
 
-def transcripts(program: Path, options: tuple[str, ...], paths: list[Path]) -> dict[Path, list[str]]:
+def transcripts(program: Path, options: list[str], paths: list[Path]) -> dict[Path, list[str]]:
     """What module_run tells about each file; after a crash or a hang, the last one says so and the rest goes on."""
     told: dict[Path, list[str]] = {}
     left = list(paths)
@@ -125,8 +158,10 @@ def transcripts(program: Path, options: tuple[str, ...], paths: list[Path]) -> d
 
 def comparable(lines: Iterable[str]) -> tuple[list[str], bool]:
     """The lines in the form that must be equal, up to where a limit of an engine shows; whether one did."""
-    kept = []
+    kept: list[str] = []
     for line in lines:
+        if line == COMPILED:
+            continue
         head, _, status = line.rpartition(" ")
         if status in INCOMPARABLE:
             return kept, True
@@ -152,7 +187,8 @@ def compare_batch(program: Path, seeds: list[int], folder: Path) -> Tally:
     paths = {seed: folder / f"{seed}.wasm" for seed in seeds}
     made = [seed for seed in seeds if generate(seed, paths[seed])]
     tally.not_counted += len(seeds) - len(made)
-    ours = {name: transcripts(program, options, [paths[s] for s in made]) for name, options in ENGINES.items()}
+    files = [paths[seed] for seed in made]
+    ours = {name: transcripts(program, column.options(files, folder), files) for name, column in ENGINES.items()}
     judge_engine = make_engine()
     for seed in made:
         judge = Run(judge_engine, paths[seed].read_bytes(), FUEL).lines
@@ -165,6 +201,7 @@ def compare_batch(program: Path, seeds: list[int], folder: Path) -> Tally:
             tally.not_counted += 1
             continue
         tally.compared += 1
+        tally.compiled += any(COMPILED in told[paths[seed]] for told in ours.values())
         tally.cut_short += any(cut for _, cut in found.values())
         tally.calls += sum(line.startswith("call ") for line in judge)
         tally.traps.update(line.rpartition(" ")[2] for line in judge if " TRAP_" in line)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.runtime_c.spec import ARCHIVES, SUITE
-from tests.runtime_c.toolchain import BUILD, ROOT, RUNTIME, TOOLCHAINS, BuildError, Toolchain, build
+from tests.runtime_c.toolchain import BUILD, CLANG, ROOT, RUNTIME, TOOLCHAINS, BuildError, Toolchain, build
 
 FOLDER = BUILD / "fuzz"
 REGRESSIONS = RUNTIME / "fuzz" / "regressions"
@@ -36,14 +36,12 @@ PROBE = "int LLVMFuzzerTestOneInput(const unsigned char *b, unsigned long n); " 
 
 
 def find_clang() -> str | None:
-    """A clang that comes with libFuzzer and the sanitizers, or None."""
-    for name in ("clang", *(f"clang-{version}" for version in range(22, 13, -1))):
-        if shutil.which(name) is None:
-            continue
-        command = [name, "-fsanitize=fuzzer,address,undefined", "-x", "c", "-", "-o", os.devnull]
-        if subprocess.run(command, input=PROBE, text=True, capture_output=True, check=False).returncode == 0:
-            return name
-    return None
+    """The clang, if it comes with libFuzzer and the sanitizers."""
+    command = [CLANG, "-fsanitize=fuzzer,address,undefined", "-x", "c", "-", "-o", os.devnull]
+    if shutil.which(CLANG) is None:
+        return None
+    done = subprocess.run(command, input=PROBE, text=True, capture_output=True, check=False)
+    return CLANG if done.returncode == 0 else None
 
 
 def modules() -> Iterator[bytes]:

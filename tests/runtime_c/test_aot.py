@@ -43,7 +43,7 @@ def cases() -> Path:
 
 @pytest.fixture(scope="session")
 def kernels() -> Path:
-    return to_wasm(ROOT / "bench" / "kernels.c")
+    return to_wasm(ROOT / "tests" / "runtime_c" / "aot_kernels.c")
 
 
 def compare(toolchain: str, artefact: Path, modules: Sequence[Path], *options: str) -> None:

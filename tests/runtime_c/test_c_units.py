@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.runtime_c.fuzz import REGRESSIONS
-from tests.runtime_c.toolchain import HOST, RUNTIME, TOOLCHAINS, Toolchain, build, find_emulator, missing_emulator
+from tests.runtime_c.toolchain import (
+    HOST,
+    RUNTIME,
+    TOOLCHAINS,
+    Toolchain,
+    build,
+    find_emulator,
+    missing_compiler,
+    missing_emulator,
+)
 
 PROGRAMS = sorted(path.stem for path in (RUNTIME / "tests").glob("test_*.c"))
-RUN_BY = ("gcc", "minimal", "zig", "asan", "aarch64", "armv7")
+RUN_BY = ("gcc", "minimal", "zig", "asan", "clang-asan", "aarch64", "armv7")
 THREADED = ("test_loop", "test_port", "test_ring", "test_swap", "test_threads")  # what the thread sanitizer is for
 BUILT_BY = ("riscv64",)
 PROGRAM_SECONDS_MAX = 300  # emulators are slow
@@ -20,8 +28,8 @@ PROGRAM_SECONDS_MAX = 300  # emulators are slow
 
 def require(toolchain: Toolchain) -> None:
     """Skip, with what would help, where the machine lacks the compiler or the emulator."""
-    if "CC=gcc" in toolchain.variables and shutil.which("gcc") is None:
-        pytest.skip("no gcc: sudo apt install gcc")
+    if reason := missing_compiler(toolchain):
+        pytest.skip(reason)
     if toolchain.target != HOST and find_emulator(toolchain.target) is None:
         pytest.skip(missing_emulator(toolchain.target))
 
@@ -57,8 +65,9 @@ def test_program(name: str, program: str) -> None:
 
 
 @pytest.mark.parametrize("program", THREADED)
-def test_no_data_races(program: str) -> None:
-    assert "WARNING: ThreadSanitizer" not in run(TOOLCHAINS["tsan"], program)
+@pytest.mark.parametrize("name", ["tsan", "clang-tsan"])
+def test_no_data_races(name: str, program: str) -> None:
+    assert "WARNING: ThreadSanitizer" not in run(TOOLCHAINS[name], program)
 
 
 @pytest.mark.parametrize("name", BUILT_BY)

@@ -10,6 +10,7 @@ import pytest
 
 from tests.runtime_c import fuzz
 from tests.runtime_c.fuzz import DICTIONARY, REGRESSIONS, Outcome, find_clang, run_coverage_guided, run_standalone
+from tests.runtime_c.toolchain import BUILD
 
 
 def require_clang() -> str:
@@ -35,7 +36,7 @@ def test_standalone() -> None:
 
 
 def test_a_failure_says_how_to_repeat_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    program = fuzz.BUILD / "runtime-fuzz" / "fuzz" / "engine"
+    program = BUILD / "runtime-fuzz" / "fuzz" / "engine"
     text = fuzz._failure(program, f"ERROR: AddressSanitizer\nTest unit written to {fuzz.FOLDER}/crash-1\n")
     monkeypatch.setattr(fuzz, "find_clang", lambda: None)
     monkeypatch.setattr(fuzz, "run_standalone", lambda _: Outcome("not coverage-guided", text))

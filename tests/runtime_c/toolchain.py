@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RUNTIME = ROOT / "runtime_c"
 BUILD = ROOT / "build"
 ZIG_CC = f"{sys.executable} -m ziglang cc"
+CLANG = next((name for name in ("clang", *(f"clang-{n}" for n in range(22, 13, -1))) if shutil.which(name)), "clang")
 HOST = platform.machine().replace("armv7l", "armv7").replace("armv8l", "armv7")
 QEMU_NAMES = {"aarch64": "aarch64", "armv7": "arm", "riscv64": "riscv64", "x86_64": "x86_64"}
 
@@ -62,6 +63,8 @@ TOOLCHAINS: Mapping[str, Toolchain] = {
         Toolchain("gcc", variables=("CC=gcc",)),
         Toolchain("zig", variables=(f"CC={ZIG_CC}",)),
         Toolchain("asan", variables=("CC=gcc", "SANITIZE=address,undefined"), env=SANITIZER_ENV),
+        Toolchain("clang-asan", variables=(f"CC={CLANG}", "SANITIZE=address,undefined"), env=SANITIZER_ENV),
+        Toolchain("clang-tsan", variables=(f"CC={CLANG}", "SANITIZE=thread")),
         Toolchain("minimal", variables=("CC=gcc", "MINIMAL=1")),
         Toolchain("tsan", variables=("CC=gcc", "SANITIZE=thread")),
         Toolchain("aarch64", target="aarch64"),
@@ -80,6 +83,14 @@ def find_emulator(target: str) -> str | None:
     """Path of the user-mode emulator, or None."""
     name = f"qemu-{QEMU_NAMES[target]}"
     return shutil.which(f"{name}-static") or shutil.which(name)
+
+
+def missing_compiler(toolchain: Toolchain) -> str:
+    """What to do about the C compiler that a toolchain names and that is not here; empty if it is."""
+    for name, packages in (("gcc", "gcc"), (CLANG, "clang-14 libclang-rt-14-dev")):
+        if f"CC={name}" in toolchain.variables and shutil.which(name) is None:
+            return f"no {name}: sudo apt install {packages}"
+    return ""
 
 
 def missing_emulator(target: str) -> str:

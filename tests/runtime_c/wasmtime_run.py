@@ -138,9 +138,7 @@ class Run:
             return
         self.lines.append("starts OK")
         items = [self._export(instance, index) for index in range(len(self._shape.exports))]
-        resets = [
-            item.of.func for (name, _, _), item in zip(self._shape.exports, items, strict=True) if name == RESET
-        ]
+        resets = [item.of.func for (name, _, _), item in zip(self._shape.exports, items, strict=True) if name == RESET]
         for index, (name, _, signature) in enumerate(self._shape.exports):
             if signature is not None:
                 for reset in resets:
@@ -159,7 +157,7 @@ class Run:
         self._callbacks.append(callback)
         made = ffi.wasmtime_func_t()
         kind = wasmtime.FuncType([_VALUE_TYPES[one]() for one in params], [_VALUE_TYPES[one]() for one in results])
-        finalizer = ctypes.cast(None, ctypes.CFUNCTYPE(None, ctypes.c_void_p))
+        finalizer = ctypes.cast(0, ctypes.CFUNCTYPE(None, ctypes.c_void_p))
         ffi.wasmtime_func_new_unchecked(
             self._store._context(), kind.ptr(), callback, None, finalizer, ctypes.byref(made)
         )
@@ -186,9 +184,7 @@ class Run:
         self._store.set_fuel(self._fuel)
         try:
             with _func.enter_wasm(self._store) as trap:
-                error = ffi.wasmtime_func_call_unchecked(
-                    self._store._context(), ctypes.byref(func), raw, count, trap
-                )
+                error = ffi.wasmtime_func_call_unchecked(self._store._context(), ctypes.byref(func), raw, count, trap)
                 if error:
                     raise wasmtime.WasmtimeError._from_ptr(error)
         except wasmtime.Trap as caught:

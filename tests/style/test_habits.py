@@ -15,7 +15,8 @@ from tests.style.source import ROOT, TEXT_SUFFIXES, c_files, files, name, python
 CLOCKS = {"gateway/clock.py"}  # the one place that knows time, waiting and chance
 TIMED = {"time.time", "time.time_ns", "time.monotonic", "time.monotonic_ns", "time.sleep", "asyncio.sleep"}
 CATCHES_ALL = {"gateway/supervisor.py"}  # keeps one failing part from ending the others
-FRAGMENTS = {"runtime_c/wasm/interp_ops.h", "runtime_c/wasm/interp_simd.h"}  # parts of interp.c, included there only
+# Parts of one file, included there only.
+FRAGMENTS = {f"runtime_c/wasm/interp_{part}.h" for part in ("ops", "simd", "fused")} | {"bench/kernels/matmul.h"}
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK|NotImplementedError)\b")
 HOME_PATH = re.compile(r"(?<![\w.~/-])/(?:home|root|work|Users)/\w|/tmp/\w")
 THIS_FILE = Path(__file__)

@@ -1,0 +1,139 @@
+/* One instruction may do a lot of work: long ones look at the limits of the call after each chunk. */
+#include "fixture.h"
+
+enum {
+    MEMORY_CHUNK = 128 * 1024, /* bytes; of memory.c */
+    TABLE_CHUNK = 16 * 1024,   /* elements; of table.c */
+    PAGES = 16,
+    ELEMENTS = 3 * TABLE_CHUNK,
+    SEGMENT_BYTES = 3 * MEMORY_CHUNK
+};
+
+/* LEB128 of SEGMENT_BYTES = 0x60000, of ELEMENTS = 0xC000, of the ends of both. */
+#define BYTES_3 0x80, 0x80, 0x18
+#define ITEMS_3 0x80, 0x80, 0x03
+
+/* Memory of one MiB and a table of ELEMENTS nulls behind function 0; each does one long instruction. */
+static const build_func FUNCS[] = {
+    {"", "", "nothing", NULL, BUILD_BODY(0, 0x0B), NULL},
+    {"", "", "memory.fill", NULL, BUILD_BODY(0, 0x41, 0, 0x41, 1, 0x41, BYTES_3, 0xFC, 0x0B, 0, 0x0B), NULL},
+    {"", "", "memory.copy", NULL, BUILD_BODY(0, 0x41, 0, 0x41, 0x80, 0x80, 0x20, 0x41, BYTES_3, 0xFC, 0x0A, 0, 0, 0x0B),
+     NULL},
+    {"", "", "memory.init", NULL, BUILD_BODY(0, 0x41, 0, 0x41, 0, 0x41, BYTES_3, 0xFC, 0x08, 0, 0, 0x0B), NULL},
+    {"", "", "table.fill", NULL, BUILD_BODY(0, 0x41, 0, 0xD2, 0, 0x41, ITEMS_3, 0xFC, 0x11, 0, 0x0B), NULL},
+    {"", "", "table.copy", NULL, BUILD_BODY(0, 0x41, 0, 0x41, 1, 0x41, 0xFF, 0xFF, 0x02, 0xFC, 0x0E, 0, 0, 0x0B), NULL},
+    {"", "", "table.init", NULL, BUILD_BODY(0, 0x41, 0, 0x41, 0, 0x41, ITEMS_3, 0xFC, 0x0C, 0, 0, 0x0B), NULL},
+    {"", "", "table.grow", NULL, BUILD_BODY(0, 0xD2, 0, 0x41, ITEMS_3, 0xFC, 0x0F, 0, 0x1A, 0x0B), NULL},
+    {"i", "i", "is_null", NULL, BUILD_BODY(0, 0x20, 0, 0x25, 0, 0xD1, 0x0B), NULL},
+    {"", "i", "size", NULL, BUILD_BODY(0, 0xFC, 0x10, 0, 0x0B), NULL},
+};
+static const char *const LONG[] = {"memory.fill", "memory.copy", "memory.init", "table.fill",
+                                   "table.copy",  "table.init",  "table.grow"};
+
+/* Passive: ELEMENTS times function 0, and SEGMENT_BYTES ones. */
+static void put_module(build_t *out) {
+    build_t extra = {0};
+    size_t mark = build_open(&extra, BUILD_ELEMENTS);
+    build_bytes(&extra, "\x01\x01\x00", 3);
+    build_u32(&extra, ELEMENTS);
+    for (size_t i = 0; i < ELEMENTS; i++) {
+        build_byte(&extra, 0);
+    }
+    build_close(&extra, mark);
+    build_bytes(&extra, "\x0C\x01\x01", 3); /* one data segment follows */
+    const build_module module = {.funcs = FUNCS,
+                                 .func_count = sizeof FUNCS / sizeof FUNCS[0],
+                                 .memory_min = PAGES,
+                                 .memory_max = PAGES,
+                                 .table_min = ELEMENTS,
+                                 .extra = extra.at,
+                                 .extra_len = extra.len};
+    build_whole(out, &module);
+    build_free(&extra);
+    mark = build_open(out, BUILD_DATA);
+    build_bytes(out, "\x01\x01", 2);
+    build_u32(out, SEGMENT_BYTES);
+    for (size_t i = 0; i < SEGMENT_BYTES; i++) {
+        build_byte(out, 1);
+    }
+    build_close(out, mark);
+}
+
+static bool open_long(check_t *check, fixture *fix) {
+    build_t bytes = {0};
+    put_module(&bytes);
+    return CHECK_OK(fixture_open(fix, NULL)) && CHECK_OK(fixture_load(fix, &bytes)) &&
+           CHECK_OK(fixture_link(fix, NULL, 0, NULL));
+}
+
+static uint64_t ones(const fixture *fix) {
+    const uint8_t *memory = wr_memory_data(wr_instance_memory(fix->instance, 0));
+    uint64_t count = 0;
+    for (size_t i = 0; i < PAGES * 65536; i++) {
+        count += memory[i];
+    }
+    return count;
+}
+
+static uint32_t is_null(check_t *check, fixture *fix, uint32_t index) {
+    wr_slot slot = {.u64 = index};
+    CHECK_OK(fixture_call(fix, "is_null", &slot));
+    return slot.u32;
+}
+
+/* An interrupt that came before is seen after the first chunk, so no chunk is longer than said above. */
+static void interrupted_after_one_chunk(check_t *check) {
+    for (size_t i = 0; i < sizeof LONG / sizeof LONG[0]; i++) {
+        fixture fix;
+        wr_slot slot = {.u64 = 0};
+        REQUIRE(open_long(check, &fix));
+        wr_exec_interrupt(fix.exec);
+        if (!CHECK_STATUS(fixture_call(&fix, LONG[i], &slot), WR_TRAP_INTERRUPTED)) {
+            CHECK_FAIL("in %s", LONG[i]);
+        }
+        bool writes_ones = strcmp(LONG[i], "memory.fill") == 0 || strcmp(LONG[i], "memory.init") == 0;
+        bool writes_items = strcmp(LONG[i], "table.fill") == 0 || strcmp(LONG[i], "table.init") == 0;
+        CHECK_EQ_U64(ones(&fix), writes_ones ? MEMORY_CHUNK : 0);
+        CHECK_EQ_U64(is_null(check, &fix, TABLE_CHUNK - 1), !writes_items);
+        CHECK_EQ_U64(is_null(check, &fix, TABLE_CHUNK), 1);
+        CHECK_OK(fixture_call(&fix, "size", &slot));
+        CHECK_EQ_U64(slot.u32, ELEMENTS); /* a growth that was cut short did not happen */
+        fixture_close(&fix);
+    }
+}
+
+/* A microsecond is over after the first chunk. */
+static void the_deadline_is_seen(check_t *check) {
+    fixture fix;
+    REQUIRE(open_long(check, &fix));
+    for (size_t i = 0; i < sizeof LONG / sizeof LONG[0]; i++) {
+        wr_slot slot = {.u64 = 0};
+        wr_exec_set_limits(fix.exec, 1, 0);
+        if (!CHECK_STATUS(fixture_call(&fix, LONG[i], &slot), WR_TRAP_DEADLINE)) {
+            CHECK_FAIL("in %s", LONG[i]);
+        }
+    }
+    fixture_close(&fix);
+}
+
+static void undisturbed_they_are_complete(check_t *check) {
+    fixture fix;
+    wr_slot slot = {.u64 = 0};
+    REQUIRE(open_long(check, &fix));
+    for (size_t i = 0; i < sizeof LONG / sizeof LONG[0]; i++) {
+        wr_exec_set_limits(fix.exec, 0, 100); /* bulk work is not what fuel counts */
+        CHECK_OK(fixture_call(&fix, LONG[i], &slot));
+    }
+    CHECK_EQ_U64(ones(&fix), SEGMENT_BYTES);
+    CHECK_EQ_U64(is_null(check, &fix, ELEMENTS - 1), 0);
+    CHECK_OK(fixture_call(&fix, "size", &slot));
+    CHECK_EQ_U64(slot.u32, 2 * ELEMENTS);
+    fixture_close(&fix);
+}
+
+static const check_test TESTS[] = {
+    CHECK_TEST(interrupted_after_one_chunk),
+    CHECK_TEST(the_deadline_is_seen),
+    CHECK_TEST(undisturbed_they_are_complete),
+};
+CHECK_MAIN(TESTS)
