@@ -29,7 +29,7 @@ def measure(bench_call: Path) -> dict[str, Any]:
     ]
     in_c = {f"call.{key}": round(statistics.median(one[key] for one in rounds), 2) for key in rounds[0]}
     compile_aot(module, module.with_suffix(".so"))
-    command = [bench_call, "--calls", module, "--aot", module.with_suffix(".so")]
+    command: list[str | Path] = [bench_call, "--calls", module, "--aot", module.with_suffix(".so")]
     compiled = [json.loads(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(ROUNDS)]
     in_c["call.host_to_aot_ns"] = round(statistics.median(one["host_to_wasm_ns"] for one in compiled), 2)
     return {**in_c, "call.python_ns": round(_python(alone), 1)}

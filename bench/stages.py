@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import resource
 import statistics
 import tempfile
@@ -106,12 +107,21 @@ def _pauses(pauses_ns: Sequence[int]) -> dict[str, float]:
 # ---- a chain ----
 
 
+CHAIN: dict[str, dict[str, object]] = {
+    "scale": {},
+    "outlier": {},
+    "resample": {},
+    "json_maker": {"topic": "t", "batch_ms": 0},
+}
+
+
 def chain() -> dict[str, Any]:
-    """Samples through scale, scale, scale and json_maker: time spent in the plugins."""
+    """Samples through four stages: time spent in the plugins."""
     rounds = [_chain() for _ in range(ROUNDS)]
     median = statistics.median(rounds)
     return {
-        "what": f"{SAMPLES} samples through scale, scale, scale, json_maker: time in the four plugins",
+        "what": f"{SAMPLES} samples through {', '.join(CHAIN)}: time in the four plugins",
+        "plugin_bytes": sum(len(built(name).code) for name in CHAIN),
         "ms": round(median, 3),
         "ms_rounds": [round(one, 3) for one in rounds],
         "bar_ms": CHAIN_BAR_MS,
@@ -120,21 +130,20 @@ def chain() -> dict[str, Any]:
 
 
 def _chain() -> float:
-    scale, json_maker = built("scale"), built("json_maker")
-    with Engine() as engine, Module(engine, "s", scale.code) as one, Module(engine, "j", json_maker.code) as other:
-        rings = [Ring(f"r{n}", 1 << 18, Schema.PAYLOADS if n == 4 else Schema.SAMPLES, 1) for n in range(5)]
-        with Loop(engine) as loop:
-            configs = [scale.config(one, {})] * 3
-            configs.append(json_maker.config(other, {"topic": "t", "batch_ms": 0, "batch_max": 100}))
-            ends = zip(configs, rings, rings[1:], strict=False)
-            stages = [loop.add_stage(with_ends(config, source, target)) for config, source, target in ends]
-            rings[0].write(samples(SAMPLES))
-            loop.start()
-            _until(lambda: stages[-1].stats().records_in == SAMPLES)
-            busy_ns = sum(stage.stats().busy_ns for stage in stages)
-        for ring in rings:
-            ring.close()
-    return busy_ns / 1e6
+    with contextlib.ExitStack() as stack:
+        engine = stack.enter_context(Engine())
+        schemas = [Schema.SAMPLES] * len(CHAIN) + [Schema.PAYLOADS]
+        rings = [stack.enter_context(Ring(f"r{n}", 1 << 18, one, 1)) for n, one in enumerate(schemas)]
+        loop = stack.enter_context(Loop(engine))
+        stages = []
+        for (name, settings), source, target in zip(CHAIN.items(), rings, rings[1:], strict=False):
+            plugin = built(name)
+            with Module(engine, name, plugin.code) as module:
+                stages.append(loop.add_stage(with_ends(plugin.config(module, settings), source, target)))
+        rings[0].write(samples(SAMPLES))
+        loop.start()
+        _until(lambda: stages[2].stats().records_in == SAMPLES)
+        return sum(stage.stats().busy_ns for stage in stages) / 1e6
 
 
 def _until(condition: Callable[[], bool]) -> None:

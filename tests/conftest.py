@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Generator
 from pathlib import Path
@@ -15,12 +16,13 @@ NOT_INSTALLABLE = "the official suite is not at"
 
 
 @pytest.fixture(autouse=True)
-def state_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where a gateway of this test keeps its state unless the test says where: never on the machine itself."""
-    folder = tmp_path_factory.mktemp("s")
-    monkeypatch.setenv("STATE_DIRECTORY", str(folder))
+def _state_folder(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a gateway keeps its state unless its test says where: a folder of its own, made when needed."""
+    name = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:12]
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path_factory.getbasetemp() / "state" / name))
     monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ ERROR_CODES = {
     "bad_request": "not a request: no JSON object, a wrong type, an unknown key",
     "too_large": "a request line is longer than 262144 bytes; the connection is closed",
     "too_many_clients": "16 clients are connected already; the connection is closed",
+    "too_many_streams": "4 streams run over this connection already",
     "unknown_method": "there is no such method",
     "unknown_plugin": "there is no such plugin",
     "unknown_version": "the plugin has no such version, or more than one that fits",
@@ -65,15 +66,6 @@ class ErrorBody(msgspec.Struct, frozen=True):
 
     code: str
     message: str
-
-
-class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a client gets: ``result`` or ``error``, or ``event`` when more follows. ``id`` null: to no request."""
-
-    id: int | str | None
-    result: msgspec.Raw = msgspec.Raw(b"")
-    error: ErrorBody | None = None
-    event: msgspec.Raw = msgspec.Raw(b"")
 
 
 def read_request(line: bytes) -> Request:

@@ -23,6 +23,7 @@ from gateway.errors import PenstockError, StoreError
 
 SOCKET_MODE = 0o600
 CLIENTS_MAX = 16
+STREAMS_MAX = 4  # of one connection
 IDLE_S = 300.0  # without a request, and without a stream to hear
 SEND_S = 10.0  # for an answer to be read
 BUFFER_BYTES_MAX = 1 << 20
@@ -141,6 +142,8 @@ class _Connection:
             params = protocol.read_params(request.params, method.params)
             if method.stream is not None:
                 self._streams = [one for one in self._streams if not one.done()]
+                if len(self._streams) >= STREAMS_MAX:
+                    raise ApiError("too_many_streams", f"{STREAMS_MAX} streams run over this connection already")
                 self._streams.append(streams.create_task(self._stream(request.id, method.stream(params))))
                 return
             assert method.answer is not None, "a method answers or streams"

@@ -67,9 +67,9 @@ def _tidy(storage: Storage) -> None:
 
 
 def _scan(storage: Storage, problems: list[str]) -> dict[str, Blob]:
-    """All versions that are whole, by hash."""
+    """All versions that are whole, by hash. What else lies there, such as compiled code, is not the store's."""
     found = {}
-    for name in storage.list(BLOBS):
+    for name in (one for one in storage.list(BLOBS) if one.endswith(SUFFIX)):
         path = files.join(BLOBS, name)
         try:
             blob = _read_blob(storage, path, name.removesuffix(SUFFIX))

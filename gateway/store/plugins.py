@@ -118,11 +118,6 @@ class PluginStore:
             raise StoreError("unknown_version", f"{ref} is not installed")
         return Plugin(blob.manifest, self._root / _path(ref.hash), ref.hash)
 
-    @property
-    def rollback_manifest(self) -> ManifestFile | None:
-        """The manifest before the last change; None before the second one."""
-        return self._last
-
     def is_bad(self, content: str) -> str:
         """Why contents with this hash are never run again; "" when they may be."""
         return self._bad[content].reason if content in self._bad else ""

@@ -3,6 +3,15 @@
 
 #include "emit.h"
 
+#ifdef WR_NO_THREADS
+
+wr_status wr_aot_atomic(wr_aot_body *body, uint32_t code) {
+    (void)body, (void)code;
+    return WR_NOT_FOUND;
+}
+
+#else
+
 typedef enum atomic_shape {
     ATOMIC_NONE,
     ATOMIC_LOAD,
@@ -93,3 +102,5 @@ wr_status wr_aot_atomic(wr_aot_body *body, uint32_t code) {
     EMIT("    }\n");
     return body->status;
 }
+
+#endif

@@ -99,6 +99,7 @@ static void call_host(wra_context *x, const wr_func *func, wr_slot *args) {
     exec->top = args + slots;
     exec->budget = x->budget;
     wr_status status = func->host(exec, func->env, args);
+    if (status == WR_OK) status = wr_exec_worked(exec, WR_WORK_HOST);
     x->budget = exec->budget;
     exec->top = top;
     try_status(x, status);

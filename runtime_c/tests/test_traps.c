@@ -4,7 +4,10 @@
 
 #include "fixture.h"
 
-enum { STACK_DEPTH = 16384 }; /* calls of a function without operands: two slots each of 256 KiB */
+enum {
+    STACK_DEPTH = 16384, /* calls of a function without operands: two slots each of 256 KiB */
+    HOST_CALLS_MAX = 64, /* between two looks at the limits */
+};
 
 /* ---- every kind -------------------------------------------------------------------------------------------- */
 
@@ -316,6 +319,32 @@ static void another_thread_interrupts(check_t *check) {
     sem_destroy(&meeting.running);
 }
 
+typedef struct caller {
+    uint32_t calls;
+} caller;
+
+static wr_status interrupt_at_once(wr_exec *exec, void *env, wr_slot *slots) {
+    (void)slots;
+    if (((caller *)env)->calls++ == 0) {
+        wr_exec_interrupt(exec);
+    }
+    return WR_OK;
+}
+
+/* Whatever a fast loop did before: what is slow inside of a loop does not wait for as many rounds as it made. */
+static void host_calls_are_looked_after(check_t *check) {
+    fixture fix;
+    caller count = {0};
+    wr_slot slot;
+    REQUIRE_OK(open_endless(&fix, interrupt_at_once, &count));
+    wr_exec_set_limits(fix.exec, 2000, 0);
+    CHECK_STATUS(fixture_call(&fix, "loop", &slot), WR_TRAP_DEADLINE);
+    wr_exec_set_limits(fix.exec, 0, 0);
+    CHECK_STATUS(fixture_call(&fix, "host_loop", &slot), WR_TRAP_INTERRUPTED);
+    CHECK(count.calls <= HOST_CALLS_MAX);
+    fixture_close(&fix);
+}
+
 static const check_test TESTS[] = {
     CHECK_TEST(every_kind_checked),
     CHECK_TEST(every_kind_guarded),
@@ -329,5 +358,6 @@ static const check_test TESTS[] = {
     CHECK_TEST(fuel_counts_back_edges),
     CHECK_TEST(limits_are_for_one_call),
     CHECK_TEST(another_thread_interrupts),
+    CHECK_TEST(host_calls_are_looked_after),
 };
 CHECK_MAIN(TESTS)

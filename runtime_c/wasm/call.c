@@ -12,7 +12,7 @@ enum {
     NESTED_CALLS_MAX = 32, /* host -> Wasm -> host -> ... costs C stack */
     CHUNK_FIRST = 256,
     CHUNK_LEAST = 8,
-    CHUNK_MOST = 65536,
+    CHUNK_MOST = 16384,
     CHUNK_SHORT_NS = 10000, /* the clock is looked at about every 10 to 40 µs */
     CHUNK_LONG_NS = 40000,
     RECORD_SLOTS = 4 /* of a call across instances: pc, fp, instance, function */
@@ -83,18 +83,20 @@ static void grant(wr_exec *exec, int64_t charged) {
     exec->budget = chunk - charged;
 }
 
-static wr_status check_clock(wr_exec *exec) {
+/* A budget that is not used up says nothing about how long one takes. */
+static wr_status check_clock(wr_exec *exec, bool used_up) {
     uint64_t now = wr_monotonic_ns();
     uint64_t elapsed = now - exec->checked_ns;
     exec->checked_ns = now;
     if (now >= exec->deadline_ns) return WR_TRAP_DEADLINE;
-    if (elapsed > CHUNK_LONG_NS && exec->chunk > CHUNK_LEAST) exec->chunk /= 2;
-    if (elapsed < CHUNK_SHORT_NS && exec->chunk < CHUNK_MOST) exec->chunk *= 2;
+    if (used_up && elapsed < CHUNK_SHORT_NS && exec->chunk < CHUNK_MOST) exec->chunk *= 2;
+    for (; elapsed > CHUNK_LONG_NS && exec->chunk > CHUNK_LEAST; elapsed /= 2) exec->chunk /= 2;
     return WR_OK;
 }
 
 /* Budget ran out, or a long operation asks: charges fuel, looks at interrupt and clock, grants the next budget. */
 wr_status wr_exec_check(wr_exec *exec) {
+    exec->work = 0;
     int64_t charged = exec->budget < 0 ? 1 : 0; /* the back-edge or call that found the budget empty */
     if (exec->fuel_limited) {
         exec->fuel_left -= (uint64_t)(exec->granted - (charged != 0 ? 0 : exec->budget));
@@ -103,13 +105,18 @@ wr_status wr_exec_check(wr_exec *exec) {
             return WR_TRAP_FUEL;
         }
     }
-    wr_status status = exec->deadline_ns != 0 ? check_clock(exec) : WR_OK;
+    wr_status status = exec->deadline_ns != 0 ? check_clock(exec, charged != 0) : WR_OK;
     grant(exec, charged);
     if (atomic_load_explicit(&exec->interrupt, memory_order_relaxed)) {
         atomic_store_explicit(&exec->interrupt, false, memory_order_relaxed);
         return WR_TRAP_INTERRUPTED;
     }
     return status;
+}
+
+wr_status wr_exec_worked(wr_exec *exec, uint64_t bytes) {
+    exec->work += bytes;
+    return exec->work < WR_WORK_MAX ? WR_OK : wr_exec_check(exec);
 }
 
 wr_status wr_exec_refill(wr_exec *exec) {
@@ -154,6 +161,7 @@ static const wr_insn *call_host(wr_exec *exec, const wr_func *func, const wr_ins
     exec->top = args + slots;
     exec->status = func->host(exec, func->env, args);
     exec->top = top;
+    if (exec->status == WR_OK) exec->status = wr_exec_worked(exec, WR_WORK_HOST);
     return exec->status == WR_OK ? pc + 1 : NULL;
 }
 

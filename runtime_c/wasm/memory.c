@@ -258,7 +258,7 @@ void *wr_memory_at(const wr_memory *memory, uint64_t address, uint64_t len) {
 
 /* ---- bulk: long ones look at the limits of the call between chunks; exec NULL: there is no call ---- */
 
-enum { BULK_CHUNK = 128 * 1024 }; /* a few microseconds of work */
+enum { BULK_CHUNK = WR_WORK_MAX };
 
 static bool inside(uint64_t size, uint64_t at, uint64_t len) { return at <= size && len <= size - at; }
 
@@ -276,7 +276,7 @@ static wr_status copy(wr_exec *exec, uint8_t *to, const uint8_t *from, uint64_t 
         if (exec != NULL) WR_TRY(wr_exec_check(exec));
     }
     memmove(to, from, (size_t)len);
-    return WR_OK;
+    return exec != NULL ? wr_exec_worked(exec, len) : WR_OK;
 }
 
 wr_status wr_memory_fill(wr_exec *exec, wr_memory *memory, uint64_t at, uint8_t value, uint64_t len) {
@@ -288,7 +288,7 @@ wr_status wr_memory_fill(wr_exec *exec, wr_memory *memory, uint64_t at, uint8_t 
         WR_TRY(wr_exec_check(exec));
     }
     if (len != 0) memset(memory->data + at, value, (size_t)len);
-    return WR_OK;
+    return wr_exec_worked(exec, len);
 }
 
 wr_status wr_memory_copy(wr_exec *exec, wr_memory *to, uint64_t at, wr_memory *from, uint64_t source, uint64_t len) {

@@ -54,7 +54,7 @@ static bool make_room(wr_table *table, uint32_t size) {
 
 /* ---- bulk: long ones look at the limits of the call between chunks; exec NULL: there is no call ---- */
 
-enum { BULK_ELEMENTS = 16 * 1024 }; /* a few microseconds of work */
+enum { BULK_ELEMENTS = WR_WORK_MAX / sizeof(uint64_t) };
 
 static bool inside(uint64_t size, uint64_t at, uint64_t len) { return at <= size && len <= size - at; }
 
@@ -66,7 +66,7 @@ static wr_status fill(wr_exec *exec, uint64_t *elems, uint64_t value, uint64_t l
         if (exec != NULL) WR_TRY(wr_exec_check(exec));
     }
     for (uint64_t i = 0; i < len; i++) elems[i] = value;
-    return WR_OK;
+    return exec != NULL ? wr_exec_worked(exec, len * sizeof *elems) : WR_OK;
 }
 
 /* As memmove: overlapping parts are read before they are written. */
@@ -83,7 +83,7 @@ static wr_status copy(wr_exec *exec, uint64_t *to, const uint64_t *from, uint64_
         if (exec != NULL) WR_TRY(wr_exec_check(exec));
     }
     memmove(to, from, (size_t)len * sizeof *to);
-    return WR_OK;
+    return exec != NULL ? wr_exec_worked(exec, len * sizeof *to) : WR_OK;
 }
 
 wr_status wr_table_grow(wr_exec *exec, wr_table *table, uint64_t delta, uint64_t value, uint64_t *before) {

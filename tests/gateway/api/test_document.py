@@ -52,6 +52,9 @@ def test_limits(document: str) -> None:
     stated = dict(rows(document, "Messages"))
     assert stated["a request line"] == f"{LINE_BYTES_MAX} bytes"
     assert stated["connections"] == str(server.CLIENTS_MAX)
+    assert stated["streams over one of them"] == str(server.STREAMS_MAX)
+    assert ERROR_CODES["too_many_streams"].startswith(f"{server.STREAMS_MAX} streams")
+    assert ERROR_CODES["too_many_clients"].startswith(f"{server.CLIENTS_MAX} clients")
     assert f"pieces of at most {CHUNK_BYTES_MAX} bytes" in document
     assert f"at most {PLUGIN_BYTES_MAX >> 20} MiB" in document
     assert f"{server.IDLE_S:.0f} s" in stated["without a request and without a stream"]

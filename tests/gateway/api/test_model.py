@@ -20,7 +20,7 @@ from gateway.api.versions import StoreVersions
 from gateway.clock import Clock, random_source
 from gateway.errors import PluginError, StoreError
 from gateway.store import facts
-from gateway.store.files import content_hash
+from gateway.store.files import content_hash, unseal
 from gateway.store.plugins import PluginStore
 from gateway.store.search import Plugin
 from gateway.store.version import precedence
@@ -322,8 +322,8 @@ def settled(model: Model) -> tuple[object, ...]:
 
 
 def last_manifest(world: World) -> dict[str, facts.Entry]:
-    last = world.store.rollback_manifest
-    return dict(last.plugins) if last else {}
+    data = world.disk.files().get("rollback_manifest.json")
+    return dict(unseal(data, facts.ManifestFile).plugins) if data else {}
 
 
 def test_the_model_predicts_what_happens() -> None:

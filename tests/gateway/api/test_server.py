@@ -220,6 +220,19 @@ def test_a_stream_goes_on_between_answers_and_ends_with_the_connection(path: Pat
     scene(path, play)
 
 
+def test_a_connection_has_a_most_of_streams(path: Path) -> None:
+    async def play(connect: Callable[[], Awaitable[Peer]]) -> None:
+        peer = await connect()
+        for number in range(server.STREAMS_MAX + 1):
+            peer.send(b'{"id": %d, "method": "numbers", "params": {"text": ""}}\n' % number)
+        while "error" not in (answer := await peer.answer()):
+            pass
+        assert (answer["id"], answer["error"]["code"]) == (server.STREAMS_MAX, "too_many_streams")
+        assert "event" in await peer.answer(), "the others go on"
+
+    scene(path, play)
+
+
 def test_a_client_that_vanishes_in_the_middle_of_a_line(path: Path) -> None:
     async def play(connect: Callable[[], Awaitable[Peer]]) -> None:
         for _ in range(2 * server.CLIENTS_MAX):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from gateway.store.files import content_hash
 from gateway.store.plugins import PluginStore
 from gateway.store.storage import Disk
 from tests.gateway.modules import REFUSE, module
+from tests.gateway.peers import until
 from tests.gateway.store.goods import MANIFEST, Ticking
 
 SITE = """\
@@ -82,6 +84,19 @@ def test_plugins_are_installed_at_the_first_start_and_not_needed_elsewhere_after
         (folder / "plugins" / name / "plugin.toml").unlink()
     status, state, log = run(folder)
     assert (status, state["stages"]["si"]["plugin"]) == (0, "gain"), log
+
+
+def test_a_gateway_that_was_killed_starts_again(folder: Path) -> None:
+    options = ["--board", str(folder / "board.toml"), "--state", str(folder / "state")]
+    command = [sys.executable, "-m", "gateway.app.cli", "run", str(folder / "site.toml"), *options]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        asyncio.run(until((folder / "state" / "control.sock").exists, "it answers"))
+        process.kill()
+    assert (folder / "state" / "control.sock").exists(), "nobody has tidied up"
+    status, _, log = run(folder)
+    assert status == 0, log
+    assert "control" not in log, "nothing to complain about"
+    assert not (folder / "state" / "control.sock").exists()
 
 
 def test_a_new_plugin_that_does_not_start_gives_way_to_the_one_before(folder: Path) -> None:
