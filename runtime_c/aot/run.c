@@ -168,7 +168,11 @@ static void call(wra_context *x, const wra_func *callee, wr_slot *args) {
     }
 }
 
-static void find_native_limit(wr_exec *exec) {
+/* What stays the same from call to call. */
+static __attribute__((noinline)) void begin_thread(wr_exec *exec) {
+    exec->aot.stack_end = exec->stack_end;
+    exec->aot.trap = trap_at;
+    exec->aot.rt = &wr_aot_runtime;
     pthread_attr_t attributes;
     void *low = NULL;
     size_t size = 0;
@@ -183,13 +187,10 @@ static void find_native_limit(wr_exec *exec) {
 
 static void prepare(wr_exec *exec) {
     wra_context *x = &exec->aot;
-    if (x->native_limit == 0 || !pthread_equal(exec->native_thread, pthread_self())) find_native_limit(exec);
-    x->stack_end = exec->stack_end;
+    if (__builtin_expect(x->rt == NULL || !pthread_equal(exec->native_thread, pthread_self()), 0)) begin_thread(exec);
     x->budget = exec->budget;
     x->allowance_mask = exec->fuel_limited ? 0 : -1;
-    x->trap = trap_at;
     x->tail = NULL;
-    x->rt = &wr_aot_runtime;
 }
 
 wr_status wr_aot_run_across(wr_exec *exec, const wr_func *func, const wr_insn *pc, wr_slot *fp, wr_slot *args) {
@@ -214,7 +215,9 @@ static void run_callee(wr_exec *exec, const wr_insn *nothing, wr_slot *frame) {
 
 wr_status wr_aot_run(wr_exec *exec, const wr_func *func, wr_slot *frame) {
     wra_context *x = &exec->aot;
-    const wra_context before = *x;
+    const wra_instance *const self = x->self;
+    wra_global *const cells = x->cells;
+    uint8_t *const memory = x->memory;
     wr_aot_link *const link = exec->aot_link;
     if ((size_t)(exec->stack_end - frame) < func->frame_slots) return WR_TRAP_STACK;
     prepare(exec);
@@ -225,9 +228,9 @@ wr_status wr_aot_run(wr_exec *exec, const wr_func *func, wr_slot *frame) {
     wr_fault_leave(outer);
     exec->budget = x->budget;
     exec->aot_link = link;
-    x->self = before.self;
-    x->cells = before.cells;
-    x->memory = before.memory;
+    x->self = self;
+    x->cells = cells;
+    x->memory = memory;
     return exec->status;
 }
 
