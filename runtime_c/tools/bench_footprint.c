@@ -3,8 +3,8 @@
  *   bench_footprint MODULE.wasm [ROUNDS]    default 9 rounds; imports are satisfied with functions that do nothing
  *
  * module_bytes, load_ns (processor time of a whole load: decode, validate, translate; median), load_peak_bytes and
- * module_kept_bytes (by the engine's allocator), and for modules that can be instantiated instantiate_ns (with freeing, median) and
- * instance_rss_bytes (resident memory of INSTANCES idle ones, divided). */
+ * module_kept_bytes (by the engine's allocator), and for modules that can be instantiated instantiate_ns (with
+ * freeing, median) and instance_rss_bytes (resident memory of INSTANCES idle ones, divided). */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
