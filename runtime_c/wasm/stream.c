@@ -154,7 +154,8 @@ static wr_status take(wr_module_stream *stream, const uint8_t *bytes, size_t len
     wr_loader *loader = &stream->loader;
     wr_reader *reader = &loader->reader;
     wr_status status = WR_OK;
-    *reader = (wr_reader){bytes, bytes, bytes + len, (uint32_t)(stream->fed - len)};
+    const uint8_t *end = len != 0 ? bytes + len : bytes; /* of nothing it may be NULL */
+    *reader = (wr_reader){bytes, bytes, end, (uint32_t)(stream->fed - len)};
     for (bool waits = false; status == WR_OK && !waits;) status = take_unit(stream, &waits);
     if (status != WR_OK)
         return fail(stream, status, loader->fail_offset != 0 ? loader->fail_offset : wr_reader_offset(reader));
