@@ -9,20 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import engine, flow, footprint, host, machine
-
-
-def ota() -> dict[str, Any]:
-    """There is no update agent yet, so there is nothing to measure."""
-    return {"measured": False, "reason": "the update agent does not exist yet"}
-
+from bench import engine, flow, footprint, host, machine, ota
 
 PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "engine": engine.measure,
     "flow": flow.measure,
     "footprint": footprint.measure,
     "host": host.measure,
-    "ota": ota,
+    "ota": ota.measure,
 }
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.style.source import ROOT, TEXT_SUFFIXES, c_files, files, name, python_files
 
-CLOCKS = {"gateway/clock.py"}  # the one place that knows time, waiting and chance
+CLOCKS = {"gateway/clock.py", "ota/clock.py"}  # the only places that know time, waiting and chance
 TIMED = {"time.time", "time.time_ns", "time.monotonic", "time.monotonic_ns", "time.sleep", "asyncio.sleep"}
 CATCHES_ALL = {"gateway/supervisor.py"}  # keeps one failing part from ending the others
 # Parts of one file, included there only.

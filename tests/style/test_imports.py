@@ -105,3 +105,35 @@ def test_one_module_imports_the_extension() -> None:
         if target.startswith("gateway._runtime") and not target.startswith("gateway._runtime_build")
     }
     assert importers == {"gateway/wasm.py"}
+
+
+# The same for the update agent, docs/ota.md: left may import right; parts of one group do not import each other.
+OTA_LAYERS = (
+    "app", "fleet", "agent", "stage repo", "delta", "trust transfer boot", "digest storage", "durable ports",
+    "clock", "errors",
+)  # fmt: skip
+OTA_RANK = {part: rank for rank, layer in enumerate(OTA_LAYERS) for part in layer.split()}
+
+
+def ota_imports() -> Iterator[tuple[str, str]]:
+    """(importing module, imported module) inside ``ota``."""
+    for path in files("ota", suffixes={".py"}):
+        for _, target in imports(ast.parse(path.read_text("utf-8"))):
+            if target.startswith("ota.") and target != "ota.__version__":
+                yield dotted_name(path), target
+
+
+def test_import_law_of_ota() -> None:
+    found = []
+    for importer, target in ota_imports():
+        own, other = importer.split(".")[1], target.split(".")[1]
+        if own != other and not OTA_RANK[own] < OTA_RANK[other]:
+            found.append(f"{importer}: {target}")
+    assert found == []
+
+
+def test_a_device_does_not_need_the_build_side() -> None:
+    """Nothing that a device runs imports how repositories and patches are made; the command line does so when asked."""
+    for importer, target in ota_imports():
+        if target.startswith(("ota.repo", "ota.delta.make")):
+            assert importer.split(".")[1] in ("app", "repo") or importer == "ota.delta.make", f"{importer}: {target}"

@@ -1,0 +1,206 @@
+"""The agent: settles what the last boot left, then asks for updates, installs them and watches the trial.
+
+Commands of the operator run in processes of their own. All of them read the notebook under one lock and act through
+``Device``, so whoever comes first decides and the other sees it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import msgspec
+
+from ota.agent.device import Device
+from ota.agent.health import boot_id, complaints
+from ota.agent.machine import Files, SlotPaths, Watchdog, boot_control
+from ota.agent.notebook import Entry, Image, read_notebook
+from ota.agent.settings import Settings
+from ota.agent.source import Offer, Source
+from ota.agent.watch import Watch
+from ota.boot.table import Action, Verdict, Wish
+from ota.clock import Cancel, Clock
+from ota.durable import read_file
+from ota.errors import BootError, Cancelled, OtaError, StorageError
+from ota.ports import Storage
+from ota.stage import Job, Place, stage
+from ota.trust.client import TrustClient
+from ota.trust.floor import check_release
+
+RELEASES_NAME = "releases.json"
+LOCK_ATTEMPTS = 50  # every decision takes less; an installation takes longer
+
+
+class Installed(msgspec.Struct, frozen=True):
+    """Which release an installed hash is: its floor rises when it is committed."""
+
+    sha256: str
+    line: str
+    release: int
+
+
+class Agent:
+    """One agent process. ``say`` gets lines for the operator's log; ``restarting`` is True once a restart was asked."""
+
+    def __init__(self, settings: Settings, client: TrustClient, clock: Clock, say: Callable[[str], None]) -> None:
+        self.settings = settings
+        self.restarting = False
+        self.client = client
+        self._clock = clock
+        self._say = say
+        self._boot = boot_control(settings, self._restart)
+        self._slots = SlotPaths(settings, self._boot)
+        self._files = Files(settings.paths.state)
+
+    def _restart(self) -> None:
+        self.restarting = True
+
+    @contextmanager
+    def device(self) -> Iterator[Device]:
+        """The device with what is on disk now, while nobody else changes it. Raises StorageError, BootError."""
+        path = self.settings.paths.state / "lock"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StorageError("state-write", f"{path}: cannot be opened: {error.strerror}") from error
+        try:
+            self._lock(descriptor)
+            yield Device(self._boot, self._slots, self._files, self._clock, boot_id(), self._tell)
+        finally:
+            os.close(descriptor)
+
+    def _lock(self, descriptor: int) -> None:
+        for _ in range(LOCK_ATTEMPTS):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                self._clock.wait(0.1, Cancel())
+        raise BootError("busy", "an update is being installed by another process: wait, or stop the agent")
+
+    def _tell(self, entry: Entry) -> None:
+        self._say(
+            f"{entry.event}: slot {entry.slot}, {entry.version or 'unknown version'}: {entry.reason}".rstrip(": ")
+        )
+
+    # ---- running ----
+
+    def run(self, source: Callable[[], Source], cancel: Cancel) -> None:
+        """Until a restart is due or ``cancel``. Errors of a poll are told and the next poll tries again."""
+        self.settle(cancel)
+        while not self.restarting:
+            self._poll(source, cancel)
+            if not self.restarting:
+                self._clock.wait(self.settings.repository.poll_s, cancel)
+
+    def _poll(self, source: Callable[[], Source], cancel: Cancel) -> None:
+        try:
+            self.install(source(), cancel)
+        except Cancelled:
+            raise
+        except OtaError as error:
+            self._say(f"no update: {error}")
+
+    def settle(self, cancel: Cancel) -> Action:
+        """Act on what the boot left; on trial, watch until there is a verdict, with the watchdog armed."""
+        with self.device() as device:
+            action = device.settle()
+        if action is Action.WATCH:
+            watchdog = Watchdog(self.settings.health.watchdog)
+            try:
+                action = self._watch(cancel, watchdog)
+            finally:
+                if not self.restarting:
+                    watchdog.disarm()
+        self._raise_floor()
+        return action
+
+    def _watch(self, cancel: Cancel, watchdog: Watchdog) -> Action:
+        health, action = self.settings.health, Action.WATCH
+        watch = Watch(self._clock.monotonic_s(), health.hold_s, health.limit_s)
+        while action is Action.WATCH:
+            watchdog.feed()
+            self._clock.wait(health.look_s, cancel)
+            verdict = watch.note(self._clock.monotonic_s(), complaints(health.file, self._clock, boot_id()))
+            with self.device() as device:
+                device.complain(watch.reason)
+                action = device.settle(verdict, reason=watch.reason if verdict is Verdict.UNHEALTHY else "")
+        return action
+
+    def _raise_floor(self) -> None:
+        """What is committed and runs is the least release from now on."""
+        known = self._installed()
+        with self.device() as device:
+            state, image = device.state(), device.notebook.images.get(device.slot)
+        committed = state is not None and state.good == device.slot and not state.trial
+        if committed and known is not None and image is not None and image.sha256 == known.sha256:
+            self.client.committed(known.line, known.release)
+
+    def _installed(self) -> Installed | None:
+        data = read_file(self.settings.paths.state / RELEASES_NAME, 4096)
+        try:
+            return msgspec.json.decode(data, type=Installed) if data else None
+        except msgspec.DecodeError:
+            return None
+
+    # ---- the operator's commands ----
+
+    def wish(self, wish: Wish) -> Action:
+        """``mark-good``, ``mark-bad``, ``rollback``."""
+        with self.device() as device:
+            action = device.settle(wish=wish, reason=f"the operator: {wish.value}")
+        self._raise_floor()
+        return action
+
+    def check(self, source: Source) -> Offer | None:
+        """The release that would be installed; None when there is none. Raises what a refresh raises."""
+        with self.device() as device:
+            bad, running = frozenset(device.notebook.bad), device.notebook.images.get(device.slot)
+        offer = source.newest(bad)
+        if offer is None or (running is not None and running.sha256 == offer.artefact.file.sha256):
+            return None
+        floor = self.client.floor().releases.get(offer.artefact.line, 0)
+        return offer if offer.artefact.release.release > floor else None
+
+    def status(self) -> dict[str, Any]:
+        """For people and scripts; reads without waiting for an installation."""
+        device = Device(self._boot, self._slots, self._files, self._clock, boot_id(), self._tell)
+        state = device.state()
+        return {
+            "slot": device.slot,
+            "boot": None if state is None else {**asdict(state), "valid": sorted(state.valid)},
+            "images": msgspec.to_builtins(device.notebook.images),
+            "bad": device.notebook.bad,
+            "complaint": device.notebook.complaint,
+            "floors": self.client.floor().releases,
+        }
+
+    def history(self) -> list[Entry]:
+        """Oldest first."""
+        return read_notebook(self._files).history
+
+    def install(self, source: Source, cancel: Cancel) -> Offer | None:
+        """Install the newest release if there is one, and ask for the restart; None: there is nothing newer."""
+        offer = self.check(source)
+        if offer is None:
+            return None
+        artefact = offer.artefact
+        check_release(self.client.floor(), artefact.line, artefact.release.release)
+        known = Installed(artefact.file.sha256, artefact.line, artefact.release.release)
+        image = Image(artefact.file.sha256, artefact.file.length, artefact.release.version)
+        with self.device() as device:
+            self._files.save(RELEASES_NAME, msgspec.json.encode(known))
+            device.install(image, lambda _image, slot, stop: self._fill(source, offer, slot, stop), cancel)
+        return offer
+
+    def _fill(self, source: Source, offer: Offer, target: Storage, cancel: Cancel) -> None:
+        memory = self.settings.image.memory_bytes
+        running = self._slots.storage(self._slots.active())
+        job = Job(offer.artefact, offer.catalogue, source.base, lambda error: self._say(f"given up: {error}"))
+        way = stage(job, Place(target, running, self.settings.paths.state, memory), source.means(cancel))
+        self._say(f"{offer.artefact.file.name}: by {way}, verified")

@@ -1,0 +1,127 @@
+"""The agent's configuration file, TOML. Every key is listed in ``docs/ota.md``; unknown keys are refused."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from ota.errors import UsageError
+
+
+class DeviceKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who this device is, for staged rollouts."""
+
+    id: str
+    group: str = "default"
+
+
+class RepositoryKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where updates come from. ``ca``: authorities, empty for the system's. ``plain``: allow http."""
+
+    url: str
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+    plain: bool = False
+    poll_s: float = 3600.0
+
+
+class LinkKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``rate_bytes_s`` and ``budget_bytes`` in ``budget_days``; 0 is no limit."""
+
+    rate_bytes_s: int = 0
+    budget_bytes: int = 0
+    budget_days: int = 30
+
+
+class ImageKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``line``: ``image/FAMILY/NAME``. Slots are block devices; with boot ``sim`` they are files of ``slot_bytes``."""
+
+    line: str
+    slot_a: Path
+    slot_b: Path
+    slot_bytes: int = 0
+    memory_bytes: int = 16 * 1024 * 1024
+
+
+class BootKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``state``: raw partition, or fw_env.config for ``uboot-env``; ``sim``: a file, the agent plays the loader."""
+
+    kind: Literal["raw", "uboot-env", "sim"]
+    state: Path
+
+
+class HealthKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An update is kept after ``hold_s`` without a complaint, and rolled back when that is not reached in ``limit_s``.
+
+    ``watchdog``: device that is armed while an update is on trial, empty for none.
+    """
+
+    file: Path = Path("/run/penstock/health.json")
+    hold_s: float = 300.0
+    limit_s: float = 900.0
+    look_s: float = 5.0
+    watchdog: str = ""
+
+
+class PathKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``trust``: part of the image. ``state``: on the data partition, the agent's own."""
+
+    trust: Path = Path("/usr/share/penstock/trust")
+    state: Path = Path("/var/lib/penstock/ota")
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    device: DeviceKeys
+    repository: RepositoryKeys
+    image: ImageKeys
+    boot: BootKeys
+    link: LinkKeys = LinkKeys()
+    health: HealthKeys = HealthKeys()
+    paths: PathKeys = PathKeys()
+
+    @property
+    def owner(self) -> tuple[str, str]:
+        """Kind and owner of the image's line."""
+        kind, owner, _ = self.image.line.split("/")
+        return kind, owner
+
+
+def read_settings(path: Path) -> Settings:
+    """Raises UsageError naming the file, the key and what is allowed."""
+    try:
+        document = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not TOML: {error}") from error
+    try:
+        settings = msgspec.convert(document, Settings, dec_hook=_path)
+    except msgspec.ValidationError as error:
+        message, _, key = str(error).partition(" - at `$")
+        raise UsageError(f"{path}: {key.strip('.`') or 'top level'}: {message}") from error
+    _check(path, settings)
+    return settings
+
+
+def _path(kind: type, value: object) -> object:
+    if kind is not Path or not isinstance(value, str) or not value:
+        raise ValueError("Expected a path")
+    return Path(value)
+
+
+def _check(path: Path, settings: Settings) -> None:
+    if settings.image.line.count("/") != 2 or not settings.image.line.startswith("image/"):
+        raise UsageError(f"{path}: image.line: found {settings.image.line!r}, allowed: image/FAMILY/NAME")
+    if settings.boot.kind == "sim" and settings.image.slot_bytes <= 0:
+        raise UsageError(f"{path}: image.slot_bytes: needed with boot.kind 'sim': capacity of the slot files in bytes")
+    if not 0 < settings.health.hold_s <= settings.health.limit_s:
+        raise UsageError(f"{path}: health.hold_s: allowed: more than 0, at most limit_s")
+    for name, value in (("repository.poll_s", settings.repository.poll_s), ("health.look_s", settings.health.look_s)):
+        if value < 1:
+            raise UsageError(f"{path}: {name}: found {value}, allowed from 1")

@@ -1,0 +1,135 @@
+"""Where updates come from: the repository's server, a folder with the same content, or a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ota.agent.settings import Settings
+from ota.clock import Cancel, Clock
+from ota.errors import TransferError, UsageError
+from ota.ports import Fetcher, Request
+from ota.transfer.budget import Allowance, BudgetFile
+from ota.transfer.download import Means
+from ota.transfer.http import HttpFetcher, Server, tls_context
+from ota.transfer.metadata import MetadataFetcher
+from ota.transfer.pace import Pace, Patience
+from ota.trust.bundle import BASE, Bundle, bundle_catalogue
+from ota.trust.choice import Device, newest
+from ota.trust.client import Anchor, Catalogue, TrustClient
+from ota.trust.model import Artefact
+
+DAY_S = 86_400
+FOLDER = "folder:/"
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A release that this device may take."""
+
+    artefact: Artefact
+    catalogue: Catalogue
+
+
+class Source:
+    """Trusted metadata and the bytes it speaks of. ``metered``: bytes count against the budget."""
+
+    def __init__(
+        self, settings: Settings, clock: Clock, fetcher: Fetcher, base: str, catalogue: Callable[[], Catalogue],
+        *, metered: bool,
+    ) -> None:  # fmt: skip
+        self.base = base
+        self._settings = settings
+        self._clock = clock
+        self._fetcher = fetcher
+        self._catalogue = catalogue
+        self._metered = metered
+
+    def newest(self, bad: frozenset[str]) -> Offer | None:
+        """Refresh, then choose. Raises TrustError, TransferError, StorageError."""
+        catalogue, device = self._catalogue(), self._settings.device
+        chosen = newest(catalogue.artefacts, self._settings.image.line, Device(device.id, device.group), bad)
+        return Offer(chosen, catalogue) if chosen is not None else None
+
+    def means(self, cancel: Cancel) -> Means:
+        """For fetching."""
+        link, path = self._settings.link, self._settings.paths.state / "budget.json"
+        allowance = Allowance(link.budget_bytes if self._metered else 0, link.budget_days * DAY_S)
+        pace = Pace(link.rate_bytes_s if self._metered else 0)
+        budget = BudgetFile(path, allowance, self._clock)
+        return Means(self._fetcher, self._clock, cancel, budget, pace, lambda _done, _total: None)
+
+
+def online(settings: Settings, client: TrustClient, clock: Clock, cancel: Cancel, url: str = "") -> Source:
+    """The server of the settings, or another URL."""
+    keys = settings.repository
+    root = (url or keys.url).rstrip("/")
+    tls = tls_context(keys.ca or None, keys.certificate or None, keys.key or None)
+    fetcher = HttpFetcher(Server(tls, keys.plain), clock, cancel, Patience())
+    return _tuf(settings, client, clock, cancel, (fetcher, root), metered=True)
+
+
+def folder(settings: Settings, client: TrustClient, clock: Clock, cancel: Cancel, path: Path) -> Source:
+    """A copy of the repository's folder."""
+    return _tuf(settings, client, clock, cancel, (_Folder(path), FOLDER.rstrip("/")), metered=False)
+
+
+def _tuf(
+    settings: Settings, client: TrustClient, clock: Clock, cancel: Cancel, way: tuple[Fetcher, str], *, metered: bool
+) -> Source:
+    fetcher, root = way
+    metadata = MetadataFetcher(fetcher, clock, cancel)
+
+    def catalogue() -> Catalogue:
+        return client.catalogue(metadata, f"{root}/metadata/", *settings.owner)
+
+    return Source(settings, clock, fetcher, f"{root}/targets", catalogue, metered=metered)
+
+
+@contextmanager
+def bundle(settings: Settings, client: TrustClient, anchor: Anchor, clock: Clock, path: Path) -> Iterator[Source]:
+    """A bundle file; open as long as the context."""
+    with Bundle(path, Cancel()) as opened:
+
+        def catalogue() -> Catalogue:
+            return bundle_catalogue(opened.read, anchor, client, *settings.owner)
+
+        yield Source(settings, clock, opened, BASE, catalogue, metered=False)
+
+
+class _Folder:
+    """The Fetcher port over files."""
+
+    def __init__(self, root: Path) -> None:
+        if not (root / "metadata").is_dir():
+            raise UsageError(f"{root}: holds no metadata/: not a repository")
+        self._root = root.resolve()
+
+    def open(self, request: Request) -> _File:
+        path = (self._root / request.url.removeprefix(FOLDER)).resolve()
+        if not path.is_relative_to(self._root) or not path.is_file():
+            raise TransferError("http-gone", f"{path}: not there", retry=False)
+        return _File(path, request.first)
+
+
+class _File:
+    """See Response."""
+
+    etag = ""
+
+    def __init__(self, path: Path, first: int) -> None:
+        self.first = first
+        self.total = path.stat().st_size
+        self._file = path.open("rb")
+        self._file.seek(first)
+
+    def read(self, size: int) -> bytes:
+        try:
+            return self._file.read(size)
+        except OSError as error:
+            raise TransferError("file-read", f"{self._file.name}: {error.strerror}", retry=False) from error
+
+    def close(self) -> None:
+        self._file.close()

@@ -1,0 +1,141 @@
+"""``penstock-ota agent run`` and the operator's commands: status, check, install, mark-*, rollback, history."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ota.app.repo_cli import Groups
+from ota.clock import Cancel, Clock
+from ota.errors import Cancelled, UsageError
+
+if TYPE_CHECKING:
+    from ota.agent.agent import Agent
+    from ota.agent.source import Source
+    from ota.boot.table import Action
+
+CONFIG = Path("/etc/penstock/ota.toml")
+RESTART_STATUS = 3
+
+
+def add_to(groups: Groups) -> None:
+    """Add the commands."""
+    agent = groups.add_parser("agent", help="the update agent").add_subparsers(required=True, metavar="STEP")
+    _command(agent, "run", _run, "settle the last update, then poll, install and watch until SIGTERM")
+    _command(groups, "status", _status, "slots, what is on trial, floors, as JSON")
+    _command(groups, "check", _check, "ask for a newer release; install nothing")
+    install = _command(groups, "install", _install, "install the newest release now")
+    install.add_argument("--from", dest="origin", default="", metavar="WHERE", help="URL, folder or bundle file")
+    _command(groups, "mark-good", _wish, "keep the system that is on trial").set_defaults(wish="mark-good")
+    _command(groups, "mark-bad", _wish, "reject it: go back, never try it again").set_defaults(wish="mark-bad")
+    _command(groups, "rollback", _wish, "go back to the other slot").set_defaults(wish="rollback")
+    _command(groups, "history", _history, "what happened, oldest first, as JSON lines")
+    _command(groups, "sim-boot", _sim_boot, "with boot.kind 'sim': what a loader does at power-on")
+
+
+def _command(groups: Groups, name: str, command: object, text: str) -> argparse.ArgumentParser:
+    parser = groups.add_parser(name, help=text, description=text)
+    parser.add_argument("--config", type=Path, default=CONFIG, metavar="FILE", help="default: %(default)s")
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _agent(options: argparse.Namespace) -> Agent:
+    from ota.agent.agent import Agent
+    from ota.agent.settings import read_settings
+    from ota.app.device_cli import read_anchor
+    from ota.trust.client import TrustClient
+
+    settings = read_settings(options.config)
+    client = TrustClient(settings.paths.state, read_anchor(settings.paths.trust), Clock())
+    return Agent(settings, client, Clock(), _say)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from ota.agent.source import online
+
+    agent, cancel = _agent(options), Cancel()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: cancel.set())
+    try:
+        agent.run(lambda: online(agent.settings, agent.client, Clock(), cancel), cancel)
+    except Cancelled:
+        return 0
+    return RESTART_STATUS
+
+
+@contextmanager
+def _source(agent: Agent, origin: str) -> Iterator[Source]:
+    from ota.agent.source import bundle, folder, online
+    from ota.app.device_cli import read_anchor
+
+    path = Path(origin)
+    if not origin or "://" in origin:
+        yield online(agent.settings, agent.client, Clock(), Cancel(), origin)
+    elif path.is_dir():
+        yield folder(agent.settings, agent.client, Clock(), Cancel(), path)
+    elif path.is_file():
+        with bundle(agent.settings, agent.client, read_anchor(agent.settings.paths.trust), Clock(), path) as source:
+            yield source
+    else:
+        raise UsageError(f"{origin!r}: neither a URL, a folder nor a bundle file")
+
+
+def _status(options: argparse.Namespace) -> int:
+    print(json.dumps(_agent(options).status(), indent=2, ensure_ascii=False))
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    agent = _agent(options)
+    with _source(agent, "") as source:
+        offer = agent.check(source)
+    print("nothing newer" if offer is None else f"{offer.artefact.file.name}: {offer.artefact.release.version}")
+    return 0
+
+
+def _install(options: argparse.Namespace) -> int:
+    agent = _agent(options)
+    with _source(agent, options.origin) as source:
+        offer = agent.install(source, Cancel())
+    print("nothing newer" if offer is None else f"{offer.artefact.release.version}: on trial after the restart")
+    return 0
+
+
+def _wish(options: argparse.Namespace) -> int:
+    from ota.boot.table import Action, Wish
+
+    action: Action = _agent(options).wish(Wish(options.wish))
+    print(action.value)
+    return 1 if action is Action.REFUSE else 0
+
+
+def _history(options: argparse.Namespace) -> int:
+    from msgspec import to_builtins
+
+    for entry in _agent(options).history():
+        at = datetime.fromtimestamp(entry.at, UTC).isoformat()
+        print(json.dumps({**to_builtins(entry), "at": at}, ensure_ascii=False))
+    return 0
+
+
+def _sim_boot(options: argparse.Namespace) -> int:
+    from ota.agent.machine import power_on
+    from ota.agent.settings import read_settings
+
+    settings = read_settings(options.config)
+    if settings.boot.kind != "sim":
+        raise UsageError(f"{options.config}: boot.kind is {settings.boot.kind!r}: a real loader boots this machine")
+    print(power_on(settings))
+    return 0

@@ -1,0 +1,1 @@
+"""Patches: their format, applying and making them."""

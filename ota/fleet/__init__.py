@@ -1,0 +1,1 @@
+"""Fleet servers assign updates and hear how they went. What may be trusted is decided elsewhere (``ota/trust``)."""

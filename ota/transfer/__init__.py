@@ -1,0 +1,1 @@
+"""Transfer: how bytes arrive. Knows nothing of trust."""

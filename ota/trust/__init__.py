@@ -1,0 +1,1 @@
+"""Trust: what may be installed."""

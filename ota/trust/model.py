@@ -1,0 +1,152 @@
+"""What signed metadata says about a target, as trusted values. Pure: TUF target entries in, structs or TrustError out.
+
+A target's name is ``KIND/OWNER/FILE``: KIND is ``image`` (OWNER: board family) or ``plugin`` (OWNER: vendor). Its role
+is ``KIND-OWNER``, which may sign such names only. Signed ``custom`` data carries a *release* or a *delta*.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+from tuf.api.metadata import TargetFile
+
+from ota.errors import TrustError
+
+SIGNED_FIELD = "x-penstock-signed"
+"""In metadata: Unix time in seconds of signing. Counts only in roles whose keys are offline."""
+DAYS_FIELD = "x-penstock-days"
+"""In metadata: days from signing to expiry, so that signing again needs no other source."""
+
+KINDS = ("image", "plugin")
+NAME = re.compile(r"(image|plugin)/([a-z0-9][a-z0-9-]{0,31})/([A-Za-z0-9][A-Za-z0-9._+-]{0,127})")
+BUNDLE_ROLE = "bundle"
+TARGET_BYTES_MAX = 1 << 36
+MEMORY_BYTES_MAX = 1 << 30
+
+
+class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Signed about a complete artefact. ``release`` only grows and orders versions; ``version`` is for people.
+
+    ``rollout``: percent of the devices of each group that are offered it; the group ``default`` takes devices of groups
+    that are not listed.
+    """
+
+    name: str
+    release: int
+    version: str
+    blake3: str = ""
+    rollout: dict[str, int] = msgspec.field(default_factory=lambda: {"default": 100})
+
+
+class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The bytes on flash that a patch starts from; length 0 for a patch that is the compressed artefact."""
+
+    length: int
+    sha256: str
+
+
+class Delta(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Signed about a patch. ``to``: name of the complete target. ``memory``: bytes that applying it needs."""
+
+    algorithm: Literal["detools-sequential"]
+    compression: Literal["lzma", "heatshrink"]
+    source: Source = msgspec.field(name="from")
+    to: str = ""
+    memory: int = 0
+
+
+class Custom(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The ``custom`` object of a target: one of the two."""
+
+    release: Release | None = None
+    delta: Delta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """Bytes that can be fetched and checked. ``path``: its name below ``targets/`` on the server."""
+
+    name: str
+    length: int
+    sha256: str
+
+    @property
+    def path(self) -> str:
+        """Where static servers hold it: ``KIND/OWNER/SHA256.FILE``."""
+        folder, _, file = self.name.rpartition("/")
+        return f"{folder}/{self.sha256}.{file}"
+
+
+@dataclass(frozen=True, slots=True)
+class Artefact:
+    """A complete image or plugin that may be installed."""
+
+    file: File
+    release: Release
+
+    @property
+    def line(self) -> str:
+        """What its release numbers are compared within: ``KIND/OWNER/NAME``."""
+        kind, owner, _ = self.file.name.split("/")
+        return f"{kind}/{owner}/{self.release.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """A patch to a complete artefact."""
+
+    file: File
+    delta: Delta
+
+
+def check_name(name: str) -> tuple[str, str]:
+    """(kind, owner) of a target's name. Raises TrustError: other characters, dots or folders are never accepted."""
+    match = NAME.fullmatch(name)
+    if match is None or ".." in name:
+        raise TrustError("target-name", f"target {name[:200]!r}: not a name of the form KIND/OWNER/FILE")
+    return match.group(1), match.group(2)
+
+
+def role_of(kind: str, owner: str) -> str:
+    """The delegated role that signs targets of an owner."""
+    return f"{kind}-{owner}"
+
+
+def read_target(target: TargetFile) -> Artefact | Patch:
+    """A target entry as a trusted value. Raises TrustError naming the target and what is wrong."""
+    check_name(target.path)
+    try:
+        custom = msgspec.convert(target.custom, Custom)
+    except msgspec.ValidationError as error:
+        raise TrustError("target-custom", f"target {target.path}: custom data: {error}") from error
+    sha256 = target.hashes.get("sha256", "")
+    if not re.fullmatch(r"[0-9a-f]{64}", sha256) or not 0 < target.length <= TARGET_BYTES_MAX:
+        raise TrustError("target-entry", f"target {target.path}: needs a sha256 and a length up to {TARGET_BYTES_MAX}")
+    file = File(target.path, target.length, sha256)
+    if custom.release is not None and custom.delta is None:
+        _check_release(target.path, custom.release)
+        return Artefact(file, custom.release)
+    if custom.delta is not None and custom.release is None:
+        _check_delta(target.path, custom.delta)
+        return Patch(file, custom.delta)
+    raise TrustError("target-custom", f"target {target.path}: custom data: needs one of 'release' and 'delta'")
+
+
+def _check_release(path: str, release: Release) -> None:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", release.name):
+        raise TrustError("target-custom", f"target {path}: name {release.name[:80]!r}: lower-case letters and digits")
+    if release.release < 1:
+        raise TrustError("target-custom", f"target {path}: release {release.release}: allowed from 1")
+    if any(not 0 <= percent <= 100 for percent in release.rollout.values()):
+        raise TrustError("target-custom", f"target {path}: rollout: allowed 0 to 100 percent")
+
+
+def _check_delta(path: str, delta: Delta) -> None:
+    check_name(delta.to)
+    if delta.to.rpartition("/")[0] != path.rpartition("/")[0]:
+        raise TrustError("delta-owner", f"target {path}: a patch to {delta.to}, which is another owner's")
+    if not 0 <= delta.memory <= MEMORY_BYTES_MAX or not 0 <= delta.source.length <= TARGET_BYTES_MAX:
+        raise TrustError("target-custom", f"target {path}: delta: length or memory out of range")

@@ -1,0 +1,293 @@
+"""The whole way on a simulated machine: publish, install over HTTP, restart, watch, commit or roll back."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ota.agent.agent import Agent
+from ota.agent.health import boot_id, complaints
+from ota.agent.machine import Watchdog, power_on
+from ota.agent.settings import Settings, read_settings
+from ota.agent.source import Source, bundle, folder, online
+from ota.app.cli import main
+from ota.boot.table import Action, Wish
+from ota.clock import Cancel, Clock
+from ota.errors import BootError, OtaError, TrustError, UsageError
+from ota.repo.bundle import create_bundle
+from ota.trust.client import TrustClient
+from tests.ota.conftest import IMAGE_ONE, IMAGE_TWO
+from tests.ota.web import serving
+from tests.ota.world import DAY, IMAGE, NOW, HandClock, Publisher
+
+LINE = "image/rpi4/penstock"
+CONFIG = """
+[device]
+id = "gw-1"
+[repository]
+url = "{url}"
+plain = true
+[image]
+line = "image/rpi4/penstock"
+slot_a = "{folder}/slot_a"
+slot_b = "{folder}/slot_b"
+slot_bytes = 400000
+[boot]
+kind = "sim"
+state = "{folder}/boot"
+[health]
+file = "{folder}/health.json"
+hold_s = 20
+limit_s = 60
+[paths]
+trust = "{folder}/publisher/trust"
+state = "{folder}/state"
+"""
+
+
+class Plant:
+    """A machine on disk, its repository behind HTTP, and a gateway that reports what it is told to."""
+
+    def __init__(self, folder: Path, publisher: Publisher, clock: HandClock, url: str) -> None:
+        self.folder, self.publisher, self.clock, self.url = folder, publisher, clock, url
+        self.anchor = publisher.anchor(**{LINE: 1})
+        (folder / "slot_a").write_bytes(IMAGE_ONE)
+        self.config = folder / "ota.toml"
+        self.config.write_text(CONFIG.format(folder=folder, url=url))
+        self.lines: list[str] = []
+
+    @property
+    def settings(self) -> Settings:
+        return read_settings(self.config)
+
+    def agent(self, clock: Clock | None = None) -> Agent:
+        client = TrustClient(self.settings.paths.state, self.anchor, self.clock)
+        return Agent(self.settings, client, clock or self.clock, self.lines.append)
+
+    def source(self, agent: Agent) -> Source:
+        return online(agent.settings, agent.client, self.clock, Cancel())
+
+    def install(self) -> Agent:
+        agent = self.agent()
+        offer = agent.install(self.source(agent), Cancel())
+        assert offer is not None
+        assert agent.restarting
+        return agent
+
+    def report(self, *failing: str) -> Clock:
+        """A clock whose waits make the gateway report again."""
+        plant = self
+
+        class Reporting(HandClock):
+            def wait(self, seconds: float, cancel: Cancel) -> None:
+                super().wait(seconds, cancel)
+                plant.write_health(self.now, *failing)
+
+        return Reporting()
+
+    def write_health(self, now: float, *failing: str, **other: object) -> None:
+        checks = [{"name": "stages", "ok": True}, *({"name": name, "ok": False, "detail": "bad"} for name in failing)]
+        report = {"format": 1, "boot_id": boot_id(), "time_ns": int(now * 1e9), "uptime_s": 100.0, "period_s": 5.0}
+        (self.folder / "health.json").write_text(json.dumps({**report, "checks": checks, "links": [], **other}))
+
+    def events(self) -> list[str]:
+        return [entry.event for entry in self.agent().history()]
+
+
+@pytest.fixture
+def plant(publisher: Publisher, tmp_path: Path, clock: HandClock) -> Iterator[Plant]:
+    publisher.add(f"{IMAGE}/p-2.img", IMAGE_TWO, 2)
+    publisher.patch(f"{IMAGE}/p-2.img", IMAGE_ONE)
+    with serving(publisher.folder / "repo") as (_, url):
+        yield Plant(tmp_path, publisher, clock, url)
+
+
+def test_publish_install_restart_commit(plant: Plant) -> None:
+    plant.install()
+    assert any("by patch, verified" in line for line in plant.lines)
+    assert power_on(plant.settings) == "b"
+    agent = plant.agent(plant.report())
+    assert agent.settle(Cancel()) is Action.COMMIT
+    assert plant.events() == ["installed", "committed"]
+    status = plant.agent().status()
+    assert (status["slot"], status["boot"]["good"], status["floors"][LINE]) == ("b", "b", 2)
+    assert (plant.folder / "slot_b").read_bytes()[: len(IMAGE_TWO)] == IMAGE_TWO
+    assert agent.check(plant.source(agent)) is None
+    for _ in range(50):
+        assert power_on(plant.settings) == "b"
+
+
+def test_sick_update_is_rolled_back_and_not_tried_again(plant: Plant) -> None:
+    plant.install()
+    assert power_on(plant.settings) == "b"
+    agent = plant.agent(plant.report("polls"))
+    assert agent.settle(Cancel()) is Action.REJECT
+    assert agent.restarting
+    assert power_on(plant.settings) == "a"
+    back = plant.agent()
+    assert back.settle(Cancel()) is Action.RUN
+    assert plant.events() == ["installed", "rolled-back"]
+    assert "polls: bad" in plant.agent().history()[-1].reason
+    assert back.check(plant.source(back)) is None
+    plant.publisher.add(f"{IMAGE}/p-3.img", IMAGE_TWO + b"3", 3)
+    offer = back.check(plant.source(back))
+    assert offer is not None
+    assert offer.artefact.release.release == 3
+
+
+def test_silent_gateway_is_rolled_back(plant: Plant) -> None:
+    plant.install()
+    power_on(plant.settings)
+    assert plant.agent().settle(Cancel()) is Action.REJECT
+    power_on(plant.settings)
+    plant.agent().settle(Cancel())
+    assert "has not reported" in plant.agent().history()[-1].reason
+
+
+def test_update_that_never_reaches_the_agent(plant: Plant) -> None:
+    """Three starts that end in the watchdog, the first by the installation, then the old slot, which tells of it."""
+    plant.install()
+    assert [power_on(plant.settings) for _ in range(3)] == ["b", "b", "a"]
+    assert plant.agent().settle(Cancel()) is Action.CLEAR
+    assert plant.events() == ["installed", "rolled-back"]
+
+
+def test_nothing_of_a_committed_release_is_offered_again(plant: Plant) -> None:
+    plant.publisher.add(f"{IMAGE}/older.img", b"older", 1, line="other")
+    plant.install()
+    power_on(plant.settings)
+    plant.agent(plant.report()).settle(Cancel())
+    with plant.publisher.repository.edit("image-rpi4") as signed:
+        del signed.targets[f"{IMAGE}/p-2.img"]  # type: ignore[attr-defined]
+    plant.publisher.publish()
+    agent = plant.agent()
+    assert agent.check(plant.source(agent)) is None
+
+
+def test_operator_decides(plant: Plant) -> None:
+    plant.install()
+    power_on(plant.settings)
+    assert plant.agent().wish(Wish.GOOD) is Action.COMMIT
+    assert plant.agent().wish(Wish.BACK) is Action.RETURN
+    assert power_on(plant.settings) == "a"
+    assert plant.agent().wish(Wish.GOOD) is Action.COMMIT
+    assert plant.agent().status()["boot"]["good"] == "a"
+
+
+def test_agent_runs_until_the_restart(plant: Plant) -> None:
+    agent = plant.agent()
+    agent.run(lambda: plant.source(agent), Cancel())
+    assert agent.restarting
+    power_on(plant.settings)
+    polls = 0
+
+    def source() -> Source:
+        nonlocal polls
+        polls += 1
+        if polls == 3:
+            cancel.set()
+        if polls == 2:
+            raise TrustError("metadata-expired", "a bad poll")
+        return plant.source(running)
+
+    cancel, running = Cancel(), plant.agent(plant.report())
+    with pytest.raises(OtaError, match="cancelled"):
+        running.run(source, cancel)
+    assert "no update: a bad poll [metadata-expired]" in plant.lines
+    assert plant.events() == ["installed", "committed"]
+
+
+def test_from_folder_and_bundle(plant: Plant) -> None:
+    path = plant.folder / "stick.tar"
+    agent = plant.agent()
+    local = folder(agent.settings, agent.client, plant.clock, Cancel(), plant.publisher.folder / "repo")
+    assert agent.install(local, Cancel()) is not None
+    assert agent.wish(Wish.BACK) is Action.REJECT
+    plant.publisher.add(f"{IMAGE}/p-3.img", IMAGE_ONE + b"3", 3)
+    create_bundle(plant.publisher.repository, "image-rpi4", path, with_patches=True)
+    plant.clock.now += 100 * DAY
+    again = plant.agent()
+    with bundle(again.settings, again.client, plant.anchor, plant.clock, path) as source:
+        assert again.install(source, Cancel()) is not None
+    with pytest.raises(UsageError, match="not a repository"):
+        folder(agent.settings, agent.client, plant.clock, Cancel(), plant.folder)
+
+
+def test_two_processes_do_not_decide_at_once(plant: Plant) -> None:
+    with plant.agent().device(), pytest.raises(BootError, match="another process"):
+        plant.agent().wish(Wish.GOOD)
+
+
+def test_health_file(plant: Plant) -> None:
+    path, now, boot = plant.folder / "health.json", plant.clock.now, boot_id()
+    assert complaints(path, plant.clock, boot) is None
+    plant.write_health(now)
+    assert complaints(path, plant.clock, boot) == ()
+    assert complaints(path, plant.clock, "another boot") is None
+    plant.write_health(now, "traps")
+    assert complaints(path, plant.clock, boot) == ("traps: bad",)
+    for other in ({"uptime_s": 10.0}, {"time_ns": int((now - 16) * 1e9)}, {"format": 2}, {"checks": 3}):
+        plant.write_health(now, **other)
+        assert complaints(path, plant.clock, boot) is None
+
+
+def test_watchdog_is_fed_and_disarmed(tmp_path: Path) -> None:
+    path = tmp_path / "watchdog"
+    path.touch()
+    watchdog = Watchdog(str(path))
+    watchdog.feed()
+    watchdog.disarm()
+    watchdog.feed()
+    assert path.read_bytes() == b"\0V"
+    with pytest.raises(BootError, match="cannot be opened"):
+        Watchdog(str(tmp_path / "missing"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("plain = true", "plain = 3", "repository.plain: Expected `bool`"),
+        ("plain = true", "plane = true", "repository: Object contains unknown field `plane`"),
+        ('id = "gw-1"', "", "device: Object missing required field `id`"),
+        ('kind = "sim"', 'kind = "grub"', "boot.kind: Invalid enum value 'grub'"),
+        ("slot_bytes = 400000", "", "image.slot_bytes: needed"),
+        ("image/rpi4/penstock", "plugin/x/y", "image.line: found 'plugin/x/y'"),
+        ("hold_s = 20", "hold_s = 90", "health.hold_s: allowed"),
+        ("[device]", "[device", "not TOML"),
+    ],
+)
+def test_mistakes_in_the_settings_are_named(plant: Plant, old: str, new: str, message: str) -> None:
+    plant.config.write_text(plant.config.read_text().replace(old, new))
+    with pytest.raises(UsageError) as caught:
+        read_settings(plant.config)
+    assert f"{plant.config}: {message}" in caught.value.message
+
+
+def test_command_line(plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the machine's clock: the repository is signed again today, or where the floors are if that is later."""
+    plant.clock.now = max(NOW, time.time())
+    for role in ("image-rpi4", "targets"):
+        with plant.publisher.repository.edit(role):
+            pass
+    plant.publisher.publish()
+
+    def run(*words: object) -> str:
+        assert main([*map(str, words), "--config", str(plant.config)]) == 0
+        return capsys.readouterr().out
+
+    assert run("check") == "image/rpi4/p-2.img: v2\n"
+    assert "on trial after the restart" in run("install")
+    assert run("sim-boot") == "b\n"
+    assert run("mark-good") == "commit\n"
+    assert run("check") == "nothing newer\n"
+    assert [json.loads(line)["event"] for line in run("history").splitlines()] == ["installed", "committed"]
+    assert json.loads(run("status"))["boot"]["good"] == "b"
+    assert run("rollback") == "return\n"
+    assert run("sim-boot") == "a\n"
+    assert run("mark-bad") == "reject\n"
+    assert main(["status", "--config", str(plant.folder / "none.toml")]) == 2
+    assert "none.toml: cannot be read" in capsys.readouterr().err

@@ -1,0 +1,131 @@
+"""Power cut before, in and after every durable effect of an update: never a brick, never a half-written slot booted."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable
+from random import Random
+
+import pytest
+
+from ota.agent.device import Device
+from ota.agent.notebook import Image
+from ota.boot.table import TRIES, arm_trial, begin_update, other_slot
+from ota.clock import Cancel
+from ota.ports import Storage
+from tests.ota.agent.world import CHUNK, CHUNKS, MODES, World, problems, release
+
+BEHAVIOURS = ("healthy", "sick", "panics", "dead")
+SCHEDULES = 12_000
+SEED = int(os.environ.get("PENSTOCK_SEED", "20261125"))
+OLD = release("1.0.0")
+
+
+def world(behaviour: str, cuts: dict[int, str], seed: int = SEED, device: type[Device] = Device) -> World:
+    return World(OLD, release("2.0.0", behaviour), cuts, seed, device).run()
+
+
+@pytest.mark.parametrize("behaviour", BEHAVIOURS)
+def test_without_a_cut(behaviour: str) -> None:
+    done = world(behaviour, {})
+    assert problems(done) == []
+    last = done.told[-1]
+    assert last.event == ("committed" if behaviour == "healthy" else "rolled-back")
+    assert last.version == "2.0.0"
+    if behaviour == "sick":
+        assert last.reason == "polls are late"
+    assert sum(name.startswith("write b") for name in done.effects) == CHUNKS
+
+
+@pytest.mark.parametrize("behaviour", BEHAVIOURS)
+def test_every_effect_cut_once(behaviour: str) -> None:
+    clean = len(world(behaviour, {}).effects)
+    for number, mode in itertools.product(range(clean), MODES):
+        done = world(behaviour, {number: mode})
+        assert problems(done) == [], f"cut {mode} effect {number}: {done.effects}"
+
+
+@pytest.mark.parametrize("behaviour", BEHAVIOURS)
+def test_every_pair_of_neighbouring_cuts(behaviour: str) -> None:
+    clean = len(world(behaviour, {}).effects)
+    for number, first, second, gap in itertools.product(range(clean), MODES, MODES, (1, 2)):
+        cuts = {number: first, number + gap: second}
+        assert problems(world(behaviour, cuts)) == [], f"cuts {cuts}"
+
+
+def test_random_schedules() -> None:
+    print(f"seed {SEED} (PENSTOCK_SEED)")
+    rng, wrong = Random(SEED), []
+    for schedule in range(SCHEDULES):
+        behaviour = rng.choice(BEHAVIOURS)
+        cuts = {rng.randrange(22): rng.choice(MODES) for _ in range(rng.randrange(1, 6))}
+        done = world(behaviour, cuts, seed=SEED + schedule)
+        if found := problems(done):
+            wrong.append((behaviour, cuts, found))
+    assert wrong == []
+
+
+@pytest.mark.parametrize("cycles", [1, 2, 50])
+def test_quick_power_cycles_keep_a_committed_slot(cycles: int) -> None:
+    done = world("healthy", {})
+    before = list(done.boot.blocks)
+    for _ in range(cycles):
+        assert done.boot.power_on(lambda slot: done.content(slot) is not None) == "b"
+    assert done.boot.blocks == before, "a normal boot writes nothing"
+
+
+def test_power_that_fails_in_every_boot_of_a_trial_goes_back_and_says_so() -> None:
+    clean = world("healthy", {}).effects
+    armed = [number for number, name in enumerate(clean) if name.startswith("boot state")][1]
+    done = world("healthy", {armed + number: "after" for number in range(1, TRIES + 2)})
+    assert problems(done) == []
+    assert done.content(done.boot.running) is OLD
+    assert done.told[-1].event == "rolled-back"
+
+
+# ---- negative controls: the same worlds must catch an agent that is wrong ----
+
+
+class ArmsTooEarly(Device):
+    """Puts the slot on trial before its bytes are there."""
+
+    def install(self, image: Image, fill: object, cancel: Cancel) -> None:
+        state = self.state()
+        assert state is not None
+        if image.sha256 in self.notebook.bad or state.good == other_slot("a"):
+            return
+        self.notebook.images = {**self.notebook.images, other_slot(self.slot): image}
+        self._boot.write(arm_trial(begin_update(state, self.slot), self.slot))
+        fill(image, self._slots.storage(other_slot(self.slot)), cancel)  # type: ignore[operator]
+        self._boot.reboot()
+
+
+class TrustsTheCache(World):
+    """Reads back what was never synced."""
+
+    def _fill(self, image: Image, slot: Storage, cancel: Cancel) -> None:
+        cancel.check()
+        content = self.releases[image.sha256].content
+        for offset in range(0, len(content), CHUNK):
+            slot.write_at(offset, content[offset : offset + CHUNK])
+
+
+def early(cuts: dict[int, str]) -> World:
+    return World(OLD, release("2.0.0"), cuts, SEED, ArmsTooEarly)
+
+
+def unsynced(cuts: dict[int, str]) -> World:
+    return TrustsTheCache(OLD, release("2.0.0"), cuts, SEED)
+
+
+@pytest.mark.parametrize("make", [early, unsynced])
+def test_a_wrong_order_is_caught(make: Callable[[dict[int, str]], World]) -> None:
+    clean = len(make({}).run().effects)
+    caught = [cut for cut in itertools.product(range(clean), MODES) if "half-written" in str(violations(make, cut))]
+    assert len(caught) > 2
+
+
+def violations(make: Callable[[dict[int, str]], World], cut: tuple[int, str]) -> list[str]:
+    done = make({cut[0]: cut[1]})
+    return done.run().violations
