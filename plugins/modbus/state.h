@@ -1,5 +1,5 @@
-/* What a driver hands over to the next version: where it is in its cycle, the request on the way, what it knows
- * of units and points. Entries are found again by what they are about: the next version may plan its requests otherwise. */
+/* What a driver hands over to the next version: where it is in its cycle, the request on the way, what it knows of
+ * units and points. Entries are found again by what they are about, for the next version may plan otherwise. */
 #ifndef STATE_H
 #define STATE_H
 #include "frame.h"

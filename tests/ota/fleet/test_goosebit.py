@@ -39,7 +39,7 @@ def environment() -> Path:
     python = ENVIRONMENT / "bin" / "python"
     if not (ENVIRONMENT / "done").exists():
         subprocess.run([sys.executable, "-m", "venv", ENVIRONMENT], check=True, capture_output=True)
-        command = [python, "-m", "pip", "install", "-q", f"goosebit=={VERSION}"]
+        command: list[str | Path] = [python, "-m", "pip", "install", "-q", f"goosebit=={VERSION}"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             problem = f"goosebit {VERSION} cannot be installed: {done.stderr.strip().splitlines()[-1]}"
@@ -108,7 +108,7 @@ def goosebit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Goosebit]:
         "GOOSEBIT_DEVICE_AUTH": '{"enable": true, "mode": "strict"}',
     }
     make_database(python, folder, {**os.environ, **settings})
-    command = [python, "-m", "uvicorn", "goosebit:app", "--host", "127.0.0.1", "--port", str(port)]
+    command: list[str | Path] = [python, "-m", "uvicorn", "goosebit:app", "--host", "127.0.0.1", "--port", str(port)]
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(command, cwd=folder, env={**os.environ, **settings}, stdout=log, stderr=log)
     try:
@@ -129,7 +129,7 @@ def make_database(python: Path, folder: Path, variables: dict[str, str]) -> None
     (folder / "pyproject.toml").write_text(
         f'[tool.aerich]\ntortoise_orm = "goosebit.db.config.TORTOISE_CONF"\nlocation = "{location}"\nsrc_folder = "."\n'
     )
-    command = [python.parent / "aerich", "upgrade"]
+    command: list[str | Path] = [python.parent / "aerich", "upgrade"]
     done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
