@@ -131,9 +131,48 @@ static void undisturbed_they_are_complete(check_t *check) {
     fixture_close(&fix);
 }
 
+enum { STEP_BYTES = 7, LONG_STEPS = 8192, SHORT_STEPS = 512 };
+
+/* A function of so many steps local = local + 1, without a jump. */
+static void put_straight(build_t *out, uint32_t steps) {
+    static const uint8_t step[STEP_BYTES] = {0x20, 0, 0x41, 1, 0x6A, 0x21, 0};
+    const size_t len = 1 + (size_t)steps * STEP_BYTES + 3;
+    uint8_t *body = malloc(len), *at = body;
+    if (body == NULL) abort();
+    *at++ = 0;
+    for (uint32_t i = 0; i < steps; i++, at += STEP_BYTES) memcpy(at, step, STEP_BYTES);
+    memcpy(at, (const uint8_t[]){0x20, 0, 0x0B}, 3);
+    const build_func func = {"i", "i", "straight", NULL, body, len, NULL};
+    build_whole(out, &(build_module){.funcs = &func, .func_count = 1});
+    free(body);
+}
+
+static void check_straight(check_t *check, uint32_t steps, wr_status expected) {
+    fixture fix;
+    build_t bytes = {0};
+    wr_slot slot = {.u64 = 1};
+    put_straight(&bytes, steps);
+    REQUIRE_OK(fixture_open(&fix, NULL));
+    REQUIRE_OK(fixture_load(&fix, &bytes));
+    REQUIRE_OK(fixture_link(&fix, NULL, 0, NULL));
+    wr_exec_set_limits(fix.exec, 0, 10);
+    wr_exec_interrupt(fix.exec);
+    CHECK_STATUS(fixture_call(&fix, "straight", &slot), expected);
+    if (expected == WR_OK) CHECK_EQ_U64(slot.u32, 1 + steps);
+    CHECK_EQ_U64(wr_exec_fuel_left(fix.exec), 10); /* it is no jump and no call */
+    fixture_close(&fix);
+}
+
+/* However long it is, code without a jump looks at the limits now and then; and costs no fuel. */
+static void straight_code_is_interrupted(check_t *check) {
+    check_straight(check, SHORT_STEPS, WR_OK);
+    check_straight(check, LONG_STEPS, WR_TRAP_INTERRUPTED);
+}
+
 static const check_test TESTS[] = {
     CHECK_TEST(interrupted_after_one_chunk),
     CHECK_TEST(the_deadline_is_seen),
     CHECK_TEST(undisturbed_they_are_complete),
+    CHECK_TEST(straight_code_is_interrupted),
 };
 CHECK_MAIN(TESTS)

@@ -75,6 +75,7 @@ struct wr_body {
     uint32_t barrier;  /* control may arrive here from elsewhere: nothing before it may be merged with what follows */
     uint32_t flushed;  /* operands below this stand for no local */
     uint32_t offset;   /* of the instruction being translated */
+    uint32_t weighed;  /* instructions up to here have been counted as work */
     wr_insn scrap;     /* takes what is not to be emitted */
     wr_operand scrap_operand; /* or pushed */
 };

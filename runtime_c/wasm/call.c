@@ -12,7 +12,7 @@ enum {
     NESTED_CALLS_MAX = 32, /* host -> Wasm -> host -> ... costs C stack */
     CHUNK_FIRST = 256,
     CHUNK_LEAST = 8,
-    CHUNK_MOST = 16384,
+    CHUNK_MOST = 8192,
     CHUNK_SHORT_NS = 10000, /* the clock is looked at about every 10 to 40 µs */
     CHUNK_LONG_NS = 40000,
     RECORD_SLOTS = 4 /* of a call across instances: pc, fp, instance, function */

@@ -58,6 +58,7 @@ typedef struct wr_insn {
     X(BR_NULL)         /* a: reference, imm: distance */                                          \
     X(BR_NON_NULL)     /* a: reference, imm: distance */                                          \
     X(CHECK_NULL)      /* a: reference, traps if null */                                          \
+    X(WORK)            /* uimm: counts towards the next look at the clock (runtime.h) */           \
     X(EXIT)            /* back to wr_call */                                                      \
     X(RETURN_INSTANCE) /* back into the instance that called across */                            \
     X(MOVE)            /* a <- b */                                                               \

@@ -4,6 +4,8 @@
 
 /* ---- instructions that compute ---- */
 
+enum { WEIGHED_INSNS = 64, WORK_PER_INSN = 32 /* as long as filling so many bytes, about */ };
+
 typedef enum wr_shape {
     SHAPE_NONE,
     SHAPE_BINARY,      /* op with slots; op_const with a constant on the right, 0: none */
@@ -361,7 +363,7 @@ static wr_status begin_function(wr_body *body, const wr_type *type, wr_code *cod
     uint32_t slot = 0;
     body->operands.count = body->labels.count = body->locals.count = body->code.count = body->marks.count = 0;
     body->inits.count = body->pending.count = body->catches.count = 0;
-    body->last = body->flushed = body->barrier = 0;
+    body->last = body->flushed = body->barrier = body->weighed = 0;
     body->status = WR_OK;
     WR_TRY(wr_vec_reserve(body->loader->engine, &body->operands, 1, sizeof(wr_operand))); /* never NULL */
     for (uint32_t i = 0; i < type->param_count; i++) WR_TRY(add_locals(body, type->values[i], false, 1, &slot));
@@ -377,11 +379,19 @@ static wr_status begin_function(wr_body *body, const wr_type *type, wr_code *cod
     return wr_push_label(body, WR_LABEL_FUNC, &results);
 }
 
+/* Long stretches without a jump count as work: however long the body of a loop is, the clock is looked at in time. */
+static void weigh(wr_body *body) {
+    if (wr_here(body) - body->weighed < WEIGHED_INSNS || wr_is_dead(body)) return;
+    wr_emit(body, OP_WORK)->uimm = WEIGHED_INSNS * WORK_PER_INSN;
+    body->weighed = wr_here(body);
+}
+
 static wr_status translate_body(wr_body *body) {
     while (body->labels.count != 0) {
         uint8_t opcode;
         body->offset = wr_reader_offset(body->reader);
         if (wr_read_byte(body->reader, &opcode) != WR_OK) return WR_END_EXPECTED;
+        weigh(body);
         wr_status status = translate_opcode(body, opcode);
         if (status != WR_OK) {
             if (wr_status_class_of(status) != WR_CLASS_MALFORMED) body->loader->fail_offset = body->offset;
