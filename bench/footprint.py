@@ -13,7 +13,7 @@ from bench.flow import ROOT, build_tool
 BUILD = ROOT / "build" / "bench"
 PLUGINS = ROOT / "build" / "plugins"
 LARGE = ROOT / "bench" / "large.cpp"
-SIZE_FLAGS = "-Os"
+SIZE_FLAGS = "-Os -fno-asynchronous-unwind-tables"  # tables for back-traces of compiled code are no code
 COUNTED = ("wasm", "wasi")  # folders of runtime_c
 ROUNDS = 31
 RATIO_BYTES_MIN = 4096  # what a load needs whatever the module is outweighs smaller ones

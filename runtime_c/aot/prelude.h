@@ -9,20 +9,28 @@
 #define WR_AOT_PRELUDE_H
 
 #define unlikely(X) __builtin_expect(!!(X), 0)
+/* An operand that is a number, without what the assembler puts in front of immediates. */
+#if defined(__riscv)
+#define NUMBER(N) "%" #N
+#else
+#define NUMBER(N) "%c" #N
+#endif
 enum { chain = 0 }; /* shadowed where a function is inlined: which of the artefact's chains */
-#define SITE(OFFSET)                                                                                            \
-    do {                                                                                                        \
-        if (chain == 0) {                                                                                       \
-            __asm__ volatile("1: .pushsection wr_sites,\"a\",%%progbits\n.long 1b-., %c0\n.popsection"         \
-                             :                                                                                  \
-                             : "i"(OFFSET)                                                                      \
-                             : "memory");                                                                       \
-        } else {                                                                                                \
-            __asm__ volatile("1: .pushsection wr_inlined,\"a\",%%progbits\n.long 1b-., %c0, %c1\n.popsection"   \
-                             :                                                                                  \
-                             : "i"(OFFSET), "i"(chain)                                                          \
-                             : "memory");                                                                       \
-        }                                                                                                       \
+#define SITE(OFFSET)                                                                                   \
+    do {                                                                                               \
+        if (chain == 0) {                                                                              \
+            __asm__ volatile("1: .pushsection wr_sites,\"a\",%%progbits\n.long 1b-., " NUMBER(0)      \
+                             "\n.popsection"                                                           \
+                             :                                                                         \
+                             : "i"(OFFSET)                                                             \
+                             : "memory");                                                              \
+        } else {                                                                                       \
+            __asm__ volatile("1: .pushsection wr_inlined,\"a\",%%progbits\n.long 1b-., " NUMBER(0) ", " \
+                             NUMBER(1) "\n.popsection"                                                 \
+                             :                                                                         \
+                             : "i"(OFFSET), "i"(chain)                                                 \
+                             : "memory");                                                              \
+        }                                                                                              \
     } while (0)
 /* The offset comes along: compilers may share the call between several. */
 #define TRAP(OFFSET, STATUS)                       \

@@ -298,6 +298,7 @@ static void table_init(wra_context *x, uint32_t table, uint32_t segment, uint64_
 
 static void elem_drop(wra_context *x, uint32_t segment) { exec_of(x)->instance->elem_dropped[segment] = true; }
 
+#ifndef WR_NO_THREADS
 static uint32_t notify(wra_context *x, uint32_t memory, uint64_t at, uint32_t count) {
     wr_slot result;
     const wr_memory *target = memory_at(x, memory);
@@ -316,6 +317,7 @@ static uint32_t wait_for(wra_context *x, uint32_t memory, uint64_t at, uint64_t 
     try_status(x, status);
     return result.u32;
 }
+#endif
 
 const wra_runtime wr_aot_runtime = {
     .enter = enter,
@@ -333,6 +335,8 @@ const wra_runtime wr_aot_runtime = {
     .table_copy = table_copy,
     .table_init = table_init,
     .elem_drop = elem_drop,
+#ifndef WR_NO_THREADS
     .notify = notify,
     .wait = wait_for,
+#endif
 };

@@ -31,7 +31,8 @@ static outcome ended(wr_module *module, wr_status status, const wr_error *error)
 static outcome load_whole(wr_engine *engine, const uint8_t *bytes, size_t len) {
     wr_module *module = NULL;
     wr_error error = {0};
-    return ended(module, wr_module_load(engine, bytes, len, &module, &error), &error);
+    const wr_status status = wr_module_load(engine, bytes, len, &module, &error);
+    return ended(module, status, &error);
 }
 
 /* Each piece is in a block of its own, freed after it was taken: nothing may point into it afterwards. */

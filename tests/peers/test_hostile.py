@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import subprocess
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from tests.peers.listener import Listener
 TAGS = 10
 TRAPS_ALLOWED = 3  # in 30 s
 STORE_OPCODES = range(0x36, 0x3F)
-FAILED = 1
+WRONG = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +101,20 @@ def assert_told(log: str, deed: Deed, module: bytes) -> None:
 @pytest.mark.parametrize(
     ("deed", "says"),
     [
-        ('(void)record; hal_tx(0, "x", 1);', "import hal.tx is not granted by the manifest"),
-        ("(void)record; hal_now(0);", "import hal.now is not granted by the manifest"),
+        (
+            '(void)record; hal_tx(0, "x", 1);',
+            "it imports hal.tx, which capabilities.hal in its plugin.toml does not grant",
+        ),
+        ("(void)record; hal_now(0);", "it imports hal.now, which capabilities.hal in its plugin.toml does not grant"),
         (
             'extern int __attribute__((import_module("env"), import_name("system"))) run(const char *);'
             ' (void)record; run("reboot");',
-            "unknown import env.system: a plugin imports functions of module hal only",
+            "it imports env.system; a plugin imports functions of module hal only",
         ),
         (
             'extern int __attribute__((import_module("hal"), import_name("open"))) run(const char *);'
             ' (void)record; run("passwords");',
-            "unknown import hal.open: the host has no such function",
+            "it imports hal.open, which there is not; known: config, kv_get, ",
         ),
     ],
 )
@@ -118,10 +122,11 @@ def test_an_import_that_is_not_granted_refuses_the_plugin(deed: str, says: str, 
     hostile.write_plugin(tmp_path, deed)
     gateway = Gateway(tmp_path, text_of(free_port(), free_port()))
     done = subprocess.run(gateway.command, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stdout) == (FAILED, "")
-    plugin = tmp_path / "plugins" / "hostile" / "plugin.toml"
-    told = f'penstock: {gateway.site}: stage "spy": {says} (plugin "hostile", {plugin}) ['
-    assert [line for line in done.stderr.splitlines() if line.startswith(told)], done.stderr
+    assert done.returncode == WRONG, done.stderr
+    error = json.loads(done.stdout)["error"]
+    assert (error["file"], error["key"]) == (str(gateway.site), "stage.spy.plugin")
+    module = tmp_path / "plugins" / "hostile" / "hostile.wasm"
+    assert error["message"].startswith(f'{module}: plugin "hostile" 1.0.0: {says}')
 
 
 def test_the_same_import_is_no_problem_when_it_is_granted(tmp_path: Path, broker: Mosquitto) -> None:

@@ -28,7 +28,7 @@ def test_engines_agree() -> None:
     assert tally.compared >= COUNT
     assert tally.compiled > COUNT // 4
     assert tally.calls > 5 * COUNT
-    assert len(tally.traps) >= 5, "the modules do too little"
+    assert len(tally.traps) >= 3, "the modules do too little"
     assert tally.cut_short < COUNT // 20
 
 
