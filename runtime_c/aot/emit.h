@@ -8,6 +8,10 @@
 #include "../wasm/reader.h"
 #include "text.h"
 
+/* Expressions of the opcode tables become text for any target: a constant is as wide there as it is here. */
+#undef UINT64_C
+#define UINT64_C(N) N##ULL
+
 typedef enum wr_aot_place { AOT_TEMP, AOT_LOCAL, AOT_CONST } wr_aot_place;
 
 typedef struct wr_aot_value {
