@@ -1,5 +1,13 @@
 #include "fixture.h"
 
+#if defined(__SANITIZE_THREAD__) /* gcc */
+#define UNDER_THREAD_SANITIZER
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer) /* clang */
+#define UNDER_THREAD_SANITIZER
+#endif
+#endif
+
 wr_status fixture_open(fixture *fix, const wr_engine_config *config) {
     *fix = (fixture){0};
     wr_status status = wr_engine_new(config, &fix->engine);
@@ -66,7 +74,7 @@ wr_status fixture_call(fixture *fix, const char *name, wr_slot *slots) {
 bool fixture_has_guards(void) { return sizeof(void *) == 8; }
 
 uint32_t fixture_guard_rounds(uint32_t natively) {
-#ifdef __SANITIZE_THREAD__
+#ifdef UNDER_THREAD_SANITIZER
     (void)natively;
     return 0;
 #else
