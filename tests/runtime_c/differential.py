@@ -4,9 +4,8 @@
 
 Module number N comes from seed N alone: random bytes, made a valid module by ``wasm-opt --translate-to-fuzz`` of
 binaryen (apt: binaryen), which is also asked to turn NaNs into zeros, because their bits may differ. The judge is
-wasmtime (Python package). A module that both refuse, or that needs what the engine lacks, does not count; neither do NaNs
-of vectors on which our engines agree. One that differs is saved as
-``build/differential/N.wasm``.
+wasmtime (Python package). A module that both refuse, or that needs what the engine lacks, does not count; neither do
+NaNs of vectors on which our engines agree. One that differs is saved as ``build/differential/N.wasm``.
 """
 
 from __future__ import annotations
