@@ -1,4 +1,4 @@
-"""Random modules in Penstock and in wasmtime. CI compares 2,000 with a new seed each time: see .ci/run."""
+"""Random modules in Penstock and in wasmtime. CI compares 2,000 more: see .ci/run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.runtime_c import differential, wasm_shape
 from tests.runtime_c.differential import Tally, comparable, compare, difference
 from tests.runtime_c.toolchain import TOOLCHAINS, build
 
-COUNT, SEED = 100, 1
+COUNT, SEED = 100, 20261125
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_engines_agree() -> None:
     assert tally.compared >= COUNT
     assert tally.compiled > COUNT // 4
     assert tally.calls > 5 * COUNT
-    assert len(tally.traps) >= 3, "the modules do too little"
+    assert len(tally.traps) >= 5, "the modules do too little"
     assert tally.cut_short < COUNT // 20
 
 
