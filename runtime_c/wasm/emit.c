@@ -1,4 +1,5 @@
 /* The instruction buffer: emission, fusion of comparisons with branches, branch patching, final form. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "body.h"
@@ -284,25 +285,44 @@ wr_status wr_finish_code(wr_body *body, wr_code *code) {
 
 /* ---- the checked variant ---- */
 
-static uintptr_t checked_handler(const uintptr_t *handlers, uintptr_t handler) {
-    for (uintptr_t op = OP_MEMORY_FIRST + 1; op < OP_MEMORY_LAST; op += 2) {
-        if (handlers[op] == handler) return handlers[op + 1];
+typedef struct handler_pair {
+    uintptr_t guarded, checked;
+} handler_pair;
+enum { PAIR_COUNT = (OP_MEMORY_LAST - OP_MEMORY_FIRST - 1) / 2 };
+
+static int by_guarded(const void *left, const void *right) {
+    const uintptr_t a = ((const handler_pair *)left)->guarded, b = ((const handler_pair *)right)->guarded;
+    return a < b ? -1 : a > b;
+}
+
+static void sort_pairs(handler_pair *pairs) {
+    const uintptr_t *handlers = wr_interp_handlers();
+    for (size_t i = 0; i < PAIR_COUNT; i++) {
+        const uintptr_t *pair = &handlers[OP_MEMORY_FIRST + 1 + 2 * i];
+        pairs[i] = (handler_pair){pair[0], pair[1]};
     }
-    return handler;
+    qsort(pairs, PAIR_COUNT, sizeof *pairs, by_guarded);
+}
+
+static uintptr_t checked_handler(const handler_pair *pairs, uintptr_t handler) {
+    const handler_pair key = {handler, 0};
+    const handler_pair *pair = bsearch(&key, pairs, PAIR_COUNT, sizeof *pairs, by_guarded);
+    return pair != NULL ? pair->checked : handler;
 }
 
 static wr_code *make_checked(wr_module *module) {
     uint32_t count = module->func_count - module->func_imports;
     wr_code *codes = wr_arena_zero(&module->arena, count, sizeof *codes);
     if (codes == NULL) return NULL;
-    const uintptr_t *handlers = wr_interp_handlers();
+    handler_pair pairs[PAIR_COUNT];
+    sort_pairs(pairs);
     for (uint32_t i = 0; i < count; i++) {
         codes[i] = module->code[i];
         wr_insn *insns = wr_arena_zero(&module->arena, codes[i].insn_count, sizeof *insns);
         if (insns == NULL) return NULL;
         for (uint32_t k = 0; k < codes[i].insn_count; k++) {
             insns[k] = module->code[i].insns[k];
-            insns[k].op = checked_handler(handlers, insns[k].op);
+            insns[k].op = checked_handler(pairs, insns[k].op);
         }
         codes[i].insns = insns;
     }
