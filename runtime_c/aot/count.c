@@ -394,6 +394,8 @@ static void follow_all(inquiry *it) {
 
 /* ---- conclusions ---- */
 
+static bool is_zero(const wr_aot_form *form) { return wr_aot_form_is_number(form) && form->number == 0; }
+
 /* Steps that are sums of what changes itself are none. */
 static void check_steps(wr_aot_count *out, uint32_t locals) {
     for (uint32_t i = 0; i < locals; i++) {
@@ -420,25 +422,24 @@ static bool find_trips(const inquiry *it, wr_aot_trips *trips) {
             left = condition->b;
             right = condition->a;
         }
-        wr_aot_form left_step = step_of(it->out, &left);
+        const wr_aot_form left_step = step_of(it->out, &left);
         trips->is_below = true;
         trips->is_signed = compare % 2 == 0;
         trips->with_limit = kind >= 2;
-        trips->is_flipped = left_step.is_known && wr_aot_form_is_number(&left_step) && left_step.number == 0;
+        trips->is_flipped = is_zero(&left_step);
         trips->first = trips->is_flipped ? right : left;
         trips->limit = trips->is_flipped ? left : right;
     }
-    const wr_aot_form step = step_of(it->out, &trips->first), still = step_of(it->out, &trips->limit);
-    trips->step = (int32_t)step.number;
-    return wr_aot_form_is_number(&step) && step.number != 0 && step.number != UINT32_C(0x80000000) &&
-           wr_aot_form_is_number(&still) && still.number == 0;
+    const wr_aot_form still = step_of(it->out, &trips->limit);
+    trips->step = step_of(it->out, &trips->first);
+    return trips->step.is_known && (trips->step.count != 0 || trips->step.number != 0) && is_zero(&still);
 }
 
 /* Puts an access into the group it belongs to. */
 static bool put_in_group(wr_aot_count *out, wr_aot_access *access) {
     const wr_aot_form step = step_of(out, &access->at), drift = step_of(out, &access->inner);
     uint32_t i = 0;
-    if (!step.is_known || !wr_aot_form_is_number(&drift) || drift.number != 0) return false;
+    if (!step.is_known || !is_zero(&drift)) return false;
     while (i < out->group_count && !(wr_aot_form_same_terms(&out->groups[i].base, &access->at) &&
                                      wr_aot_form_same_terms(&out->groups[i].inner, &access->inner) &&
                                      out->groups[i].inner.number == access->inner.number)) {
@@ -479,7 +480,7 @@ static bool is_apart(const wr_aot_group *group) {
 static bool inner_is_the_same(const wr_aot_count *out) {
     const wr_aot_form *first = &out->inner_trips.first, *limit = &out->inner_trips.limit;
     const wr_aot_form a = step_of(out, first), b = step_of(out, limit);
-    return wr_aot_form_is_number(&a) && a.number == 0 && wr_aot_form_is_number(&b) && b.number == 0;
+    return is_zero(&a) && is_zero(&b) && wr_aot_form_is_number(&out->inner_trips.step);
 }
 
 static void conclude(inquiry *it, uint32_t locals) {
@@ -488,6 +489,7 @@ static void conclude(inquiry *it, uint32_t locals) {
     if (it->failed || !find_trips(it, &out->trips)) return;
     out->is_counted = true;
     out->is_nest = out->is_nest && !it->has_exits && inner_is_the_same(out);
+    out->has_exits = it->has_exits;
     out->is_plain = !it->has_exits && !it->has_loops;
     for (uint32_t i = 0; i < out->access_count && out->is_provable; i++) {
         out->is_provable = put_in_group(out, &out->accesses[i]);

@@ -13,7 +13,7 @@ typedef struct wr_aot_trips {
     bool is_flipped;  /* not ~first and ~limit but these are meant: what is above becomes below */
     bool with_limit;  /* <= */
     wr_aot_form first, limit;
-    int32_t step;     /* of first, per round, before it is flipped */
+    wr_aot_form step; /* of first, per round, before it is flipped */
 } wr_aot_trips;
 
 typedef struct wr_aot_access {
@@ -39,6 +39,7 @@ typedef struct wr_aot_group {
 
 typedef struct wr_aot_count {
     bool is_counted;
+    bool has_exits;   /* something in it leaves it other than its end */
     bool is_plain;    /* nothing in it leaves it but its end, and it has no loops but one that is plain and counted */
     bool is_nest;     /* it has that one */
     bool is_provable; /* all accesses are in groups */

@@ -35,7 +35,8 @@ typedef enum wr_aot_pace {
     AOT_ASKS,   /* it does not count beforehand */
     AOT_COUNTS, /* k rounds to go */
     AOT_RUNS,   /* round t of a loop whose accesses cannot trap */
-    AOT_NESTS   /* ditto, inside of such a loop */
+    AOT_NESTS,  /* ditto, inside of such a loop */
+    AOT_REPEATS /* its accesses cannot trap either, but it asks each time */
 } wr_aot_pace;
 
 typedef struct wr_aot_label {
@@ -173,8 +174,6 @@ wr_status wr_aot_loop_block(wr_aot_body *body, const wr_aot_block *type);
 bool wr_aot_loop_again(wr_aot_body *body, uint32_t depth, const char *condition);
 /* Pays back the rounds of loops that are left before their end, and of the region. */
 void wr_aot_leave_loops(wr_aot_body *body, size_t target);
-/* Where the access in hand is, as an expression, if it needs no check. */
-bool wr_aot_proven(const wr_aot_body *body, wr_aot_name *out);
 
 /* Until only this many labels are open. (emit_body.c) */
 wr_status wr_aot_translate_until(wr_aot_body *body, size_t labels);
@@ -195,6 +194,8 @@ typedef struct wr_aot_memarg {
 wr_status wr_aot_read_memarg(wr_aot_body *body, wr_aot_memarg *out);
 /* The expression of the effective address; traps first where it is too large. */
 wr_aot_name wr_aot_address(wr_aot_body *body, const wr_aot_value *address, const wr_aot_memarg *arg);
+/* Ditto of an access that needs no check; false: it is not one. (emit_loop.c) */
+bool wr_aot_proven(wr_aot_body *body, const wr_aot_value *address, const wr_aot_memarg *arg, wr_aot_name *out);
 
 /* A call as the callee's body; false: it is not one to inline. (emit_inline.c) */
 bool wr_aot_is_inlined(const wr_aot_body *body, uint32_t index);

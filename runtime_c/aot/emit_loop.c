@@ -95,27 +95,36 @@ static void put_bound(wr_aot_body *body, const wr_aot_trips *trips, const wr_aot
     EMIT("%s", trips->is_signed ? " ^ 0x80000000u" : "");
 }
 
-static int32_t step_of(const wr_aot_trips *trips) { return trips->is_flipped ? -trips->step : trips->step; }
-
-/* The variable NAME: rounds that are sure to be followed by another one. */
-static void put_rounds(wr_aot_body *body, const wr_aot_trips *trips, const char *name, uint32_t number) {
+/* The variable NAME: rounds that are sure to be followed by another one; before that, what it depends on. */
+static void put_terms(wr_aot_body *body, const wr_aot_trips *trips, const char *name, uint32_t number) {
     EMIT("    const uint32_t %sc%u = ", name, number);
     put_bound(body, trips, &trips->first);
+    EMIT(";\n");
+    EMIT("    const int32_t %se%u = (int32_t)%s", name, number, trips->is_flipped ? "-" : "");
+    wr_aot_form_put(&body->text, &trips->step);
     EMIT(";\n");
     if (trips->is_below) {
         EMIT("    const uint64_t %sd%u = (uint64_t)(", name, number);
         put_bound(body, trips, &trips->limit);
         EMIT(")%s;\n", trips->with_limit ? " + 1" : "");
-        EMIT("    uintptr_t %s%u = rounds_below(%sc%u, %sd%u, %d);\n", name, number, name, number, name, number,
-             step_of(trips));
-    } else {
-        EMIT("    uintptr_t %s%u = rounds_nonzero(%sc%u, %d);\n", name, number, name, number, step_of(trips));
     }
+}
+
+static void put_rounds(wr_aot_body *body, const wr_aot_trips *trips, const char *name, uint32_t number) {
+    EMIT("    uintptr_t %s%u = n > 0 ? %s(%sc%u, ", name, number, trips->is_below ? "rounds_below" : "rounds_nonzero",
+         name, number);
+    if (trips->is_below) EMIT("%sd%u, ", name, number);
+    EMIT("%se%u) : 0;\n", name, number);
+}
+
+/* Rounds are not counted exactly where that takes a division. */
+static bool repeats(const wr_aot_count *count) {
+    return count->trips.step.count != 0 && count->trips.is_below && !count->has_exits && !count->is_nest;
 }
 
 /* Whether the round behind those is the last one. */
 static void put_is_exact(wr_aot_body *body, const wr_aot_trips *trips, const char *name, uint32_t number) {
-    EMIT("%sc%u + %du * (uint32_t)%s%u", name, number, step_of(trips), name, number);
+    EMIT("%sc%u + (uint32_t)%se%u * (uint32_t)%s%u", name, number, name, number, name, number);
     if (trips->is_below) {
         EMIT(" >= %sd%u", name, number);
     } else {
@@ -143,6 +152,7 @@ bool wr_aot_loop_again(wr_aot_body *body, uint32_t depth, const char *condition)
         break;
     case AOT_RUNS: EMIT("    }\n"); break;
     case AOT_NESTS: EMIT("    }\n"); return true;
+    case AOT_REPEATS: EMIT("    if (%s) goto L%u_1;\n    goto X%u;\n", condition, number, number); return true;
     }
     EMIT("    if (%s) {\n    LOOP_JUMP(0x%x);\n    goto L%u;\n    }\n", condition, body->offset, number);
     if (label->pace == AOT_RUNS) EMIT("    goto X%u;\n", number);
@@ -151,8 +161,12 @@ bool wr_aot_loop_again(wr_aot_body *body, uint32_t depth, const char *condition)
 
 /* ---- without checks ---- */
 
-bool wr_aot_proven(const wr_aot_body *body, wr_aot_name *out) {
+bool wr_aot_proven(wr_aot_body *body, const wr_aot_value *address, const wr_aot_memarg *arg, wr_aot_name *out) {
     const wr_aot_count *count = body->proven;
+    if (count != NULL && repeats(count)) {
+        *out = wr_aot_address(body, address, arg);
+        return true;
+    }
     for (uint32_t i = 0; count != NULL && i < count->access_count; i++) {
         const wr_aot_access *access = &count->accesses[i];
         if (access->offset != body->offset) continue;
@@ -208,12 +222,32 @@ static void put_conditions(wr_aot_body *body, const wr_aot_count *count) {
     }
 }
 
+static wr_status put_proven(wr_aot_body *body, const wr_aot_block *type, wr_aot_count *count, wr_aot_pace pace) {
+    const wr_aot_count *outer = body->proven;
+    body->proven = count;
+    WR_TRY(put_body(body, type, count->number, pace));
+    body->proven = outer;
+    EMIT("    }\n");
+    return body->status;
+}
+
+static wr_status put_repeated(wr_aot_body *body, const wr_aot_block *type, wr_aot_count *count) {
+    const uint32_t number = count->number;
+    EMIT("    const uintptr_t k%u = rounds_at_most(kc%u, kd%u, ke%u);\n    TOP_UP(k%u, 0x%x);\n", number, number, number,
+         number, number, body->offset);
+    put_extents(body, count);
+    EMIT("    if (k%u != 0 && (int64_t)k%u <= n", number, number);
+    put_conditions(body, count);
+    EMIT(") {\n    n -= (int64_t)k%u;\nL%u_1:;\n", number, number);
+    return put_proven(body, type, count, AOT_REPEATS);
+}
+
 static wr_status put_run(wr_aot_body *body, const wr_aot_block *type, wr_aot_count *count) {
     const uint32_t number = count->number;
-    const wr_aot_count *outer = body->proven;
-    wr_aot_outermost(body)->has_plain = true;
-    wr_aot_outermost(body)->memories |= 1;
+    put_rounds(body, &count->trips, "k", number);
+    EMIT("    LIMIT(k%u);\n", number);
     if (count->is_nest) {
+        put_terms(body, &count->inner_trips, "q", number);
         put_rounds(body, &count->inner_trips, "q", number);
         EMIT("    LIMIT_NEST(k%u, q%u, 0x%x);\n", number, number, body->offset);
     }
@@ -232,26 +266,25 @@ static wr_status put_run(wr_aot_body *body, const wr_aot_block *type, wr_aot_cou
     }
     if (count->is_parallel) EMIT("    PARALLEL\n");
     EMIT("    for (uintptr_t t%u = 0, end = k%u + 1; t%u < end; t%u++) {\n", number, number, number, number);
-    body->proven = count;
-    WR_TRY(put_body(body, type, number, AOT_RUNS));
-    body->proven = outer;
-    EMIT("    }\n");
-    return body->status;
+    return put_proven(body, type, count, AOT_RUNS);
 }
 
 static wr_status put_counted(wr_aot_body *body, const wr_aot_block *type, wr_aot_count *count) {
     const place start = here(body);
     const uint32_t number = count->number = body->numbers++;
-    EMIT("L%u:; { /* loop @0x%x */\n", number, body->offset);
-    put_rounds(body, &count->trips, "k", number);
     const wr_aot_loop *loop = (const wr_aot_loop *)body->loops.items + body->loop_at - 1;
+    EMIT("L%u:; { /* loop @0x%x */\n", number, body->offset);
+    put_terms(body, &count->trips, "k", number);
     if (count->is_provable && count->group_count != 0 && loop->size <= RUN_BYTES_MAX &&
         (count->is_nest || !loop->has_loops)) {
-        EMIT("    {\n    const uintptr_t all%u = k%u;\n    LIMIT(k%u);\n", number, number, number);
-        WR_TRY(put_run(body, type, count));
-        EMIT("    k%u = all%u;\n    }\n", number, number);
+        wr_aot_outermost(body)->has_plain = true;
+        wr_aot_outermost(body)->memories |= 1;
+        EMIT("    {\n");
+        WR_TRY((repeats(count) ? put_repeated : put_run)(body, type, count));
+        EMIT("    }\n");
         go_back(body, &start);
     }
+    put_rounds(body, &count->trips, "k", number);
     EMIT("    LIMIT(k%u);\n    n -= (int64_t)k%u;\nL%u_2:;\n", number, number, number);
     WR_TRY(put_body(body, type, number, AOT_COUNTS));
     EMIT("    }\nX%u:;\n", number);

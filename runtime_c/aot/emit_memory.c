@@ -49,7 +49,7 @@ static wr_status do_load(wr_aot_body *body, const access *row) {
     WR_TRY(wr_aot_read_memarg(body, &arg));
     const wr_aot_value address = wr_aot_pop(body);
     wr_aot_name proven;
-    if (wr_aot_proven(body, &proven)) {
+    if (wr_aot_proven(body, &address, &arg, &proven)) {
         EMIT("    %s = %s AT(%s, %u, %s);\n", wr_aot_push(body, row->type).text, row->cast, row->ctype, arg.memory,
              proven.text);
         return body->status;
@@ -66,7 +66,7 @@ static wr_status do_store(wr_aot_body *body, const access *row) {
     WR_TRY(wr_aot_read_memarg(body, &arg));
     const wr_aot_value value = wr_aot_pop(body), address = wr_aot_pop(body);
     wr_aot_name proven;
-    if (wr_aot_proven(body, &proven)) {
+    if (wr_aot_proven(body, &address, &arg, &proven)) {
         EMIT("    AT(%s, %u, %s) = (%s)%s;\n", row->ctype, arg.memory, proven.text, row->ctype,
              wr_aot_text(body, &value).text);
         return body->status;
