@@ -26,6 +26,7 @@ SAME_PLACE(wra_table, wr_table, elems);
 SAME_PLACE(wra_table, wr_table, size);
 SAME_PLACE(wra_memory, wr_memory, data);
 SAME_PLACE(wra_memory, wr_memory, len);
+SAME_PLACE(wra_memory, wr_memory, plain);
 
 /* ---- the file ---- */
 

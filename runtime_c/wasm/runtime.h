@@ -72,6 +72,7 @@ struct wr_memory {
     uint8_t *data;
     uint64_t size;      /* bytes in use; shared memories: see wr_memory_size */
     uint64_t len;       /* accesses below this need no other check: size, or the maximum of a shared memory */
+    uint64_t plain;     /* accesses below this share with nobody and cannot fault: no mapped regions, no threads */
     struct wr_shared *shared; /* NULL: of one store only */
     uint64_t reserved;  /* bytes of address space behind data */
     uint64_t pages;     /* of the plugin's own, without mapped regions */
