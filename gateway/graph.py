@@ -375,9 +375,10 @@ class _Planner:
     def _check_settings_used(self, tag: Tag, tags: Mapping[str, Sequence[Tag]]) -> None:
         """Settings under a plugin name that no stage will read are a mistake, mostly of spelling."""
         reached = [self.site.stages[name] for name, found in tags.items() if tag in found]
-        readers = {one.plugin for one in reached} | {one.name for one in reached if self._is_own_name(one)}
+        readers = {one.plugin for one in reached}
+        stages = {one.name for one in reached if self._is_own_name(one)}
         for plugin in tag.plugins:
-            if plugin not in readers:
+            if plugin not in readers | stages:
                 self._problem(
                     f"tag[{tag.index}].{plugin}",
                     f'no stage that "{tag.name}" reaches runs a plugin {show(plugin)}; {nearest(plugin, readers)}',
