@@ -180,3 +180,9 @@ const char *plan_make(struct plan *plan, const struct pen_config *config, uint32
     place_texts(plan, (char *)(plan->requests + count));
     return NULL;
 }
+
+uint32_t plan_find_tag(const struct plan *plan, uint32_t tag) {
+    uint32_t at = 0;
+    while (at < plan->point_count && plan->points[at].tag->tag != tag) at++;
+    return at;
+}

@@ -6,7 +6,8 @@
 
 struct point { /* one tag */
     const struct modbus_tag *tag;
-    uint32_t seq;     /* of the next record */
+    uint32_t seq;       /* of the next sample */
+    uint32_t event_seq; /* of the next event */
     uint16_t address; /* protocol address */
     uint16_t span;    /* registers, or 1 bit */
     uint8_t unit;
@@ -58,5 +59,8 @@ struct plan {
 /* NULL, or what is wrong; *tag is the index of the tag it is about, or PEN_NO_TAG. room_max: bytes that the output ring
  * can surely take at once; a request whose records need more is split. */
 const char *plan_make(struct plan *plan, const struct pen_config *config, uint32_t room_max, uint32_t *tag);
+
+/* Position of the point of a tag; plan->point_count: there is none. */
+uint32_t plan_find_tag(const struct plan *plan, uint32_t tag);
 
 #endif

@@ -26,6 +26,8 @@ struct unit_entry {
 struct point_entry { /* then text_len bytes */
     uint32_t tag;
     uint32_t seq;
+    uint32_t event_seq;
+    uint32_t padding;
     uint64_t value;
     uint8_t value_type;
     uint8_t is_stale;
@@ -79,6 +81,7 @@ static void put_points(const struct plan *plan) {
         const struct point *point = &plan->points[i];
         struct point_entry entry = {.tag = point->tag->tag,
                                     .seq = point->seq,
+                                    .event_seq = point->event_seq,
                                     .value = point->value,
                                     .value_type = point->value_type,
                                     .is_stale = point->is_stale,
@@ -177,6 +180,7 @@ static bool get_points(struct plan *plan, uint32_t count) {
         if (point == NULL) continue;
         near++;
         point->seq = entry.seq;
+        point->event_seq = entry.event_seq;
         point->is_stale = entry.is_stale != 0;
         point->stale_due = entry.stale_due != 0;
         if (!is_known(point, &entry)) continue;
