@@ -16,22 +16,25 @@ from typing import Any
 import msgspec
 
 from ota.agent.device import Device
+from ota.agent.gateway import SocketGateway
 from ota.agent.health import boot_id, complaints
 from ota.agent.machine import Files, SlotPaths, Watchdog, boot_control
 from ota.agent.notebook import Entry, Image, read_notebook
-from ota.agent.settings import Settings
+from ota.agent.plugins import PluginUpdates
+from ota.agent.settings import PluginKeys, Settings
 from ota.agent.source import Offer, Source
 from ota.agent.watch import Watch
 from ota.boot.table import Action, Verdict, Wish
 from ota.clock import Cancel, Clock
 from ota.durable import read_file
-from ota.errors import BootError, Cancelled, OtaError, StorageError
+from ota.errors import BootError, Cancelled, GatewayUnavailable, OtaError, StorageError
 from ota.ports import Storage
 from ota.stage import Job, Place, stage
 from ota.trust.client import TrustClient
 from ota.trust.floor import check_release
 
 RELEASES_NAME = "releases.json"
+RETRY_S = 60.0  # a plugin waits for the gateway
 LOCK_ATTEMPTS = 50  # every decision takes less; an installation takes longer
 
 
@@ -55,6 +58,8 @@ class Agent:
         self._boot = boot_control(settings, self._restart)
         self._slots = SlotPaths(settings, self._boot)
         self._files = Files(settings.paths.state)
+        gateway = SocketGateway(settings.gateway.socket)
+        self.plugins = PluginUpdates(settings, client, clock, self._files, gateway, self._note_plugin, say)
 
     def _restart(self) -> None:
         self.restarting = True
@@ -84,9 +89,12 @@ class Agent:
         raise BootError("busy", "an update is being installed by another process: wait, or stop the agent")
 
     def _tell(self, entry: Entry) -> None:
-        self._say(
-            f"{entry.event}: slot {entry.slot}, {entry.version or 'unknown version'}: {entry.reason}".rstrip(": ")
-        )
+        where = entry.slot if "/" in entry.slot else f"slot {entry.slot}"
+        self._say(f"{entry.event}: {where}, {entry.version or 'unknown version'}: {entry.reason}".rstrip(": "))
+
+    def _note_plugin(self, entry: Entry, bad: bool) -> None:
+        with self.device() as device:
+            device.note_plugin(entry, bad=bad)
 
     # ---- running ----
 
@@ -94,14 +102,32 @@ class Agent:
         """Until a restart is due or ``cancel``. Errors of a poll are told and the next poll tries again."""
         self.settle(cancel)
         while not self.restarting:
-            self._poll(source, cancel)
+            waits = self._poll(source, cancel)
             if not self.restarting:
-                self._clock.wait(self.settings.repository.poll_s, cancel)
+                poll_s = self.settings.repository.poll_s
+                self._clock.wait(min(poll_s, RETRY_S) if waits else poll_s, cancel)
 
-    def _poll(self, source: Callable[[], Source], cancel: Cancel) -> None:
+    def _poll(self, source: Callable[[], Source], cancel: Cancel) -> bool:
+        """Image first, then plugins; True: something waits for the gateway."""
         try:
-            self.install(source(), cancel)
-        except Cancelled:
+            given = source()
+            self._attempt(lambda: self.install(given, cancel))
+            if not self.restarting:
+                self._attempt(lambda: self.install_plugins(given, cancel))
+        except GatewayUnavailable as error:
+            self._say(f"a plugin waits: {error}")
+            return True
+        except OtaError as error:
+            if isinstance(error, Cancelled):
+                raise
+            self._say(f"no update: {error}")
+        return False
+
+    def _attempt(self, step: Callable[[], object]) -> None:
+        """One kind of update; what keeps it away is told and does not keep the other kind away."""
+        try:
+            step()
+        except (Cancelled, GatewayUnavailable):
             raise
         except OtaError as error:
             self._say(f"no update: {error}")
@@ -161,7 +187,7 @@ class Agent:
         """The release that would be installed; None when there is none. Raises what a refresh raises."""
         with self.device() as device:
             bad, running = frozenset(device.notebook.bad), device.notebook.images.get(device.slot)
-        offer = source.newest(bad)
+        offer = source.newest(self.settings.image.line, bad)
         if offer is None or (running is not None and running.sha256 == offer.artefact.file.sha256):
             return None
         floor = self.client.floor().releases.get(offer.artefact.line, 0)
@@ -178,6 +204,7 @@ class Agent:
             "bad": device.notebook.bad,
             "complaint": device.notebook.complaint,
             "floors": self.client.floor().releases,
+            "plugins": msgspec.to_builtins(self.plugins.delivered()),
         }
 
     def history(self) -> list[Entry]:
@@ -197,6 +224,20 @@ class Agent:
             self._files.save(RELEASES_NAME, msgspec.json.encode(known))
             device.install(image, lambda _image, slot, stop: self._fill(source, offer, slot, stop), cancel)
         return offer
+
+    def check_plugins(self, source: Source) -> list[tuple[PluginKeys, Offer]]:
+        """The plugins that would be installed. Raises what a refresh raises."""
+        return self.plugins.newer(source, frozenset(read_notebook(self._files).bad))
+
+    def install_plugins(self, source: Source, cancel: Cancel) -> dict[str, str]:
+        """Install every newer plugin; by name of the artefact "" or why it did not stay.
+
+        Raises GatewayUnavailable when one waits for the gateway, and what fetching raises.
+        """
+        return {
+            offer.artefact.file.name: self.plugins.install(keys, offer, source, cancel)
+            for keys, offer in self.check_plugins(source)
+        }
 
     def _fill(self, source: Source, offer: Offer, target: Storage, cancel: Cancel) -> None:
         memory = self.settings.image.memory_bytes

@@ -19,7 +19,7 @@ from ota.transfer.pace import Pace, Patience
 from ota.trust.bundle import BASE, Bundle, bundle_catalogue
 from ota.trust.choice import Device, newest
 from ota.trust.client import Anchor, Catalogue, TrustClient
-from ota.trust.model import Artefact
+from ota.trust.model import Artefact, role_of
 
 DAY_S = 86_400
 FOLDER = "folder:/"
@@ -37,7 +37,7 @@ class Source:
     """Trusted metadata and the bytes it speaks of. ``metered``: bytes count against the budget."""
 
     def __init__(
-        self, settings: Settings, clock: Clock, fetcher: Fetcher, base: str, catalogue: Callable[[], Catalogue],
+        self, settings: Settings, clock: Clock, fetcher: Fetcher, base: str, catalogue: Callable[[str, str], Catalogue],
         *, metered: bool,
     ) -> None:  # fmt: skip
         self.base = base
@@ -47,11 +47,25 @@ class Source:
         self._catalogue = catalogue
         self._metered = metered
 
-    def newest(self, bad: frozenset[str]) -> Offer | None:
-        """Refresh, then choose. Raises TrustError, TransferError, StorageError."""
-        catalogue, device = self._catalogue(), self._settings.device
-        chosen = newest(catalogue.artefacts, self._settings.image.line, Device(device.id, device.group), bad)
+    def newest(self, line: str, bad: frozenset[str]) -> Offer | None:
+        """Refresh, then choose from a line. Raises TrustError, TransferError, StorageError."""
+        catalogue, device = self._of(line), self._settings.device
+        chosen = newest(catalogue.artefacts, line, Device(device.id, device.group), bad)
         return Offer(chosen, catalogue) if chosen is not None else None
+
+    def exactly(self, line: str, sha256: str) -> Offer | None:
+        """Refresh, then the artefact of a line with this hash, whatever the rollout says. Raises as ``newest``."""
+        catalogue = self._of(line)
+        found = [one for one in catalogue.artefacts if (one.line, one.file.sha256) == (line, sha256)]
+        return Offer(found[0], catalogue) if found else None
+
+    def artefacts(self, line: str) -> list[Artefact]:
+        """Refresh, then everything of a line. Raises as ``newest``."""
+        return [one for one in self._of(line).artefacts if one.line == line]
+
+    def _of(self, line: str) -> Catalogue:
+        kind, owner, _ = line.split("/")
+        return self._catalogue(kind, owner)
 
     def means(self, cancel: Cancel) -> Means:
         """For fetching."""
@@ -82,8 +96,8 @@ def _tuf(
     fetcher, root = way
     metadata = MetadataFetcher(fetcher, clock, cancel)
 
-    def catalogue() -> Catalogue:
-        return client.catalogue(metadata, f"{root}/metadata/", *settings.owner)
+    def catalogue(kind: str, owner: str) -> Catalogue:
+        return client.catalogue(metadata, f"{root}/metadata/", kind, owner)
 
     return Source(settings, clock, fetcher, f"{root}/targets", catalogue, metered=metered)
 
@@ -93,8 +107,10 @@ def bundle(settings: Settings, client: TrustClient, anchor: Anchor, clock: Clock
     """A bundle file; open as long as the context."""
     with Bundle(path, Cancel()) as opened:
 
-        def catalogue() -> Catalogue:
-            return bundle_catalogue(opened.read, anchor, client, *settings.owner)
+        def catalogue(kind: str, owner: str) -> Catalogue:
+            if opened.read(f"{role_of(kind, owner)}.json") is None:  # a bundle is about one owner
+                return Catalogue((), ())
+            return bundle_catalogue(opened.read, anchor, client, kind, owner)
 
         yield Source(settings, clock, opened, BASE, catalogue, metered=False)
 

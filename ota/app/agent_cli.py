@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ota.boot.table import Action
 
 CONFIG = Path("/etc/penstock/ota.toml")
-RESTART_STATUS = 3
+FAILED, RESTART_STATUS = 1, 3
 
 
 def add_to(groups: Groups) -> None:
@@ -100,17 +100,27 @@ def _status(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     agent = _agent(options)
     with _source(agent, "") as source:
-        offer = agent.check(source)
-    print("nothing newer" if offer is None else f"{offer.artefact.file.name}: {offer.artefact.release.version}")
+        image = agent.check(source)
+        found = [*([image] if image is not None else []), *(offer for _, offer in agent.check_plugins(source))]
+    for offer in found:
+        print(f"{offer.artefact.file.name}: {offer.artefact.release.version}")
+    if not found:
+        print("nothing newer")
     return 0
 
 
 def _install(options: argparse.Namespace) -> int:
     agent = _agent(options)
     with _source(agent, options.origin) as source:
+        plugins = agent.install_plugins(source, Cancel())
+        for name, problem in plugins.items():
+            print(f"{name}: {problem or 'runs'}")
         offer = agent.install(source, Cancel())
-    print("nothing newer" if offer is None else f"{offer.artefact.release.version}: on trial after the restart")
-    return 0
+    if offer is not None:
+        print(f"{offer.artefact.release.version}: on trial after the restart")
+    elif not plugins:
+        print("nothing newer")
+    return FAILED if any(plugins.values()) else 0
 
 
 def _wish(options: argparse.Namespace) -> int:
