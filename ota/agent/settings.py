@@ -191,5 +191,7 @@ def _check(path: Path, settings: Settings) -> None:
     for name, value in least.items():
         if value < 1:
             raise UsageError(f"{path}: {name}: found {value}, allowed from 1")
+    if fleet is not None and fleet.url.startswith("http://") != fleet.plain:
+        raise UsageError(f"{path}: fleet.url: found {fleet.url!r}, allowed: https, or http with plain = true")
     if fleet is not None and fleet.target_token_file and fleet.gateway_token_file:
         raise UsageError(f"{path}: fleet.target_token_file: give one of target_token_file and gateway_token_file")

@@ -22,6 +22,7 @@ from ota.trust.client import Anchor, Catalogue, TrustClient
 from ota.trust.model import Artefact, role_of
 
 DAY_S = 86_400
+Progress = Callable[[int, int], None]
 FOLDER = "folder:/"
 
 
@@ -67,13 +68,13 @@ class Source:
         kind, owner, _ = line.split("/")
         return self._catalogue(kind, owner)
 
-    def means(self, cancel: Cancel) -> Means:
-        """For fetching."""
+    def means(self, cancel: Cancel, progress: Progress = lambda _done, _total: None) -> Means:
+        """For fetching; ``progress`` is called with (bytes there, bytes in all)."""
         link, path = self._settings.link, self._settings.paths.state / "budget.json"
         allowance = Allowance(link.budget_bytes if self._metered else 0, link.budget_days * DAY_S)
         pace = Pace(link.rate_bytes_s if self._metered else 0)
         budget = BudgetFile(path, allowance, self._clock)
-        return Means(self._fetcher, self._clock, cancel, budget, pace, lambda _done, _total: None)
+        return Means(self._fetcher, self._clock, cancel, budget, pace, progress)
 
 
 def online(settings: Settings, client: TrustClient, clock: Clock, cancel: Cancel, url: str = "") -> Source:

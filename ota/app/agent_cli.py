@@ -36,6 +36,8 @@ def add_to(groups: Groups) -> None:
     _command(groups, "mark-good", _wish, "keep the system that is on trial").set_defaults(wish="mark-good")
     _command(groups, "mark-bad", _wish, "reject it: go back, never try it again").set_defaults(wish="mark-bad")
     _command(groups, "rollback", _wish, "go back to the other slot").set_defaults(wish="rollback")
+    confirm = _command(groups, "confirm", _confirm, "agree to the update that the fleet server asks about")
+    confirm.add_argument("--deny", action="store_true", help="refuse it")
     _command(groups, "history", _history, "what happened, oldest first, as JSON lines")
     _command(groups, "sim-boot", _sim_boot, "with boot.kind 'sim': what a loader does at power-on")
 
@@ -64,12 +66,18 @@ def _say(line: str) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from ota.agent.source import online
+    from ota.fleet.duty import Duty, server_of
 
     agent, cancel = _agent(options), Cancel()
+    fleet = agent.settings.fleet
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: cancel.set())
     try:
-        agent.run(lambda: online(agent.settings, agent.client, Clock(), cancel), cancel)
+        if fleet is None:
+            agent.run(lambda: online(agent.settings, agent.client, Clock(), cancel), cancel)
+        else:
+            source = lambda stop: online(agent.settings, agent.client, Clock(), stop)  # noqa: E731
+            Duty(agent, server_of(fleet), source, Clock(), _say).run(cancel)
     except Cancelled:
         return 0
     return RESTART_STATUS
@@ -93,7 +101,13 @@ def _source(agent: Agent, origin: str) -> Iterator[Source]:
 
 
 def _status(options: argparse.Namespace) -> int:
-    print(json.dumps(_agent(options).status(), indent=2, ensure_ascii=False))
+    from msgspec import to_builtins
+
+    from ota.fleet.confirm import Confirmations
+
+    agent = _agent(options)
+    question = Confirmations(agent.files, auto=False).open() if agent.settings.fleet is not None else None
+    print(json.dumps({**agent.status(), "confirmation": to_builtins(question)}, indent=2, ensure_ascii=False))
     return 0
 
 
@@ -129,6 +143,14 @@ def _wish(options: argparse.Namespace) -> int:
     action: Action = _agent(options).wish(Wish(options.wish))
     print(action.value)
     return 1 if action is Action.REFUSE else 0
+
+
+def _confirm(options: argparse.Namespace) -> int:
+    from ota.fleet.confirm import Confirmations
+
+    question = Confirmations(_agent(options).files, auto=False).answer(not options.deny)
+    print(f"action {question.action}, {question.what}: {'denied' if options.deny else 'confirmed'} with the next poll")
+    return 0
 
 
 def _history(options: argparse.Namespace) -> int:

@@ -43,6 +43,7 @@ state = "{folder}/boot"
 file = "{folder}/health.json"
 hold_s = 20
 limit_s = 60
+log = ["printf", "first\\nlast words"]
 [paths]
 trust = "{folder}/publisher/trust"
 state = "{folder}/state"
@@ -132,6 +133,9 @@ def test_sick_update_is_rolled_back_and_not_tried_again(plant: Plant) -> None:
     assert back.settle(Cancel()) is Action.RUN
     assert plant.events() == ["installed", "rolled-back"]
     assert "polls: bad" in plant.agent().history()[-1].reason
+    failed = plant.agent().status()["failed"]
+    assert list(failed["lines"]) == ["first", "last words"]
+    assert plant.agent().failure(failed["sha256"]) == ("polls: bad", "first", "last words")
     assert back.check(plant.source(back)) is None
     plant.publisher.add(f"{IMAGE}/p-3.img", IMAGE_TWO + b"3", 3)
     offer = back.check(plant.source(back))
