@@ -19,7 +19,7 @@ from ota.agent import evidence
 from ota.agent.device import Device
 from ota.agent.gateway import SocketGateway
 from ota.agent.health import boot_id, complaints
-from ota.agent.machine import Files, SlotPaths, Watchdog, boot_control
+from ota.agent.machine import Files, SlotPaths, Watchdog, boot_control, loader_facts
 from ota.agent.notebook import Entry, Image, read_notebook
 from ota.agent.plugins import PluginUpdates
 from ota.agent.settings import PluginKeys, Settings
@@ -222,6 +222,7 @@ class Agent:
         state = device.state()
         return {
             "slot": device.slot,
+            "loader": loader_facts(self.settings),
             "boot": None if state is None else {**asdict(state), "valid": sorted(state.valid)},
             "images": msgspec.to_builtins(device.notebook.images),
             "bad": device.notebook.bad,

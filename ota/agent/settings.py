@@ -182,8 +182,10 @@ def _check(path: Path, settings: Settings) -> None:
             raise UsageError(f"{path}: plugin.line: found {plugin.line!r}, allowed: plugin/VENDOR/NAME")
     if boot.kind == "sim" and image.slot_bytes <= 0:
         raise UsageError(f"{path}: image.slot_bytes: needed with boot.kind 'sim': capacity of the slot files in bytes")
-    if boot.kind == "tryboot" and (boot.firmware is None or boot.partition_a == boot.partition_b):
-        raise UsageError(f"{path}: boot.firmware: needed with boot.kind 'tryboot', and two different partitions")
+    if (boot.kind == "tryboot") != (boot.firmware is not None):
+        raise UsageError(f"{path}: boot.firmware: belongs to boot.kind 'tryboot', which needs it")
+    if boot.partition_a == boot.partition_b:
+        raise UsageError(f"{path}: boot.partition_b: found {boot.partition_b}, which is partition_a, too")
     if not 0 < health.hold_s <= health.limit_s:
         raise UsageError(f"{path}: health.hold_s: allowed: more than 0, at most limit_s")
     least = {"repository.poll_s": settings.repository.poll_s, "health.look_s": health.look_s}
