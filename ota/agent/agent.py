@@ -19,12 +19,13 @@ from ota.agent import evidence
 from ota.agent.device import Device
 from ota.agent.gateway import SocketGateway
 from ota.agent.health import boot_id, complaints
-from ota.agent.machine import Files, SlotPaths, Watchdog, boot_control, loader_facts
+from ota.agent.machine import Files, SlotPaths, boot_control, loader_facts
 from ota.agent.notebook import Entry, Image, read_notebook
 from ota.agent.plugins import PluginUpdates
 from ota.agent.settings import PluginKeys, Settings
 from ota.agent.source import Offer, Source
 from ota.agent.watch import Watch
+from ota.agent.watchdog import Watchdog
 from ota.boot.table import Action, Verdict, Wish
 from ota.clock import Cancel, Clock
 from ota.durable import read_file
@@ -72,6 +73,7 @@ class Agent:
         self._boot = boot_control(settings, self._restart)
         self._slots = SlotPaths(settings, self._boot)
         self.files = Files(settings.paths.state)
+        self._watchdog = Watchdog(settings.health.watchdog, settings.health.look_s, clock, say)
         gateway = SocketGateway(settings.gateway.socket)
         self.plugins = PluginUpdates(settings, client, clock, self.files, gateway, self._note_plugin, say)
 
@@ -151,24 +153,30 @@ class Agent:
         with self.device() as device:
             action = device.settle()
         if action is Action.WATCH:
-            watchdog = Watchdog(self.settings.health.watchdog)
-            try:
-                action = self._watch(cancel, watchdog)
-            finally:
-                if not self.restarting:
-                    watchdog.disarm()
+            self._watchdog.arm()
+            action = self._watch(cancel)
+            if not self.restarting:  # a restart that hangs is ended by it
+                self._watchdog.release()
+        else:
+            self._watchdog.take_over()
         self._raise_floor()
         return action
 
-    def _watch(self, cancel: Cancel, watchdog: Watchdog) -> Action:
+    def end(self) -> None:
+        """The process ends, on request or for a restart."""
+        if not self.restarting:
+            self._watchdog.end()
+
+    def _watch(self, cancel: Cancel) -> Action:
         health, action = self.settings.health, Action.WATCH
         watch = Watch(self._clock.monotonic_s(), health.hold_s, health.limit_s)
         known = ""
         while action is Action.WATCH:
-            watchdog.feed()
-            self._clock.wait(health.look_s, cancel)
+            self._watchdog.feed()
+            self._clock.wait(self._watchdog.feed_s, cancel)
             verdict = watch.note(self._clock.monotonic_s(), complaints(health.file, self._clock, boot_id()))
             if watch.reason and (watch.reason != known or verdict is Verdict.UNHEALTHY):
+                self._watchdog.feed()
                 self._keep_log()
             known = watch.reason
             with self.device() as device:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from ota.agent.settings import Settings
@@ -127,29 +125,3 @@ def power_on(settings: Settings) -> str:
             replace_file(path.with_suffix(".cmdline"), f"penstock.slot={attempt.slot}\n".encode())
             return attempt.slot
     raise BootError("boot-slot", "simulated machine: no slot holds anything")
-
-
-class Watchdog:
-    """A Linux watchdog device. Feeding stops when the agent hangs or dies; then the machine restarts."""
-
-    def __init__(self, path: str) -> None:
-        self._descriptor = -1
-        if path:
-            try:
-                self._descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-            except OSError as error:
-                raise BootError("watchdog", f"{path}: cannot be opened: {error.strerror}") from error
-
-    def feed(self) -> None:
-        """Say that the agent lives."""
-        if self._descriptor >= 0:
-            with suppress(OSError):  # a watchdog that cannot be fed will tell by itself
-                os.write(self._descriptor, b"\0")
-
-    def disarm(self) -> None:
-        """An agent that ends on request does not restart the machine."""
-        if self._descriptor >= 0:
-            with suppress(OSError):
-                os.write(self._descriptor, b"V")
-            os.close(self._descriptor)
-            self._descriptor = -1

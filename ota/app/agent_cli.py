@@ -80,6 +80,8 @@ def _run(options: argparse.Namespace) -> int:
             Duty(agent, server_of(fleet), source, Clock(), _say).run(cancel)
     except Cancelled:
         return 0
+    finally:
+        agent.end()
     return RESTART_STATUS
 
 

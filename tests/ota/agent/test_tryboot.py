@@ -17,7 +17,7 @@ from ota.boot.tryboot import autoboot_text
 from ota.clock import Cancel
 from ota.errors import UsageError
 from ota.ports import BootState
-from tests.ota.agent.test_agent import Plant
+from tests.ota.agent.rig import Plant
 from tests.ota.conftest import IMAGE_ONE, IMAGE_TWO
 from tests.ota.web import serving
 from tests.ota.world import IMAGE, HandClock, Publisher
@@ -70,7 +70,7 @@ def pi(publisher: Publisher, tmp_path: Path, clock: HandClock, monkeypatch: pyte
         for slot in ("slot_a", "slot_b"):
             (tmp_path / slot).write_bytes(IMAGE_ONE.ljust(400_000, b"\0"))
         found = Pi(plant, tmp_path, line)
-        for place in ("ota.agent.agent.boot_id", "tests.ota.agent.test_agent.boot_id"):
+        for place in ("ota.agent.agent.boot_id", "tests.ota.agent.rig.boot_id"):
             monkeypatch.setattr(place, lambda: f"boot {found.boots}")
         assert found.power_on() == "a"
         yield found
