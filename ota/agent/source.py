@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ota.agent.settings import Settings
@@ -34,19 +34,25 @@ class Offer:
     catalogue: Catalogue
 
 
-class Source:
-    """Trusted metadata and the bytes it speaks of. ``metered``: bytes count against the budget."""
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How bytes come: ``base``: what names are put behind; ``rate`` in bytes/s, 0: no limit."""
 
-    def __init__(
-        self, settings: Settings, clock: Clock, fetcher: Fetcher, base: str, catalogue: Callable[[str, str], Catalogue],
-        *, metered: bool,
-    ) -> None:  # fmt: skip
-        self.base = base
+    fetcher: Fetcher
+    base: str
+    budget: BudgetFile
+    rate: int
+
+
+class Source:
+    """Trusted metadata and the bytes it speaks of, on the account of ``budget``."""
+
+    def __init__(self, settings: Settings, clock: Clock, way: Way, catalogue: Callable[[str, str], Catalogue]) -> None:
+        self.base = way.base
         self._settings = settings
         self._clock = clock
-        self._fetcher = fetcher
+        self._way = way
         self._catalogue = catalogue
-        self._metered = metered
 
     def newest(self, line: str, bad: frozenset[str]) -> Offer | None:
         """Refresh, then choose from a line. Raises TrustError, TransferError, StorageError."""
@@ -70,37 +76,44 @@ class Source:
 
     def means(self, cancel: Cancel, progress: Progress = lambda _done, _total: None) -> Means:
         """For fetching; ``progress`` is called with (bytes there, bytes in all)."""
-        link, path = self._settings.link, self._settings.paths.state / "budget.json"
-        allowance = Allowance(link.budget_bytes if self._metered else 0, link.budget_days * DAY_S)
-        pace = Pace(link.rate_bytes_s if self._metered else 0)
-        budget = BudgetFile(path, allowance, self._clock)
-        return Means(self._fetcher, self._clock, cancel, budget, pace, progress)
+        way = self._way
+        return Means(way.fetcher, self._clock, cancel, way.budget, Pace(way.rate), progress)
+
+
+def budget_of(settings: Settings, clock: Clock) -> BudgetFile:
+    """The account of the device's link."""
+    link = settings.link
+    return BudgetFile(
+        settings.paths.state / "budget.json", Allowance(link.budget_bytes, link.budget_days * DAY_S), clock
+    )
 
 
 def online(settings: Settings, client: TrustClient, clock: Clock, cancel: Cancel, url: str = "") -> Source:
     """The server of the settings, or another URL."""
     keys = settings.repository
-    root = (url or keys.url).rstrip("/")
+    root, budget = (url or keys.url).rstrip("/"), budget_of(settings, clock)
     tls = tls_context(keys.ca or None, keys.certificate or None, keys.key or None)
-    fetcher = HttpFetcher(Server(tls, keys.plain), clock, cancel, Patience())
-    return _tuf(settings, client, clock, cancel, (fetcher, root), metered=True)
+    fetcher = HttpFetcher(Server(tls, keys.plain), clock, cancel, Patience(), budget)
+    return _tuf(settings, client, clock, cancel, Way(fetcher, root, budget, settings.link.rate_bytes_s))
 
 
 def folder(settings: Settings, client: TrustClient, clock: Clock, cancel: Cancel, path: Path) -> Source:
     """A copy of the repository's folder."""
-    return _tuf(settings, client, clock, cancel, (_Folder(path), FOLDER.rstrip("/")), metered=False)
+    return _tuf(settings, client, clock, cancel, Way(_Folder(path), FOLDER.rstrip("/"), _free(settings, clock), 0))
 
 
-def _tuf(
-    settings: Settings, client: TrustClient, clock: Clock, cancel: Cancel, way: tuple[Fetcher, str], *, metered: bool
-) -> Source:
-    fetcher, root = way
-    metadata = MetadataFetcher(fetcher, clock, cancel)
+def _tuf(settings: Settings, client: TrustClient, clock: Clock, cancel: Cancel, way: Way) -> Source:
+    metadata = MetadataFetcher(way.fetcher, clock, cancel, way.budget)
 
     def catalogue(kind: str, owner: str) -> Catalogue:
-        return client.catalogue(metadata, f"{root}/metadata/", kind, owner)
+        return client.catalogue(metadata, f"{way.base}/metadata/", kind, owner)
 
-    return Source(settings, clock, fetcher, f"{root}/targets", catalogue, metered=metered)
+    return Source(settings, clock, replace(way, base=f"{way.base}/targets"), catalogue)
+
+
+def _free(settings: Settings, clock: Clock) -> BudgetFile:
+    """For what comes from a stick."""
+    return BudgetFile(settings.paths.state / "budget.json", Allowance(), clock)
 
 
 @contextmanager
@@ -113,7 +126,7 @@ def bundle(settings: Settings, client: TrustClient, anchor: Anchor, clock: Clock
                 return Catalogue((), ())
             return bundle_catalogue(opened.read, anchor, client, kind, owner)
 
-        yield Source(settings, clock, opened, BASE, catalogue, metered=False)
+        yield Source(settings, clock, Way(opened, BASE, _free(settings, clock), 0), catalogue)
 
 
 class _Folder:

@@ -77,7 +77,7 @@ def _run(options: argparse.Namespace) -> int:
             agent.run(lambda: online(agent.settings, agent.client, Clock(), cancel), cancel)
         else:
             source = lambda stop: online(agent.settings, agent.client, Clock(), stop)  # noqa: E731
-            Duty(agent, server_of(fleet), source, Clock(), _say).run(cancel)
+            Duty(agent, server_of(agent.settings, Clock()), source, Clock(), _say).run(cancel)
     except Cancelled:
         return 0
     finally:

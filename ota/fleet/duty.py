@@ -14,7 +14,7 @@ from ota import __version__
 from ota.agent.agent import Agent
 from ota.agent.settings import FleetKeys, Settings
 from ota.agent.source import Offer as Found
-from ota.agent.source import Source
+from ota.agent.source import Source, budget_of
 from ota.clock import POLL_S, Cancel, Clock
 from ota.durable import read_file
 from ota.errors import Cancelled, OtaError, StorageError, TrustError, UsageError
@@ -200,15 +200,20 @@ def base_url(settings: Settings) -> str:
     )
 
 
-def server_of(keys: FleetKeys) -> HttpServer:
-    """The server with this device's token or certificate. Raises UsageError."""
+def server_of(settings: Settings, clock: Clock) -> HttpServer:
+    """The server with this device's token or certificate, on the account of its link. Raises UsageError.
+
+    Polls are counted, and go on when the budget is used up: the server must be able to reach the device.
+    """
+    keys = settings.fleet
+    assert keys is not None
     authorization = ""
     if keys.target_token_file is not None:
         authorization = f"TargetToken {_token(keys, 'target_token_file')}"
     elif keys.gateway_token_file is not None:
         authorization = f"GatewayToken {_token(keys, 'gateway_token_file')}"
     tls = None if keys.plain else tls_context(keys.ca or None, keys.certificate or None, keys.key or None)
-    return HttpServer(keys.url, authorization, tls)
+    return HttpServer(keys.url, authorization, tls, spend=budget_of(settings, clock).spend)
 
 
 def _token(keys: FleetKeys, name: str) -> str:

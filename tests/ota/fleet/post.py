@@ -76,12 +76,10 @@ class Post:
         return Agent(settings, client, Quick(), self.lines.append)
 
     def duty(self, agent: Agent) -> Duty:
-        assert agent.settings.fleet is not None
-
         def source(stop: Cancel) -> Source:
             return online(agent.settings, agent.client, Clock(), stop)
 
-        return Duty(agent, server_of(agent.settings.fleet), source, Quick(), self.lines.append)
+        return Duty(agent, server_of(agent.settings, Clock()), source, Quick(), self.lines.append)
 
     def run(self, until: Callable[[], bool]) -> Agent:
         """On duty until the machine restarts or the condition holds."""
