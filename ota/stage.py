@@ -15,6 +15,7 @@ from ota.errors import BudgetError, DeltaError, OtaError, StorageError, Transfer
 from ota.ports import Storage
 from ota.storage import Window
 from ota.transfer.download import Download, Means, Wanted
+from ota.transfer.meter import RESERVE_BYTES
 from ota.trust.client import Catalogue
 from ota.trust.model import Artefact, File, Patch
 
@@ -52,7 +53,7 @@ def stage(job: Job, place: Place, means: Means) -> str:
         else:
             return "patch"
     left = means.budget.left()
-    if left is not None and job.artefact.file.length > left:
+    if left is not None and job.artefact.file.length + RESERVE_BYTES > left:
         message = f"{job.artefact.file.name}: no patch could be used, and the complete file"
         raise BudgetError(f"{message} of {job.artefact.file.length} bytes exceeds the {left} left", 0.0)
     _fetch(job, job.artefact.file, place.target, place.journals / "full.journal", means)

@@ -34,11 +34,11 @@ class FleetDevice:
     def trusted(self, artifact: Artifact) -> str:
         return artifact.sha256
 
-    def running(self) -> str:
-        return self.current
+    def running(self) -> set[str]:
+        return {self.current}
 
-    def bad(self, sha256: str) -> str:
-        return self.failed.get(sha256, "")
+    def bad(self, sha256: str) -> list[str]:
+        return [self.failed[sha256]] if sha256 in self.failed else []
 
     def may_cancel(self) -> bool:
         return not self.armed
