@@ -78,9 +78,10 @@ class Storage(Struct, frozen=True):
 class Boot(Struct, frozen=True):
     """``[boot]``: ``uboot``: boot script and state partition; ``tryboot``: Raspberry Pi firmware alone.
 
-    ``interface``, ``disk``: the disk as U-Boot names it; ``scratch``: two sectors of memory that nothing else uses while
-    U-Boot runs; ``firmware``: files of Debian packages for the boot partition, DESTINATION = PATH; ``config``: lines of
-    ``config.txt``; ``dtbs``: device trees, searched in the kernel package.
+    ``interface``, ``disk``: the disk as U-Boot names it; ``scratch``: address of 8 KiB that nothing else uses while
+    U-Boot runs; ``fdt``: its variable with the device tree's address; ``dtbs``: device trees of the kernel package
+    instead, the first is U-Boot's. ``firmware``: files of Debian packages for the boot partition, DESTINATION = PATH;
+    ``config``: lines of ``config.txt``; ``arguments``: more of them for the kernel.
     """
 
     loader: Literal["uboot", "tryboot"] = "uboot"
@@ -105,9 +106,9 @@ class Watchdog(Struct, frozen=True):
 
 
 class Image(Struct, frozen=True):
-    """``[image]``: the recipe. ``suite``, ``kernel``, ``packages``, ``firmware``: of Debian; ``modules``: of the kernel,
-    in the root file system; ``early``: those that the disk and its file systems need. ``compress``: the kernel is
-    stored with gzip."""
+    """``[image]``: the recipe. ``suite``, ``components``, ``kernel``, ``packages``: of Debian; ``boot_packages`` hold
+    what ``boot.firmware`` names. ``modules``: of the kernel, loaded at the start; ``early``: those that the disk and
+    its file systems need. ``compress``: the kernel is stored with gzip."""
 
     kernel: Text
     suite: Text = "bookworm"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from gateway.config.board import Board
 from gateway.config.hardware import Boot
 from gateway.image.disk import partitions
+from gateway.image.recipe import Recipe
 from gateway.image.tools import run
 from ota.boot.script import Disk, boot_script
 from ota.boot.tryboot import autoboot_text
@@ -24,10 +24,9 @@ def arguments(boot: Boot, slot: str) -> str:
     return " ".join([*words, *boot.arguments.split()])
 
 
-def script_text(board: Board) -> str:
+def script_text(recipe: Recipe) -> str:
     """The boot script before ``mkimage``: which slot, then how a slot is booted."""
-    assert board.boot is not None and board.storage is not None and board.image is not None
-    boot, parts = board.boot, partitions(board.storage)
+    boot, parts = recipe.boot, partitions(recipe.storage)
     load = f"load {boot.interface} {boot.disk}:${{pen_part}}"
     tree = f"${{{boot.fdt}}}"
     lines = []
@@ -40,7 +39,7 @@ def script_text(board: Board) -> str:
         f"{load} ${{ramdisk_addr_r}} {INITRD}",
         "setenv pen_initrd ${filesize}",
         f'setenv bootargs "{arguments(boot, "${pen_slot}")}"',
-        f"{BOOT_COMMAND[board.head.arch]} {place} ${{ramdisk_addr_r}}:${{pen_initrd}} {tree}",
+        f"{BOOT_COMMAND[recipe.arch]} {place} ${{ramdisk_addr_r}}:${{pen_initrd}} {tree}",
     ]
     disk = Disk(
         boot.interface,
@@ -57,12 +56,12 @@ def _nested(lines: list[str]) -> str:
     return "if " + " && ".join(lines[:-1]) + f"; then {lines[-1]}; fi"
 
 
-def compiled_script(board: Board) -> bytes:
+def compiled_script(recipe: Recipe) -> bytes:
     """``boot.scr``."""
     with tempfile.TemporaryDirectory(prefix="penstock-script-") as folder:
         source, made = Path(folder) / "boot.cmd", Path(folder) / "boot.scr"
-        source.write_text(script_text(board), "utf-8")
-        run("mkimage", "-A", UBOOT_ARCH[board.head.arch], "-T", "script", "-n", "penstock", "-d", source, made)
+        source.write_text(script_text(recipe), "utf-8")
+        run("mkimage", "-A", UBOOT_ARCH[recipe.arch], "-T", "script", "-n", "penstock", "-d", source, made)
         return made.read_bytes()
 
 
@@ -71,8 +70,7 @@ def config_txt(boot: Boot) -> bytes:
     return "".join(f"{line}\n" for line in ("# Made by penstock image build.", *boot.config)).encode()
 
 
-def autoboot_txt(board: Board) -> bytes:
+def autoboot_txt(recipe: Recipe) -> bytes:
     """Which partition the firmware boots, and which once after ``reboot '0 tryboot'``."""
-    assert board.storage is not None
-    parts = partitions(board.storage)
+    parts = partitions(recipe.storage)
     return autoboot_text(parts["slot-a"].number, parts["slot-b"].number).encode()

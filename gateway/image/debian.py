@@ -46,9 +46,7 @@ class Debian:
         for name in ("lists/partial", "archives/partial", "empty/partial"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
         if not KEYRING.exists():
-            raise UsageError(
-                f"missing: {KEYRING}. Install with\n    sudo apt install debian-archive-keyring"
-            )
+            raise UsageError(f"missing: {KEYRING}. Install with\n    sudo apt install debian-archive-keyring")
         sources = "".join(
             f"deb [signed-by={KEYRING}] {mirror} {suite} {self._components}\n" for mirror, suite in self._places()
         )
@@ -81,9 +79,7 @@ class Debian:
         found = self._fetch(names, ["install", "-y", *names], keep)
         return sorted(found, key=lambda package: package.name)
 
-    def _fetch(
-        self, names: Sequence[str], request: Sequence[str], keep: Callable[[str], bool] = lambda name: True
-    ) -> list[Package]:
+    def _fetch(self, names: Sequence[str], request: Sequence[str], keep: Callable[[str], bool] = bool) -> list[Package]:
         key = " ".join(request)
         known = self._folder / "resolved.json"
         resolved = json.loads(known.read_text("utf-8")) if known.exists() else {}

@@ -104,7 +104,7 @@ def initramfs(kernel: Kernel, early: Sequence[str], busybox: bytes, script: str,
     ``settings``: shell variables that the script reads.
     """
     order = kernel.closure(early)
-    nodes: dict[str, Node] = {name: Node(stat.S_IFDIR | 0o755) for name in ("bin", "dev", "modules", "proc", "root")}
+    nodes: dict[str, Node] = {name: Node(stat.S_IFDIR | 0o755) for name in ("bin", "dev", "modules", "new", "proc")}
     nodes |= {name: Node(stat.S_IFDIR | 0o755) for name in ("slot", "sys")}
     nodes["bin/busybox"] = Node(stat.S_IFREG | 0o755, busybox)
     nodes["init"] = Node(stat.S_IFREG | 0o755, script.encode())
