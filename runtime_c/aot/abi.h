@@ -73,6 +73,7 @@ typedef struct wra_instance {
     wra_global **globals;
     wra_global *cells; /* the globals it defines */
     const void *const *types;
+    uint8_t *memory; /* data of memory 0; memories never move */
 } wra_instance;
 
 /* ---- the running call ---- */
