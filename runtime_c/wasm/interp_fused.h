@@ -5,16 +5,12 @@
 
 #define BOUND_G(AT, SIZE) MAY_FAULT()
 #define BOUND_C(AT, SIZE) CHECK_BOUNDS(AT, SIZE)
-/* Compilers see the second instruction write down its own position, and a store that reads none in between. */
-#define MAY_FAULT_HERE() \
-    MAY_FAULT();         \
-    __asm__ volatile("" : : "m"(exec->pc), "m"(exec->fp))
 #define STORE_BOUND_G(AT, SIZE) \
-    MAY_FAULT_HERE();           \
+    MAY_FAULT();                \
     REACH_END(AT, SIZE)
 #define STORE_BOUND_C(AT, SIZE) \
     CHECK_BOUNDS(AT, SIZE);     \
-    MAY_FAULT_HERE()
+    MAY_FAULT()
 
 /* Bits of a value as they lie in a slot, and back. */
 #define BITS_I32(VALUE) (VALUE)
