@@ -100,6 +100,7 @@ int32_t PEN_EXPORT(pen_init)(void) {
     if (self.tracks == NULL) return 1;
     const struct deadband_tag *tags = (const void *)self.config.tags;
     for (uint32_t i = 0; i < self.config.tag_count; i++) self.tracks[i].key = tags[i].tag;
+    hal_keep(self.tracks, (int32_t)(self.config.tag_count * sizeof *self.tracks));
     publish_metrics();
     return 0;
 }

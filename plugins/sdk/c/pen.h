@@ -31,6 +31,7 @@ void PEN_HAL(metric)(const char *name, int32_t name_len, int32_t kind, int64_t v
 int32_t PEN_HAL(ring_in)(int32_t n);
 int32_t PEN_HAL(ring_out)(int32_t n);
 int32_t PEN_HAL(port_state)(int32_t port);
+int32_t PEN_HAL(keep)(void *bytes, int32_t len); /* in pen_init: they outlive a trap */
 int32_t PEN_HAL(state_put)(const void *bytes, int32_t len); /* in pen_save */
 int32_t PEN_HAL(state_get)(void *into, int32_t cap);        /* in pen_load */
 
