@@ -215,16 +215,8 @@ int32_t PEN_EXPORT(pen_init)(void) {
     return make_tracks() ? 0 : 1;
 }
 
-/* Ends when the input is empty or the output is full; then the host calls again when there is room. */
 void PEN_EXPORT(pen_on_records)(int32_t ring) {
-    struct pen_ring *in = pen_ring_in(ring);
-    for (const struct pen_record *record; (record = pen_ring_peek(in)) != NULL;) {
-        struct pen_record *result = pen_ring_room(self.out, record->size);
-        if (result == NULL) break;
-        pen_record_copy(result, record);
-        if (handle(result)) pen_ring_put(self.out, result);
-        pen_ring_taken(in, record);
-    }
+    pen_record_relay(pen_ring_in(ring), self.out, handle);
     publish_metrics();
 }
 
