@@ -22,7 +22,7 @@ SECTION = "penstock.manifest"  # the custom section that holds plugin.toml, in m
 # The order is the bit order of WR_HAL_TABLE in runtime_c/include/wr.h; a test compares them.
 HAL_NAMES = (
     "tx", "rx", "now", "timer", "config", "kv_get", "kv_put", "log", "metric", "ring_in", "ring_out", "port_state",
-    "state_put", "state_get",
+    "state_put", "state_get", "keep",
 )  # fmt: skip
 KINDS = ("driver", "etl", "format")
 COMMANDS = ("none", "in", "out", "both")

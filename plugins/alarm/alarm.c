@@ -240,6 +240,13 @@ static void take_terms(uint32_t position, uint32_t *count) {
     }
 }
 
+static void count_alarms(void) {
+    for (uint32_t i = 0; i < self.config.tag_count; i++) {
+        self.due_count += self.tracks[i].is_due;
+        self.active += self.tracks[i].is_raised;
+    }
+}
+
 static bool make_alarms(void) {
     uint32_t tags = self.config.tag_count, terms = 0;
     if (!count_terms(&terms)) return false;
@@ -259,6 +266,10 @@ static bool make_alarms(void) {
     terms = 0;
     for (uint32_t i = 0; i < tags; i++) take_terms(i, &terms);
     self.first_terms[tags] = terms;
+    if (hal_keep(self.tracks, (int32_t)(tags * (sizeof *self.tracks + sizeof *self.readings))) == 1) {
+        count_alarms();
+        hal_timer(TIMER_DELAY, 0);
+    }
     return true;
 }
 
@@ -269,8 +280,9 @@ int32_t PEN_EXPORT(pen_init)(void) {
     if (self.out == NULL || !is_loaded) return 1;
     self.settings = self.config.config;
     self.tags = (const void *)self.config.tags;
+    if (!make_alarms()) return 1;
     publish_metrics();
-    return make_alarms() ? 0 : 1;
+    return 0;
 }
 
 /* ---- events of the host ---- */
@@ -324,9 +336,8 @@ int32_t PEN_EXPORT(pen_load)(int32_t version) {
     if (hal_state_get(&self.raised_total, sizeof self.raised_total) != sizeof self.raised_total) return 1;
     for (uint32_t i = 0; i < self.config.tag_count; i++) {
         self.readings[i] = self.tracks[i].reading;
-        self.due_count += self.tracks[i].is_due;
-        self.active += self.tracks[i].is_raised;
     }
+    count_alarms();
     hal_timer(TIMER_DELAY, 0);
     return 0;
 }

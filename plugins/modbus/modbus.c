@@ -74,7 +74,6 @@ static struct {
     uint32_t attempts;  /* of the current request */
     uint32_t probes;    /* sent in pass 1 of this cycle */
     uint32_t stale_due; /* points that wait for room for their stale record */
-    uint16_t transaction;
     int64_t now_ns;  /* monotonic time of the event being handled */
     int64_t wake_ns; /* when to go on without another event */
     int64_t next_cycle_ns;
@@ -202,6 +201,8 @@ static int64_t timeout_ns(const struct frame_request *request) {
     return (int64_t)self.config->timeout_ms * 1000000 + transmission;
 }
 
+static uint16_t next_transaction(void) { return (uint16_t)++self.plan.kept->transaction; }
+
 /* False: the port takes nothing now, it is tried again soon. */
 static bool transmit(const struct frame_request *frame, const uint8_t *data) {
     uint8_t bytes[FRAME_REQUEST_BYTES_MAX];
@@ -220,7 +221,7 @@ static bool transmit(const struct frame_request *frame, const uint8_t *data) {
 static void send(void) {
     const struct request *request = current();
     struct frame_request frame = {current_unit()->id, request->function, request->address, request->count,
-                                  ++self.transaction};
+                                  next_transaction()};
     if (!transmit(&frame, NULL)) return;
     if (self.attempts++ > 0) self.values[M_retries_total]++;
     if (self.pass == 1) self.probes++;
@@ -380,7 +381,7 @@ static bool find_command(void) {
 static void send_write(void) {
     struct frame_request frame =
         self.write.phase == WRITE_SET ? self.write.set : write_check(&self.write, written_point());
-    frame.transaction = ++self.transaction;
+    frame.transaction = next_transaction();
     self.is_resting = self.state == RESTING;
     if (!transmit(&frame, self.write.data)) return;
     if (self.write_attempts++ > 0) self.values[M_retries_total]++;
@@ -674,7 +675,7 @@ int32_t PEN_EXPORT(pen_save)(void) {
                                 .pass = self.pass,
                                 .attempts = self.attempts,
                                 .probes = self.probes,
-                                .transaction = self.transaction,
+                                .transaction = (uint16_t)self.plan.kept->transaction,
                                 .metric_count = METRIC_COUNT,
                                 .polls_next = self.polls_next,
                                 .is_resting = self.is_resting,
@@ -722,7 +723,7 @@ int32_t PEN_EXPORT(pen_load)(int32_t version) {
     self.pass = place.pass;
     self.attempts = place.attempts;
     self.probes = place.probes;
-    self.transaction = place.transaction;
+    self.plan.kept->transaction = place.transaction;
     self.next_cycle_ns = place.next_cycle_ns;
     self.cycle_start_ns = place.cycle_start_ns;
     self.line_free_ns = place.line_free_ns;

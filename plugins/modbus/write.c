@@ -226,7 +226,7 @@ bool write_report(struct pen_ring *ring, struct point *point, const struct write
     record->quality = result == WRITE_DONE ? PEN_GOOD : PEN_BAD;
     record->type = PEN_BYTES;
     record->tag = point->tag->tag;
-    record->seq = point->event_seq++;
+    record->seq = point->numbers->event++;
     record->time_ns = time_ns;
     record->value.u64 = text.len;
     for (uint32_t i = text.len; i % 8 != 0; i++) text.bytes[i] = '\0';

@@ -182,6 +182,7 @@ static bool make_loops(void) {
         self.loops[count].at = i;
         self.gains[count++] = integer_gains_of(tag);
     }
+    hal_keep(self.loops, (int32_t)(count * sizeof *self.loops));
     return true;
 }
 

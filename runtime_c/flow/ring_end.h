@@ -24,6 +24,7 @@ typedef struct wr_ring_end {
     uint32_t address;         /* of the control page in the plugin's memory; 0: not mapped */
     wr_ring_control *control; /* the same page in the host */
     uint64_t limit;           /* offered to the running call */
+    uint64_t offered;         /* records of an input up to there */
 } wr_ring_end;
 
 /* BAD_ARGUMENT: no such consumer, or the end is taken already. */
