@@ -215,8 +215,8 @@ class PluginUpdates:
             self._remember(keys.line, None)
         else:
             self._note(self._entry("committed", keys, known, ""), False)
-            self._remember(keys.line, msgspec.structs.replace(known, settled=True))
             self._client.committed(keys.line, known.release)
+            self._remember(keys.line, msgspec.structs.replace(known, settled=True))
         shutil.rmtree(self._folder(keys), ignore_errors=True)
         return problem
 
