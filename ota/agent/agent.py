@@ -117,6 +117,9 @@ class Agent:
     def run(self, source: Callable[[], Source], cancel: Cancel) -> None:
         """Until a restart is due or ``cancel``. Errors of a poll are told and the next poll tries again."""
         self.settle(cancel)
+        self._say(
+            f"slot {self.slot()}; asks {self.settings.repository.url} every {self.settings.repository.poll_s:g} s"
+        )
         while not self.restarting:
             waits = self._poll(source, cancel)
             if not self.restarting:

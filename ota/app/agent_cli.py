@@ -121,8 +121,14 @@ def _check(options: argparse.Namespace) -> int:
     for offer in found:
         print(f"{offer.artefact.file.name}: {offer.artefact.release.version}")
     if not found:
-        print("nothing newer")
+        _nothing(agent, source)
     return 0
+
+
+def _nothing(agent: Agent, source: Source) -> None:
+    print("nothing newer")
+    for name, sha256 in source.passed_over.items():
+        print(f"{name} failed on this device and is not tried again: {agent.failure(sha256)[0]}")
 
 
 def _install(options: argparse.Namespace) -> int:
@@ -135,7 +141,7 @@ def _install(options: argparse.Namespace) -> int:
     if offer is not None:
         print(f"{offer.artefact.release.version}: on trial after the restart")
     elif not plugins:
-        print("nothing newer")
+        _nothing(agent, source)
     return FAILED if any(plugins.values()) else 0
 
 
