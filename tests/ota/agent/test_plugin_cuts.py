@@ -22,8 +22,8 @@ from tests.ota.agent.rig import CONFIG
 from tests.ota.world import URL, FolderServer, HandClock, Publisher
 
 LINE, NAME = "plugin/acme/scale", "scale"
-OLD, NEW = b"the version before", b"the new version"
-BEHAVIOURS = ("healthy", "refused", "no-plugin", "storms", "sick", "unused")
+OLDEST, OLD, NEW = b"two versions before", b"the version before", b"the new version"
+BEHAVIOURS = ("healthy", "refused", "no-plugin", "storms", "sick", "races", "unused")
 STAYS = ("healthy", "unused")
 
 
@@ -42,7 +42,7 @@ class Flash:
     behaviour: str
     cut: tuple[int, str] = (-1, "")
     files: dict[str, bytes] = field(default_factory=dict)
-    store: set[str] = field(default_factory=lambda: {content(OLD)})
+    store: set[str] = field(default_factory=lambda: {content(OLDEST), content(OLD)})
     active: str = content(OLD)
     reasons: dict[str, str] = field(default_factory=dict)
     effects: list[str] = field(default_factory=list)
@@ -99,9 +99,9 @@ class Flash:
         if ends:
             raise PowerCut
 
-    def active_of(self, name: str) -> str:
+    def versions(self, name: str) -> tuple[str, str]:
         assert name == NAME
-        return "" if self.behaviour == "unused" else self.active
+        return "" if self.behaviour == "unused" else self.active, content(OLD)
 
     def given_up(self, name: str, wanted: str) -> str:
         assert name == NAME
@@ -110,13 +110,17 @@ class Flash:
     def roll_back(self, name: str) -> None:
         assert name == NAME
         ends = self.effect("rollback")
-        self.active = content(OLD)
+        self.active = content(OLDEST if self.behaviour == "races" else OLD)
         if ends:
             raise PowerCut
 
     def failing(self) -> dict[str, str]:
         self._ask()
-        own = {"polls": "plc leaves out cycles"} if self.behaviour == "sick" and self.active == content(NEW) else {}
+        own = (
+            {"polls": "plc leaves out cycles"}
+            if self.behaviour in ("sick", "races") and self.active == content(NEW)
+            else {}
+        )
         return {"links": "cloud is down", **own}
 
     def _ask(self) -> None:
@@ -124,15 +128,6 @@ class Flash:
             raise GatewayUnavailable("nobody")
         if self.code:
             raise GatewayRefused(self.code, "not now")
-
-
-class Gateway:
-    """The port; ``active`` is a method there and a fact of the flash."""
-
-    def __init__(self, flash: Flash) -> None:
-        self._flash = flash
-        self.push, self.swap, self.given_up = flash.push, flash.swap, flash.given_up
-        self.roll_back, self.failing, self.active = flash.roll_back, flash.failing, flash.active_of
 
 
 @dataclass
@@ -163,7 +158,7 @@ class Bench:
             notebook.add(entry)
             write_notebook(flash, notebook)
 
-        updates = PluginUpdates(self.settings, self.client, self.clock, flash, Gateway(flash), note, lambda _line: None)
+        updates = PluginUpdates(self.settings, self.client, self.clock, flash, flash, note, lambda _line: None)
         source, bad = self.source(), frozenset(read_notebook(flash).bad)
         return [updates.install(keys, offer, source, Cancel()) for keys, offer in updates.newer(source, bad)]
 
@@ -191,6 +186,7 @@ def events(flash: Flash) -> list[str]:
         ("no-plugin", "the gateway: no module (bad_plugin)", ["rolled-back"]),
         ("storms", "more than 3 traps in 30 s", ["installed", "rolled-back"]),
         ("sick", "polls: plc leaves out cycles", ["installed", "rolled-back"]),
+        ("races", "polls: plc leaves out cycles", ["installed", "rolled-back"]),
     ],
 )
 def test_every_outcome(bench: Bench, behaviour: str, problem: str, told: list[str]) -> None:
