@@ -118,8 +118,8 @@ class GatewayControl(Protocol):
     def swap(self, name: str, content: str, shadow_records: int, allowed: tuple[str, ...]) -> None:
         """Let the version with this BLAKE3 hash take over while data flows; no error when it runs already."""
 
-    def active(self, name: str) -> str:
-        """BLAKE3 hash of the version that runs."""
+    def versions(self, name: str) -> tuple[str, str]:
+        """BLAKE3 hashes of the version that runs and of the one that would after a rollback; empty for none."""
 
     def given_up(self, name: str, content: str) -> str:
         """Why the gateway left a version by itself; empty if it did not."""

@@ -117,6 +117,9 @@ class Agent:
     def run(self, source: Callable[[], Source], cancel: Cancel) -> None:
         """Until a restart is due or ``cancel``. Errors of a poll are told and the next poll tries again."""
         self.settle(cancel)
+        self._say(
+            f"slot {self.slot()}; asks {self.settings.repository.url} every {self.settings.repository.poll_s:g} s"
+        )
         while not self.restarting:
             waits = self._poll(source, cancel)
             if not self.restarting:
@@ -327,12 +330,13 @@ class Agent:
     def install_plugins(self, source: Source, cancel: Cancel) -> dict[str, str]:
         """Install every newer plugin; by name of the artefact "" or why it did not stay.
 
-        Raises GatewayUnavailable when one waits for the gateway, and what fetching raises.
+        Raises GatewayUnavailable when one waits for the gateway, BootError while an image is on trial, and what
+        fetching raises.
         """
-        return {
-            offer.artefact.file.name: self.plugins.install(keys, offer, source, cancel)
-            for keys, offer in self.check_plugins(source)
-        }
+        found = self.check_plugins(source)
+        if found and self.is_armed():
+            raise BootError("on-trial", "an image is on trial: plugins follow when it is committed or rolled back")
+        return {offer.artefact.file.name: self.plugins.install(keys, offer, source, cancel) for keys, offer in found}
 
     def _fill(self, source: Source, offer: Offer, target: Storage, cancel: Cancel) -> None:
         memory = self.settings.image.memory_bytes

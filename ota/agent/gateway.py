@@ -49,6 +49,7 @@ class _Pushed(msgspec.Struct):
 
 class _Shown(msgspec.Struct):
     active: _Version | None = None
+    previous: _Version | None = None
 
 
 class _Done(msgspec.Struct):
@@ -96,10 +97,11 @@ class SocketGateway:
             if error.code != "already_active":
                 raise
 
-    def active(self, name: str) -> str:
+    def versions(self, name: str) -> tuple[str, str]:
         """See GatewayControl."""
         shown = self._call("plugin.show", {"name": name}, _Shown)
-        return shown.active.hash if shown.active is not None else ""
+        active, previous = (one.hash if one is not None else "" for one in (shown.active, shown.previous))
+        return active, previous
 
     def given_up(self, name: str, content: str) -> str:
         """See GatewayControl."""

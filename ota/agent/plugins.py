@@ -186,27 +186,39 @@ class PluginUpdates:
         try:
             while not problem and self._clock.monotonic_s() < end_s:
                 self._clock.wait(gateway.look_s, cancel)
-                if self._gateway.active(keys.name) not in ("", known.content):
+                if self._gateway.versions(keys.name)[0] not in ("", known.content):
                     self._clock.wait(gateway.look_s, cancel)  # the gateway's history follows
                     problem = self._gateway.given_up(keys.name, known.content) or "another version runs instead"
-            problem = problem or self._judge(keys, known)
+            problem = problem or self._judge(keys, known, cancel)
         except GatewayRefused as error:
             raise GatewayUnavailable(error.message) from error
         return self._end(keys, known, problem)
 
-    def _judge(self, keys: PluginKeys, known: Delivered) -> str:
+    def _judge(self, keys: PluginKeys, known: Delivered, cancel: Cancel) -> str:
         """Blame it for checks that fail now and did not before; then the version before runs again."""
         failing = self._gateway.failing()
-        blamed = [
-            f"{name}: {failing[name] or 'fails'}" for name in JUDGED if name in failing and name not in known.before
-        ]
+        new = [name for name in JUDGED if name in failing and name not in known.before]
+        blamed = "; ".join(f"{name}: {failing[name] or 'fails'}" for name in new)
         if not blamed:
             return ""
+        active, previous = self._gateway.versions(keys.name)
+        if active == known.content:
+            return blamed + self._go_back(keys, previous)
+        self._clock.wait(self._settings.gateway.look_s, cancel)  # the gateway was quicker, and has its own reason
+        return self._gateway.given_up(keys.name, known.content) or blamed
+
+    def _go_back(self, keys: PluginKeys, previous: str) -> str:
+        """Roll back to ``previous``; what went wrong with that, or "".
+
+        The gateway may do the same at this moment; then it has gone one version too far, which is put right.
+        """
         try:
             self._gateway.roll_back(keys.name)
+            if self._gateway.versions(keys.name)[0] != previous:
+                self._gateway.swap(keys.name, previous, 0, ())
         except GatewayRefused as error:
-            blamed.append(f"and no way back: {error.message}")
-        return "; ".join(blamed)
+            return f"; and no way back: {error.message}"
+        return ""
 
     def _end(self, keys: PluginKeys, known: Delivered, problem: str) -> str:
         """Settled: a floor from now on. Refused: never tried again. Either way the file is no longer needed."""
@@ -215,8 +227,8 @@ class PluginUpdates:
             self._remember(keys.line, None)
         else:
             self._note(self._entry("committed", keys, known, ""), False)
-            self._remember(keys.line, msgspec.structs.replace(known, settled=True))
             self._client.committed(keys.line, known.release)
+            self._remember(keys.line, msgspec.structs.replace(known, settled=True))
         shutil.rmtree(self._folder(keys), ignore_errors=True)
         return problem
 

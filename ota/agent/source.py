@@ -45,10 +45,11 @@ class Way:
 
 
 class Source:
-    """Trusted metadata and the bytes it speaks of, on the account of ``budget``."""
+    """Trusted metadata and the bytes it speaks of. ``passed_over``: newest releases that failed here, by name."""
 
     def __init__(self, settings: Settings, clock: Clock, way: Way, catalogue: Callable[[str, str], Catalogue]) -> None:
         self.base = way.base
+        self.passed_over: dict[str, str] = {}
         self._settings = settings
         self._clock = clock
         self._way = way
@@ -56,8 +57,12 @@ class Source:
 
     def newest(self, line: str, bad: frozenset[str]) -> Offer | None:
         """Refresh, then choose from a line. Raises TrustError, TransferError, StorageError."""
-        catalogue, device = self._of(line), self._settings.device
-        chosen = newest(catalogue.artefacts, line, Device(device.id, device.group), bad)
+        catalogue, keys = self._of(line), self._settings.device
+        device = Device(keys.id, keys.group)
+        best = newest(catalogue.artefacts, line, device, frozenset())
+        if best is not None and best.file.sha256 in bad:
+            self.passed_over[best.file.name] = best.file.sha256
+        chosen = newest(catalogue.artefacts, line, device, bad)
         return Offer(chosen, catalogue) if chosen is not None else None
 
     def exactly(self, line: str, sha256: str) -> Offer | None:

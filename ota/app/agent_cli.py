@@ -121,22 +121,40 @@ def _check(options: argparse.Namespace) -> int:
     for offer in found:
         print(f"{offer.artefact.file.name}: {offer.artefact.release.version}")
     if not found:
-        print("nothing newer")
+        _nothing(agent, source)
     return 0
+
+
+def _nothing(agent: Agent, source: Source) -> None:
+    print("nothing newer")
+    for name, sha256 in source.passed_over.items():
+        print(f"{name} failed on this device and is not tried again: {agent.failure(sha256)[0]}")
 
 
 def _install(options: argparse.Namespace) -> int:
     agent = _agent(options)
     with _source(agent, options.origin) as source:
-        plugins = agent.install_plugins(source, Cancel())
-        for name, problem in plugins.items():
-            print(f"{name}: {problem or 'runs'}")
+        problems = _install_plugins(agent, source)
         offer = agent.install(source, Cancel())
     if offer is not None:
         print(f"{offer.artefact.release.version}: on trial after the restart")
-    elif not plugins:
-        print("nothing newer")
-    return FAILED if any(plugins.values()) else 0
+    elif not problems:
+        _nothing(agent, source)
+    return FAILED if any(problems) else 0
+
+
+def _install_plugins(agent: Agent, source: Source) -> list[str]:
+    """What kept each plugin from staying, "" for those that stay. No gateway is no reason against an image."""
+    from ota.errors import GatewayUnavailable
+
+    try:
+        plugins = agent.install_plugins(source, Cancel())
+    except GatewayUnavailable as error:
+        print(f"a plugin waits: {error}")
+        return [error.message]
+    for name, problem in plugins.items():
+        print(f"{name}: {problem or 'runs'}")
+    return list(plugins.values())
 
 
 def _wish(options: argparse.Namespace) -> int:

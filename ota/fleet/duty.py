@@ -52,6 +52,7 @@ class Duty:
     def run(self, cancel: Cancel) -> None:
         """Until a restart is due. Raises Cancelled when ``cancel`` is set; then a download is ended, too."""
         self._agent.settle(cancel)
+        self._say(f"slot {self._agent.slot()}; takes orders from {base_url(self._agent.settings)}")
         try:
             while not self._agent.restarting:
                 sleep_s = self._round()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +22,8 @@ from ota.repo.bundle import create_bundle
 from tests.ota.agent.rig import LINE, Plant
 from tests.ota.conftest import IMAGE_ONE, IMAGE_TWO
 from tests.ota.world import DAY, IMAGE, NOW
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_publish_install_restart_commit(plant: Plant) -> None:
@@ -173,13 +178,39 @@ def test_mistakes_in_the_settings_are_named(plant: Plant, old: str, new: str, me
     assert f"{plant.config}: {message}" in caught.value.message
 
 
-def test_command_line(plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
-    """With the machine's clock: the repository is signed again today, or where the floors are if that is later."""
+def sign_today(plant: Plant) -> None:
+    """For commands, which go by the machine's clock."""
     plant.clock.now = max(NOW, time.time())
     for role in ("image-rpi4", "targets"):
         with plant.publisher.repository.edit(role):
             pass
     plant.publisher.publish()
+
+
+def test_what_is_not_tried_again_is_told(plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
+    sign_today(plant)
+    config = ["--config", str(plant.config)]
+    assert main(["install", *config]) == 0
+    assert main(["mark-bad", *config]) == 0
+    capsys.readouterr()
+    for command in ("check", "install"):
+        assert main([command, *config]) == 0
+        said = "image/rpi4/p-2.img failed on this device and is not tried again: the operator: mark-bad"
+        assert capsys.readouterr().out.splitlines() == ["nothing newer", said]
+
+
+def test_a_reader_that_has_seen_enough(plant: Plant) -> None:
+    command = [sys.executable, "-m", "ota.app.cli", "status", "--config", str(plant.config)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+
+
+def test_command_line(plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the machine's clock: the repository is signed again today, or where the floors are if that is later."""
+    sign_today(plant)
 
     def run(*words: object) -> str:
         assert main([*map(str, words), "--config", str(plant.config)]) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,15 @@ import pytest
 from ota.agent.agent import Agent
 from ota.agent.settings import read_settings
 from ota.agent.source import Source, online
+from ota.boot.table import arm_trial
 from ota.clock import Cancel, Clock
-from ota.errors import GatewayUnavailable
+from ota.errors import BootError, Cancelled, GatewayUnavailable
+from ota.fleet.duty import Duty, server_of
 from ota.repo.publish import delegate, init
 from ota.trust.client import Anchor, TrustClient
 from tests.ota.agent.plant import Works, changed_modbus, longest_silence_ms, tally, wait_for, works
+from tests.ota.fleet.ddi_server import CLOSED, Action, DdiServer
+from tests.ota.fleet.ddi_web import Quick, ddi_serving
 from tests.ota.web import Web, serving
 from tests.ota.world import Publisher
 
@@ -190,3 +195,43 @@ def test_a_file_of_another_plugin_is_refused(site: Site, tmp_path: Path) -> None
     site.publish(build(tmp_path / "scale", tmp_path / "out", embed=True, version="9.0.0").read_bytes(), 8)
     (problem,) = site.update().values()
     assert "the file is the plugin 'scale'" in problem
+
+
+def test_assigned_by_a_fleet_server(site: Site, tmp_path: Path) -> None:
+    ddi = DdiServer()
+    site.publish(changed_modbus(tmp_path, "0.9.0"), 9)
+    action = ddi.assign("gw-1", Action(7, "", filename="modbus-9.wasm"))
+    cancel = Cancel()
+    with ddi_serving(ddi) as web:
+        config = tmp_path / "ota.toml"
+        config.write_text(config.read_text() + f'[fleet]\nurl = "{web.url}"\ntenant = "default"\nplain = true\n')
+        agent = site.agent()
+
+        def source(stop: Cancel) -> Source:
+            return online(agent.settings, agent.client, Clock(), stop)
+
+        duty = Duty(agent, server_of(agent.settings, Clock()), source, Quick(), site.lines.append)
+
+        def watch() -> None:
+            try:
+                wait_for(lambda: action.state == CLOSED, "the action is closed")
+            finally:
+                cancel.set()
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        with pytest.raises(Cancelled):
+            duty.run(cancel)
+        watcher.join()
+    assert action.finished == "success"
+    assert site.works.show("modbus")["version"] == "0.9.0"
+    assert ddi.targets["gw-1"].attributes[LINE] == "v9"
+
+
+def test_not_while_an_image_is_on_trial(site: Site, tmp_path: Path) -> None:
+    site.publish(changed_modbus(tmp_path, "0.10.0"), 10)
+    agent = site.agent()
+    state = agent._boot.read()
+    agent._boot.write(arm_trial(state, "a"))
+    with pytest.raises(BootError, match="an image is on trial"):
+        agent.install_plugins(site.source(agent), Cancel())

@@ -111,6 +111,14 @@ def test_what_the_metadata_does_not_know_is_refused(post: Post) -> None:
 
 
 @in_plain_http
+def test_an_older_release_is_refused(post: Post) -> None:
+    post.anchor = post.publisher.anchor(**{"image/rpi4/penstock": 3})
+    action = post.assign(7, "p-2.img")
+    post.run(lambda: action.state == CLOSED)
+    assert "[release-rollback]" in action.feedbacks[-1]["details"][0]
+
+
+@in_plain_http
 def test_a_repository_that_is_not_signed_ends_the_action_with_the_reason(post: Post) -> None:
     path = post.publisher.repository.published("timestamp")
     path.write_bytes(path.read_bytes().replace(b'"version":', b'"version" :').replace(b'"sig":"', b'"sig":"00'))
