@@ -33,6 +33,7 @@ def add_parsers(commands: Commands) -> None:
     build.add_argument("--release", type=_release, default=1, metavar="N", help="number of the image; default: 1")
     build.add_argument("--trust", type=Path, metavar="DIR", help="root.json and floor.json to build in")
     build.add_argument("--mirror", metavar="URL", help="Debian archive")
+    build.add_argument("--no-security", dest="security", action="store_false", help="without Debian's security updates")
     build.add_argument("--refresh", action="store_true", help="look for newer packages instead of those kept")
     build.add_argument("--cache", type=Path, default=SOURCE / "build" / "image", metavar="DIR", help="what is kept")
     build.set_defaults(command=_build)
@@ -59,7 +60,7 @@ def _release(text: str) -> int:
 
 def _build(options: argparse.Namespace) -> int:
     from gateway.image.build import Request, build
-    from gateway.image.debian import MIRROR
+    from gateway.image.debian import MIRROR, Source
     from gateway.image.recipe import recipe
 
     one = recipe(find_board(options.board))
@@ -72,7 +73,7 @@ def _build(options: argparse.Namespace) -> int:
     tell(f"plugins for {one.arch}")
     request = Request(
         one, flavour, options.out, options.cache, _plugins(one.arch), options.release,
-        options.mirror or MIRROR, options.refresh, options.trust,
+        Source(options.mirror or MIRROR, options.security), options.refresh, options.trust,
     )  # fmt: skip
     made = build(request, tell)
     tell("done")

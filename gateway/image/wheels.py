@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.errors import PenstockError, UsageError
-from gateway.image.debian import MIRROR, Debian
+from gateway.image.debian import MIRROR, Debian, Source
 from gateway.image.tools import epoch_s, require, run
 from gateway.image.tree import Tree
 
@@ -73,13 +73,15 @@ def requirements() -> list[str]:
 
 
 class Wheels:
-    """Wheels of one architecture. ``folder``: where they are kept; ``tell``: takes a line per step."""
+    """Wheels of one architecture. ``cache``: where they are kept; ``tell``: takes a line per step."""
 
-    def __init__(self, folder: Path, arch: str, debian: Debian, tell: Callable[[str], None]) -> None:
-        self._folder = folder.absolute()
+    def __init__(self, cache: Path, arch: str, mirror: str, tell: Callable[[str], None]) -> None:
+        self._folder = cache.absolute() / "wheels"
         self._arch = arch
         self._target = TARGETS[arch]
-        self._debian = debian
+        # Headers only, none of which gets into an image: no need for security updates.
+        source = Source(mirror, security=False)
+        self._debian = Debian(cache / "headers", arch, "bookworm", ("main",), source)
         self._tell = tell
 
     def needed(self) -> list[Path]:
@@ -212,8 +214,7 @@ def main() -> int:
         check_python()
         require([TARGETS[arch].compiler for arch in options.arch] + ["apt-get", "dpkg-deb"])
         for arch in options.arch:
-            debian = Debian(options.cache / arch / "bookworm", arch, "bookworm", ("main",), options.mirror)
-            print(Wheels(options.cache / arch / "wheels", arch, debian, print).own().relative_to(Path.cwd()))
+            print(Wheels(options.cache / arch, arch, options.mirror, print).own())
     except PenstockError as error:
         print(f"wheels: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
