@@ -5,12 +5,12 @@ from __future__ import annotations
 import gzip
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.errors import UsageError
 from gateway.image import bootfiles, disk
-from gateway.image.debian import MIRROR, Debian
+from gateway.image.debian import Debian, Source
 from gateway.image.kernel import Kernel, initramfs, read_kernel
 from gateway.image.recipe import Recipe
 from gateway.image.root import FILES, Parts, make_root, packages
@@ -29,7 +29,7 @@ CLUSTER_BYTES = 32768
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to build. ``plugins``: path below plugins/ → bytes; ``refresh``: ask the mirror for newer packages;
+    """What to build. ``plugins``: path below plugins/ → bytes; ``refresh``: ask for newer packages;
     ``trust``: folder made by ``penstock-ota repo trust``, or None."""
 
     recipe: Recipe
@@ -38,7 +38,7 @@ class Request:
     cache: Path
     plugins: Mapping[str, bytes]
     release: int = 1
-    mirror: str = MIRROR
+    source: Source = field(default_factory=Source)
     refresh: bool = False
     trust: Path | None = None
 
@@ -68,15 +68,14 @@ def build(request: Request, tell: Callable[[str], None]) -> Made:
     recipe = request.recipe
     image, arch = recipe.image, recipe.arch
     work = request.cache / arch
-    debian = Debian(work / image.suite, arch, image.suite, image.components, request.mirror)
+    debian = Debian(work / image.suite, arch, image.suite, image.components, request.source)
     tell(f"packages of {image.suite} for {arch}")
     debian.update(always=request.refresh)
     found = packages(recipe, request.flavour, debian)
     boot_files = _boot_packages(recipe, debian)
     tell(f"kernel {image.kernel}")
-    (package,) = debian.fetch_all([image.kernel], lambda name: name.startswith("linux-image-") and name != image.kernel)
-    kernel = read_kernel(package.file)
-    wheels = Wheels(work / "wheels", arch, debian, tell)
+    kernel = read_kernel(_kernel_package(request, debian))
+    wheels = Wheels(work, arch, request.source.mirror, tell)
     tell("Python packages")
     needed = wheels.needed()
     tell("this project, cross-compiled")
@@ -91,10 +90,21 @@ def build(request: Request, tell: Callable[[str], None]) -> Made:
     _make_slot(recipe, kernel, tree, slot)
     tell("disk image")
     whole = request.out / f"{stem}.img"
-    _make_disk(recipe, boot_files, slot, whole)
+    _make_disk(recipe, boot_files, kernel, slot, whole)
     about = request.out / f"{stem}.json"
     about.write_bytes(tree.read("usr/share/penstock/image.json"))
     return Made(whole, slot, about)
+
+
+def _kernel_package(request: Request, debian: Debian) -> Path:
+    """The package that a meta package such as linux-image-arm64 stands for."""
+    image, arch = request.recipe.image, request.recipe.arch
+    if image.kernel_suite:
+        folder = request.cache / arch / image.kernel_suite
+        debian = Debian(folder, arch, image.kernel_suite, ("main",), request.source, beside=image.suite)
+        debian.update(always=request.refresh)
+    (package,) = debian.fetch_all([image.kernel], lambda name: name.startswith("linux-image-") and name != image.kernel)
+    return package.file
 
 
 def _boot_packages(recipe: Recipe, debian: Debian) -> Tree:
@@ -116,7 +126,8 @@ def _make_slot(recipe: Recipe, kernel: Kernel, root: Tree, out: Path) -> None:
         bootfiles.KERNEL: gzip.compress(image, 9, mtime=0) if recipe.image.compress else image,
         bootfiles.INITRD: initramfs(kernel, early, root.read("usr/bin/busybox"), script, settings),
     }
-    files |= {Path(name).name: kernel.device_tree(name) for name in recipe.boot.dtbs}
+    files |= {name: kernel.device_tree(name) for name in recipe.boot.dtbs}
+    files |= bootfiles.slot_files(recipe)
     with tempfile.TemporaryDirectory(prefix="penstock-slot-", dir=out.parent) as folder:
         packed = Path(folder) / bootfiles.ROOT
         disk.squashfs(root, packed)
@@ -133,15 +144,12 @@ def _make_slot(recipe: Recipe, kernel: Kernel, root: Tree, out: Path) -> None:
     disk.fat(files, out, size, "PENSLOT", f"slot/{recipe.name}")
 
 
-def _make_disk(recipe: Recipe, boot_files: Tree, slot: Path, out: Path) -> None:
-    storage, boot = recipe.storage, recipe.boot
-    files = {name: boot_files.read(path) for name, path in boot.firmware.items()}
-    if boot.loader == "uboot":
-        files["boot.scr"] = bootfiles.compiled_script(recipe)
-        if boot.config:
-            files["config.txt"] = bootfiles.config_txt(boot)
-    else:
-        files["autoboot.txt"] = bootfiles.autoboot_txt(recipe)
+def _make_disk(recipe: Recipe, packages: Tree, kernel: Kernel, slot: Path, out: Path) -> None:
+    storage = recipe.storage
+    files = bootfiles.boot_files(recipe)
+    for name, path in recipe.boot.firmware.items():
+        kind, _, rest = path.rpartition(":")
+        files[name] = kernel.device_tree(rest) if kind == "dtb" else packages.read(path)
     with tempfile.TemporaryDirectory(prefix="penstock-disk-", dir=out.parent) as folder:
         at = Path(folder)
         disk.fat(files, at / "boot", storage.boot_mib * disk.MIB, "PENBOOT", f"boot/{recipe.name}")

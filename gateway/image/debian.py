@@ -23,6 +23,14 @@ _URI = re.compile(r"^'([^']+)' (\S+) (\d+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """Where packages come from. ``security``: with the security updates, from ``MIRROR-security``."""
+
+    mirror: str = MIRROR
+    security: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Package:
     """A package file in the cache. ``version`` as apt writes it in file names."""
 
@@ -32,14 +40,18 @@ class Package:
 
 
 class Debian:
-    """One suite for one architecture. ``folder``: the cache; ``mirror``: where a Debian archive is."""
+    """One suite for one architecture. ``folder``: the cache; ``beside``: the suite that it is only an addition to."""
 
-    def __init__(self, folder: Path, arch: str, suite: str, components: Sequence[str], mirror: str = MIRROR) -> None:
+    def __init__(
+        self, folder: Path, arch: str, suite: str, components: Sequence[str], source: Source, beside: str = ""
+    ) -> None:
         self._folder = folder.absolute()
         self._arch = DEBIAN_ARCH[arch]
         self._suite = suite
         self._components = " ".join(components)
-        self._mirror = mirror.rstrip("/")
+        self._mirror = source.mirror.rstrip("/")
+        self._security = source.security
+        self._beside = beside
 
     def update(self, *, always: bool = False) -> None:
         """Fetch the lists of packages, if there are none or ``always``. Raises PenstockError, UsageError."""
@@ -59,14 +71,17 @@ class Debian:
         known.write_text(sources, "utf-8")
         try:
             self._apt("update", "--error-on=any")
-        except PenstockError:
+        except PenstockError as error:
             known.unlink()
-            raise
+            raise PenstockError(f"{error}\nTry again later, or another --mirror, or --no-security.") from error
+        (self._folder / "resolved.json").unlink(missing_ok=True)
 
     def _places(self) -> list[tuple[str, str]]:
         """The suite, its updates and, where the mirror has its sibling, its security updates."""
+        if self._beside:
+            return [(self._mirror, self._beside), (self._mirror, self._suite)]
         places = [(self._mirror, self._suite), (self._mirror, f"{self._suite}-updates")]
-        if self._mirror.endswith("/debian"):
+        if self._security and self._mirror.endswith("/debian"):
             places.append((f"{self._mirror}-security", f"{self._suite}-security"))
         return places
 
@@ -122,6 +137,7 @@ Dir::Etc::preferencesparts "/dev/null";
 APT::Architecture "{self._arch}";
 APT::Architectures {{ "{self._arch}"; }};
 APT::Install-Recommends "false";
+{f'APT::Default-Release "{self._suite}";' if self._beside else ""}
 APT::Sandbox::User "";
 Acquire::Languages "none";
 Acquire::Retries "3";

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.errors import PenstockError, UsageError
-from gateway.image.debian import MIRROR, Debian
+from gateway.image.debian import MIRROR, Debian, Source
 from gateway.image.tools import epoch_s, require, run
 from gateway.image.tree import Tree
 
@@ -73,13 +73,15 @@ def requirements() -> list[str]:
 
 
 class Wheels:
-    """Wheels of one architecture. ``folder``: where they are kept; ``tell``: takes a line per step."""
+    """Wheels of one architecture. ``cache``: where they are kept; ``tell``: takes a line per step."""
 
-    def __init__(self, folder: Path, arch: str, debian: Debian, tell: Callable[[str], None]) -> None:
-        self._folder = folder.absolute()
+    def __init__(self, cache: Path, arch: str, mirror: str, tell: Callable[[str], None]) -> None:
+        self._folder = cache.absolute() / "wheels"
         self._arch = arch
         self._target = TARGETS[arch]
-        self._debian = debian
+        # Headers only, none of which gets into an image: no need for security updates.
+        source = Source(mirror, security=False)
+        self._debian = Debian(cache / "headers", arch, "bookworm", ("main",), source)
         self._tell = tell
 
     def needed(self) -> list[Path]:
@@ -91,7 +93,11 @@ class Wheels:
             if self._kept(pin) is None:
                 self._tell(f"{pin} for {self._arch}{', from source' if name in built else ''}")
                 self._build(self._source(pin)) if name in built else self._download(pin)
-        return [found for pin in requirements() if (found := self._kept(pin)) is not None]
+        found = {pin: self._kept(pin) for pin in requirements()}
+        missing = [pin for pin, wheel in found.items() if wheel is None]
+        if missing:
+            raise PenstockError(f"no wheel for {self._arch} of {', '.join(missing)}")
+        return [wheel for wheel in found.values() if wheel is not None]
 
     def own(self) -> Path:
         """This project for the architecture; made anew when a source file has changed."""
@@ -146,7 +152,13 @@ class Wheels:
             run(sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary=:all:", "-d", folder, pin)
         (archive,) = folder.glob(f"{pin.replace('==', '-')}.tar.gz")
         shutil.unpack_archive(archive, folder, filter="data")
-        return folder / pin.replace("==", "-")
+        source = folder / pin.replace("==", "-")
+        project = source / "pyproject.toml"
+        # A version that a tool would ask git for: there is no git here, and the version is known.
+        version = f'version = "{pin.partition("==")[2]}"'
+        text = re.sub(r'^dynamic = \[\s*"version",?\s*\]', version, project.read_text("utf-8"), flags=re.MULTILINE)
+        project.write_text(text, "utf-8")
+        return source
 
     def _build(self, source: Path) -> Path:
         """Cross-compile a source folder to a wheel. Raises UsageError, PenstockError."""
@@ -212,8 +224,7 @@ def main() -> int:
         check_python()
         require([TARGETS[arch].compiler for arch in options.arch] + ["apt-get", "dpkg-deb"])
         for arch in options.arch:
-            debian = Debian(options.cache / arch / "bookworm", arch, "bookworm", ("main",), options.mirror)
-            print(Wheels(options.cache / arch / "wheels", arch, debian, print).own().relative_to(Path.cwd()))
+            print(Wheels(options.cache / arch, arch, options.mirror, print).own())
     except PenstockError as error:
         print(f"wheels: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
