@@ -153,6 +153,14 @@ class Device:
             self.notebook.complaint = complaint
             self._save()
 
+    def note_plugin(self, entry: Entry, *, bad: bool) -> None:
+        """Something happened to a plugin; ``bad``: its hash is never tried again."""
+        if bad:
+            self.notebook.bad = {**self.notebook.bad, entry.sha256: entry.reason}
+        self.notebook.add(entry)
+        self._save()
+        self._tell(entry)
+
     def _note_committed(self, why: str) -> None:
         image = self.notebook.images.get(self.slot)
         if image is not None:  # the operator may accept what was rejected before

@@ -69,7 +69,7 @@ static void use_instance(wr_exec *exec, wr_instance *instance) {
     wr_set_instance(exec, instance);
     exec->aot.self = &instance->aot;
     exec->aot.cells = instance->aot.cells;
-    exec->aot.memory = instance->module->memory_count != 0 ? instance->memories[0]->data : NULL;
+    exec->aot.memory = instance->aot.memory;
 }
 
 static void check_native(wra_context *x) {
@@ -85,9 +85,9 @@ static void finish(wra_context *x, wr_slot *frame) {
     }
 }
 
-static void run(wra_context *x, const wr_func *func, wr_slot *frame) {
+static inline void run(wra_context *x, const wr_func *func, wr_slot *frame) {
     func->thunk(x, frame, func->compiled);
-    finish(x, frame);
+    if (__builtin_expect(x->tail != NULL, 0)) finish(x, frame);
 }
 
 static void call_host(wra_context *x, const wr_func *func, wr_slot *args) {
@@ -168,6 +168,9 @@ static void call(wra_context *x, const wra_func *callee, wr_slot *args) {
     }
 }
 
+/* Its address is another one in every thread. */
+static _Thread_local char this_thread __attribute__((tls_model("initial-exec")));
+
 /* What stays the same from call to call. */
 static __attribute__((noinline)) void begin_thread(wr_exec *exec) {
     exec->aot.stack_end = exec->stack_end;
@@ -176,9 +179,9 @@ static __attribute__((noinline)) void begin_thread(wr_exec *exec) {
     pthread_attr_t attributes;
     void *low = NULL;
     size_t size = 0;
-    exec->native_thread = pthread_self();
+    exec->native_thread = &this_thread;
     exec->aot.native_limit = 0;
-    if (pthread_getattr_np(exec->native_thread, &attributes) != 0) return;
+    if (pthread_getattr_np(pthread_self(), &attributes) != 0) return;
     if (pthread_attr_getstack(&attributes, &low, &size) == 0) {
         exec->aot.native_limit = (uintptr_t)low + (size / 4 < NATIVE_RESERVE ? size / 4 : NATIVE_RESERVE);
     }
@@ -187,7 +190,7 @@ static __attribute__((noinline)) void begin_thread(wr_exec *exec) {
 
 static void prepare(wr_exec *exec) {
     wra_context *x = &exec->aot;
-    if (__builtin_expect(x->rt == NULL || !pthread_equal(exec->native_thread, pthread_self()), 0)) begin_thread(exec);
+    if (__builtin_expect(exec->native_thread != &this_thread, 0)) begin_thread(exec);
     x->budget = exec->budget;
     x->allowance_mask = exec->fuel_limited ? 0 : -1;
     x->tail = NULL;
