@@ -458,7 +458,8 @@ def _resolve(
         if message is not None:
             errors.append(ConfigError(file, where(spec.name), message))
         else:
-            values[spec.name] = tags[str(value)] if spec.type == "tag" and value is not None else value  # type: ignore[assignment]
+            is_tag = spec.type == "tag" and value is not None
+            values[spec.name] = tags[str(value)] if is_tag else value  # type: ignore[assignment]
     return values
 
 

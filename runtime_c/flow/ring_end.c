@@ -109,6 +109,7 @@ static uint64_t offer_records(wr_ring_end *end) {
     wr_mark head = wr_ring_head(end->ring);
     wr_walk walk = wr_ring_walk(end->ring, next_of(end), head.pos, WR_RING_BATCH_MAX);
     end->offered = walk.records;
+    end->seen = head.pos;
     if (walk.malformed && walk.records == 0) {
         wr_ring_jump(end->consumer, head);
         return head.pos;
@@ -197,3 +198,7 @@ uint64_t wr_ring_end_backlog(const wr_ring_end *end) { return wr_ring_head(end->
 uint64_t wr_ring_end_room(const wr_ring_end *end) {
     return wr_ring_room_limit(end->ring) - end->ring->producer.head.pos;
 }
+
+uint64_t wr_ring_end_backlog_offered(const wr_ring_end *end) { return end->seen - next_of(end); }
+
+uint64_t wr_ring_end_room_offered(const wr_ring_end *end) { return end->limit - end->ring->producer.head.pos; }

@@ -324,12 +324,14 @@ bool wr_stage_ready(const wr_stage *stage) {
     return false;
 }
 
-/* An input that lost nothing in its call waits for more records, more room or another event. */
+/* An input that lost nothing in its call waits for more records, more room or another event. More than the call knew:
+ * what came while it ran must wake it as well. */
 static void park(wr_stage *stage, uint32_t index, uint64_t taken) {
-    uint64_t backlog = wr_ring_end_backlog(&stage->ins[index]);
+    uint64_t backlog = wr_ring_end_backlog_offered(&stage->ins[index]), room = 0;
     bool stalled = taken == 0 && backlog > 0;
+    for (uint32_t i = 0; i < stage->out_count; i++) room += wr_ring_end_room_offered(&stage->outs[i]);
     stage->stats.stalls += stalled;
-    stage->waits[index] = (wr_stage_wait){.parked = stalled, .backlog = backlog, .room = room_of_outputs(stage)};
+    stage->waits[index] = (wr_stage_wait){.parked = stalled, .backlog = backlog, .room = room};
 }
 
 void wr_stage_run(wr_stage *stage, wr_instant now) {

@@ -52,7 +52,7 @@ static void handle(const struct pen_record *record) {
 void PEN_EXPORT(pen_on_records)(int32_t ring) {
     struct pen_ring *in = pen_ring_in(ring);
     const struct pen_record *record;
-    while ((record = pen_ring_peek(in)) != NULL) {
+    while ((record = pen_ring_peek(in)) != NULL && pen_ring_room(pen_ring_out(0), sizeof *record) != NULL) {
         if (ring == 0) handle(record);
         if (ring == 1) put(pen_ring_out(0), record, PEN_EVENT, record->value.u64);
         pen_ring_taken(in, record);
