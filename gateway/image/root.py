@@ -151,9 +151,16 @@ def _systemd(tree: Tree, parts: Parts) -> None:
         for target in re.findall(r"^WantedBy=(\S+)", text, re.MULTILINE):
             tree.link(f"etc/systemd/system/{target}.wants/{name}", f"/{units}/{name}")
     tree.link("etc/systemd/system/default.target", f"/{units}/multi-user.target")
-    for name in ("serial-getty@.service", "getty@.service", "systemd-networkd-wait-online.service", "apt-daily.timer"):
+    for name in (
+        "serial-getty@.service",
+        "getty@.service",
+        "systemd-networkd-wait-online.service",
+        "systemd-logind.service",
+    ):
         tree.link(f"etc/systemd/system/{name}", "/dev/null")  # there is no account that could log in
-    tree.folder("var/lib/systemd")
+    for name in ("root/.ssh", "srv", "var/cache", "var/lib/dbus", "var/lib/private", "var/lib/systemd", "var/spool"):
+        tree.folder(name)
+    tree.link("var/lock", "/run/lock")
     tree.file("etc/modules-load.d/penstock.conf", "".join(f"{name}\n" for name in parts.recipe.image.modules))
     dog = parts.recipe.watchdog
     if dog is not None:
