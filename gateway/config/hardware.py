@@ -106,8 +106,8 @@ class Watchdog(Struct, frozen=True):
 
 class Image(Struct, frozen=True):
     """``[image]``: the recipe. ``suite``, ``components``, ``kernel``, ``packages``: of Debian; ``boot_packages`` hold
-    what ``boot.firmware`` names. ``modules``: of the kernel, loaded at the start; ``early``: those that the disk and its
-    file systems need. ``compress``: the kernel is stored with gzip."""
+    what ``boot.firmware`` names. ``modules``: of the kernel, loaded at the start; ``early``: those that the disk and
+    its file systems need. ``compress``: the kernel is stored with gzip."""
 
     kernel: Text
     suite: Text = "bookworm"

@@ -42,9 +42,7 @@ class Package:
 class Debian:
     """One suite for one architecture. ``folder``: the cache."""
 
-    def __init__(
-        self, folder: Path, arch: str, suite: str, components: Sequence[str], source: Source, beside: str = ""
-    ) -> None:
+    def __init__(self, folder: Path, arch: str, suite: str, components: Sequence[str], source: Source) -> None:
         self._folder = folder.absolute()
         self._arch = DEBIAN_ARCH[arch]
         self._suite = suite
