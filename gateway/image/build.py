@@ -29,7 +29,7 @@ CLUSTER_BYTES = 32768
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to build. ``plugins``: path below plugins/ → bytes; ``refresh``: ask for newer packages;
+    """What to build. ``plugins``: path below usr/share/penstock → bytes; ``refresh``: ask for newer packages;
     ``trust``: folder made by ``penstock-ota repo trust``, or None."""
 
     recipe: Recipe

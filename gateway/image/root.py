@@ -69,7 +69,7 @@ MEMBERS = {"dialout": "penstock", "gpio": "penstock"}
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a root file system is made of. ``artefacts``: compiled plugins, path below plugins/ → bytes; ``trust``: a
+    """What a root file system is made of. ``plugins``: path below usr/share/penstock → bytes; ``trust``: a
     folder with root.json and floor.json, or None; ``release``: number of the image."""
 
     recipe: Recipe
@@ -200,7 +200,7 @@ def _penstock(tree: Tree, parts: Parts, found: Sequence[Package]) -> None:
         script = f"#!/usr/bin/python3 -I\nfrom {module} import main\nraise SystemExit(main())\n"
         tree.file(f"usr/bin/{name}", script, 0o755)
     for path, data in sorted(parts.plugins.items()):
-        tree.file(f"{SHARE}/plugins/{path}", data)
+        tree.file(f"{SHARE}/{path}", data)
     board = parts.recipe.board
     tree.file(f"{SHARE}/board.toml", Path(board.file).read_bytes())
     tree.file("etc/penstock/image.env", settings_text(parts))
