@@ -1,0 +1,111 @@
+"""``penstock image build``, ``penstock flash`` and ``penstock provision``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from gateway.clock import Clock
+from gateway.config.reader import nearest
+from gateway.errors import UsageError
+
+if TYPE_CHECKING:
+    from gateway.config.board import Board
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+SOURCE = Path(__file__).resolve().parents[2]
+BOARDS = SOURCE / "board-configs"
+
+
+def add_parsers(commands: Commands) -> None:
+    """Add the commands."""
+    image = commands.add_parser("image", help="build the system image of a board", description="Images of boards.")
+    steps = image.add_subparsers(required=True, metavar="STEP")
+    build = steps.add_parser("build", help="build a disk image, and a slot image for updates")
+    build.add_argument("--board", required=True, metavar="NAME", help="of board-configs/, or a board file")
+    build.add_argument("--flavour", choices=("minimal", "full"), help="default: as the board file says")
+    build.add_argument("--out", type=Path, default=SOURCE / "build" / "images", metavar="DIR", help="default: %(default)s")
+    build.add_argument("--release", type=_release, default=1, metavar="N", help="number of the image; default: 1")
+    build.add_argument("--trust", type=Path, metavar="DIR", help="root.json and floor.json to build in")
+    build.add_argument("--mirror", metavar="URL", help="Debian archive")
+    build.add_argument("--refresh", action="store_true", help="look for newer packages instead of those kept")
+    build.add_argument("--cache", type=Path, default=SOURCE / "build" / "image", metavar="DIR", help="what is kept")
+    build.set_defaults(command=_build)
+    text = "on a device: make its keys, take a site folder"
+    take = commands.add_parser("provision", help=text, description=text)
+    take.add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help="with site.toml, ota.toml …")
+    take.add_argument("--data", type=Path, default=Path("/data"), metavar="DIR", help="default: %(default)s")
+    take.set_defaults(command=_provision)
+
+
+def _provision(options: argparse.Namespace) -> int:
+    from gateway.app.provision import provision
+
+    for line in provision(options.data, options.folder):
+        print(line)
+    return 0
+
+
+def _release(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 1 << 31:
+        raise argparse.ArgumentTypeError(f"found {text}, allowed: a number from 1")
+    return int(text)
+
+
+def _build(options: argparse.Namespace) -> int:
+    from gateway.image.build import Request, build
+    from gateway.image.debian import MIRROR
+
+    board = find_board(options.board)
+    clock, begin = Clock(), Clock().monotonic_s()
+
+    def tell(line: str) -> None:
+        print(f"  {clock.monotonic_s() - begin:6.1f} s  {line}", file=sys.stderr, flush=True)
+
+    flavour = options.flavour or (board.image.flavour if board.image else "minimal")
+    tell(f"plugins for {board.head.arch}")
+    request = Request(
+        board, flavour, options.out, options.cache, _plugins(board), options.release,
+        options.mirror or MIRROR, options.refresh, options.trust,
+    )  # fmt: skip
+    made = build(request, tell)
+    tell("done")
+    for path in (made.disk, made.slot, made.about):
+        print(path)
+    return 0
+
+
+def find_board(text: str) -> Board:
+    """A board by its name or file. Raises UsageError, ConfigError."""
+    from gateway.config.board import load_board
+
+    path = Path(text) if text.endswith(".toml") else BOARDS / f"{text}.toml"
+    if not path.is_file():
+        known = nearest(text, [one.stem for one in BOARDS.glob("*.toml")])
+        raise UsageError(f"--board {text}: there is no {path}; {known}")
+    return load_board(path)
+
+
+def _plugins(board: Board) -> dict[str, bytes]:
+    """Every plugin of the source tree: manifest, module and the module compiled for the board."""
+    from gateway.app.aot_build import compile_module, find_compiler
+    from gateway.store.search import find, names
+
+    folder = SOURCE / "plugins"
+    files: dict[str, bytes] = {}
+    for name in names([folder]):
+        plugin = find(name, [folder])
+        wasm = plugin.read()
+        files[f"{name}/plugin.toml"] = (folder / name / "plugin.toml").read_bytes()
+        files[f"{name}/{name}.wasm"] = wasm
+        for vectors in sorted((folder / name / "vectors").glob("*.toml")):
+            files[f"{name}/vectors/{vectors.name}"] = vectors.read_bytes()
+        if board.head.arch:
+            with tempfile.TemporaryDirectory(prefix="penstock-aot-") as made:
+                out = Path(made) / "module.so"
+                compile_module(find_compiler(board.head.arch), name, wasm, out)
+                files[f"{name}/{name}.{board.head.arch}.so"] = out.read_bytes()
+    return files
