@@ -22,7 +22,8 @@ UPDATE_SECONDS_MAX = 300.0
 BOOT_SECONDS_MAX = 180.0
 LOOK_S = 0.002
 HEAD_SHARE = 0.4  # of the image, written until the machine is frozen as "writing"
-PROMPT = r"# $"
+PROMPT = "/ # "
+NOTEBOOK = "/state/ota/notebook.json"
 TRIAL_UPTIME = "30"  # seconds of the trial until it is frozen: less than the agent waits for
 
 
