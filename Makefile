@@ -8,6 +8,7 @@ BROKER ?=
 SPEC ?=
 ONLY ?=
 OUT ?=
+BOARD ?= qemu-arm64
 JOBS ?= 2
 
 VENV := .venv
@@ -18,7 +19,7 @@ SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: demo test build check fmt bench spec fuzz clean help dev
+.PHONY: demo test build check fmt bench spec fuzz wheels image clean help dev
 
 # The C compiler: CC if given, else cc if it and the C library's headers work, else the one in the ziglang wheel.
 ifeq ($(origin CC),default)
@@ -119,6 +120,12 @@ spec: dev ## run the official WebAssembly tests, interpreted and compiled  [SPEC
 
 fuzz: dev ## mutate modules and run them under sanitizers  [SECONDS=60]
 	@$(PY) -m tests.runtime_c.fuzz --seconds $(or $(SECONDS),60)
+
+wheels: dev ## cross-compile the Python package for aarch64 and armv7
+	@$(PY) -m gateway.image.wheels
+
+image: dev ## build a board's system image  [BOARD=qemu-arm64] [OUT=DIR]
+	@$(PY) -m gateway.app.cli image build --board $(BOARD) $(if $(OUT),--out $(OUT))
 
 clean: ## remove everything that was made
 	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache gateway/_runtime.c gateway/_runtime*.so

@@ -27,10 +27,13 @@ def add_parsers(commands: Commands) -> None:
     build = steps.add_parser("build", help="build a disk image, and a slot image for updates")
     build.add_argument("--board", required=True, metavar="NAME", help="of board-configs/, or a board file")
     build.add_argument("--flavour", choices=("minimal", "full"), help="default: as the board file says")
-    build.add_argument("--out", type=Path, default=SOURCE / "build" / "images", metavar="DIR", help="default: %(default)s")
+    build.add_argument(
+        "--out", type=Path, default=SOURCE / "build" / "images", metavar="DIR", help="default: %(default)s"
+    )
     build.add_argument("--release", type=_release, default=1, metavar="N", help="number of the image; default: 1")
     build.add_argument("--trust", type=Path, metavar="DIR", help="root.json and floor.json to build in")
     build.add_argument("--mirror", metavar="URL", help="Debian archive")
+    build.add_argument("--no-security", dest="security", action="store_false", help="without Debian's security updates")
     build.add_argument("--refresh", action="store_true", help="look for newer packages instead of those kept")
     build.add_argument("--cache", type=Path, default=SOURCE / "build" / "image", metavar="DIR", help="what is kept")
     build.set_defaults(command=_build)
@@ -57,19 +60,20 @@ def _release(text: str) -> int:
 
 def _build(options: argparse.Namespace) -> int:
     from gateway.image.build import Request, build
-    from gateway.image.debian import MIRROR
+    from gateway.image.debian import MIRROR, Source
+    from gateway.image.recipe import recipe
 
-    board = find_board(options.board)
+    one = recipe(find_board(options.board))
     clock, begin = Clock(), Clock().monotonic_s()
 
     def tell(line: str) -> None:
         print(f"  {clock.monotonic_s() - begin:6.1f} s  {line}", file=sys.stderr, flush=True)
 
-    flavour = options.flavour or (board.image.flavour if board.image else "minimal")
-    tell(f"plugins for {board.head.arch}")
+    flavour = options.flavour or one.image.flavour
+    tell(f"plugins for {one.arch}")
     request = Request(
-        board, flavour, options.out, options.cache, _plugins(board), options.release,
-        options.mirror or MIRROR, options.refresh, options.trust,
+        one, flavour, options.out, options.cache, _plugins(one.arch), options.release,
+        Source(options.mirror or MIRROR, options.security), options.refresh, options.trust,
     )  # fmt: skip
     made = build(request, tell)
     tell("done")
@@ -89,7 +93,7 @@ def find_board(text: str) -> Board:
     return load_board(path)
 
 
-def _plugins(board: Board) -> dict[str, bytes]:
+def _plugins(arch: str) -> dict[str, bytes]:
     """Every plugin of the source tree: manifest, module and the module compiled for the board."""
     from gateway.app.aot_build import compile_module, find_compiler
     from gateway.store.search import find, names
@@ -103,9 +107,8 @@ def _plugins(board: Board) -> dict[str, bytes]:
         files[f"{name}/{name}.wasm"] = wasm
         for vectors in sorted((folder / name / "vectors").glob("*.toml")):
             files[f"{name}/vectors/{vectors.name}"] = vectors.read_bytes()
-        if board.head.arch:
-            with tempfile.TemporaryDirectory(prefix="penstock-aot-") as made:
-                out = Path(made) / "module.so"
-                compile_module(find_compiler(board.head.arch), name, wasm, out)
-                files[f"{name}/{name}.{board.head.arch}.so"] = out.read_bytes()
+        with tempfile.TemporaryDirectory(prefix="penstock-aot-") as made:
+            out = Path(made) / "module.so"
+            compile_module(find_compiler(arch), name, wasm, out)
+            files[f"{name}/{name}.{arch}.so"] = out.read_bytes()
     return files

@@ -111,8 +111,10 @@ def agent_settings(folder: Path, data: Path) -> str:
         image = image.replace(f'trust = "{TRUST}"', f'trust = "{data / "site" / "trust"}"')
     if "id" not in tables.get("device", {}):
         name = (data / "device" / "id").read_text("utf-8").strip()
-        text = text.replace("[device]\n", f'[device]\nid = "{name}"\n') if "device" in tables else (
-            f'{text}\n[device]\nid = "{name}"\n'
+        text = (
+            text.replace("[device]\n", f'[device]\nid = "{name}"\n')
+            if "device" in tables
+            else (f'{text}\n[device]\nid = "{name}"\n')
         )
     return f"{text}\n{image}"
 

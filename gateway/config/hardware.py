@@ -78,15 +78,15 @@ class Storage(Struct, frozen=True):
 class Boot(Struct, frozen=True):
     """``[boot]``: ``uboot``: boot script and state partition; ``tryboot``: Raspberry Pi firmware alone.
 
-    ``interface``, ``disk``: the disk as U-Boot names it; ``scratch``: two sectors of memory that nothing else uses while
-    U-Boot runs; ``firmware``: files of Debian packages for the boot partition, DESTINATION = PATH; ``config``: lines of
-    ``config.txt``; ``dtbs``: device trees, searched in the kernel package.
+    ``interface``, ``disk``: the disk as U-Boot names it; ``fdt``: its variable with the device tree's address.
+    ``firmware``: files for the boot partition, NAME = PATH in a Debian package, or ``dtb:NAME`` for a device tree of
+    the kernel package; ``dtbs``: such device trees for the slots. ``config``: lines of ``config.txt``; ``arguments``:
+    more of them for the kernel.
     """
 
     loader: Literal["uboot", "tryboot"] = "uboot"
-    interface: Annotated[str, Meta(pattern="^[a-z]*$")] = ""
+    interface: Annotated[str, Meta(pattern="^[a-z0-9_${}]*$")] = ""
     disk: Annotated[str, Meta(pattern="^[a-z0-9_${}]*$")] = "0"
-    scratch: Annotated[int, Meta(ge=0, lt=1 << 48)] = 0
     fdt: Annotated[str, Meta(pattern="^[a-z0-9_]*$", description="U-Boot's variable with the device tree's place")] = ""
     console: Annotated[str, Meta(pattern=r"^tty[A-Za-z]+[0-9]+(,[0-9]+)?$")] = "ttyS0,115200"
     arguments: str = ""
@@ -105,12 +105,14 @@ class Watchdog(Struct, frozen=True):
 
 
 class Image(Struct, frozen=True):
-    """``[image]``: the recipe. ``suite``, ``kernel``, ``packages``, ``firmware``: of Debian; ``modules``: of the kernel,
-    in the root file system; ``early``: those that the disk and its file systems need. ``compress``: the kernel is
+    """``[image]``: the recipe. ``suite``, ``components``, ``kernel``, ``packages``: of Debian; ``kernel_suite``: where the
+    kernel comes from if not from ``suite``; ``boot_packages`` hold what ``boot.firmware`` names. ``modules``: of the
+    kernel, loaded at the start; ``early``: those that the disk and its file systems need. ``compress``: the kernel is
     stored with gzip."""
 
     kernel: Text
     suite: Text = "bookworm"
+    kernel_suite: str = ""
     components: tuple[Text, ...] = ("main",)
     boot_packages: tuple[Text, ...] = ()
     packages: tuple[Text, ...] = ()

@@ -1,20 +1,18 @@
-"""``penstock image build``: a board file becomes a disk image, a slot image for updates, and a list of what is in it."""
+"""``penstock image build``: a board becomes a disk image, a slot image for updates, and a list of what is in it."""
 
 from __future__ import annotations
 
 import gzip
-import json
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.config.board import Board
-from gateway.errors import PenstockError, UsageError
+from gateway.errors import UsageError
 from gateway.image import bootfiles, disk
-from gateway.image.debian import MIRROR, Debian
+from gateway.image.debian import Debian, Source
 from gateway.image.kernel import Kernel, initramfs, read_kernel
+from gateway.image.recipe import Recipe
 from gateway.image.root import FILES, Parts, make_root, packages
 from gateway.image.tools import require
 from gateway.image.tree import Tree
@@ -31,16 +29,16 @@ CLUSTER_BYTES = 32768
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to build. ``plugins``: path below plugins/ → bytes; ``refresh``: ask the mirror for newer packages;
+    """What to build. ``plugins``: path below plugins/ → bytes; ``refresh``: ask for newer packages;
     ``trust``: folder made by ``penstock-ota repo trust``, or None."""
 
-    board: Board
+    recipe: Recipe
     flavour: str
     out: Path
     cache: Path
     plugins: Mapping[str, bytes]
     release: int = 1
-    mirror: str = MIRROR
+    source: Source = field(default_factory=Source)
     refresh: bool = False
     trust: Path | None = None
 
@@ -56,11 +54,8 @@ class Made:
 
 def check(request: Request) -> None:
     """Everything that can be wrong before the first download. Raises UsageError."""
-    board = request.board
-    if board.image is None or board.storage is None or board.boot is None:
-        raise UsageError(f"{board.file}: has no [image] table: no image is made for board {board.name}")
     check_python()
-    require([*TOOLS, TARGETS[board.head.arch].compiler])
+    require([*TOOLS, TARGETS[request.recipe.arch].compiler])
     if request.trust is not None:
         missing = [name for name in ("root.json", "floor.json") if not (request.trust / name).is_file()]
         if missing:
@@ -70,91 +65,95 @@ def check(request: Request) -> None:
 def build(request: Request, tell: Callable[[str], None]) -> Made:
     """Build everything; ``tell`` takes a line per step. Raises PenstockError."""
     check(request)
-    board = request.board
-    assert board.image is not None and board.storage is not None and board.boot is not None
-    image, arch = board.image, board.head.arch
+    recipe = request.recipe
+    image, arch = recipe.image, recipe.arch
     work = request.cache / arch
-    debian = Debian(work / image.suite, arch, image.suite, image.components, request.mirror)
+    debian = Debian(work / image.suite, arch, image.suite, image.components, request.source)
     tell(f"packages of {image.suite} for {arch}")
     debian.update(always=request.refresh)
-    found = packages(board, request.flavour, debian)
-    boot_files = _boot_packages(board, debian)
+    found = packages(recipe, request.flavour, debian)
+    boot_files = _boot_packages(recipe, debian)
     tell(f"kernel {image.kernel}")
-    (package,) = debian.fetch_all([image.kernel], lambda name: name.startswith("linux-image-") and name != image.kernel)
-    kernel = read_kernel(package.file)
-    wheels = Wheels(work / "wheels", arch, debian, tell)
+    kernel = read_kernel(_kernel_package(request, debian))
+    wheels = Wheels(work, arch, request.source.mirror, tell)
     tell("Python packages")
     needed = wheels.needed()
     tell("this project, cross-compiled")
     own = wheels.own()
     tell(f"root file system of {len(found)} packages")
-    parts = Parts(board, request.flavour, kernel, [*needed, own], request.plugins, request.trust, request.release)
+    parts = Parts(recipe, request.flavour, kernel, [*needed, own], request.plugins, request.trust, request.release)
     tree = make_root(parts, found)
     request.out.mkdir(parents=True, exist_ok=True)
-    stem = f"penstock-{board.name}-{request.flavour}-{request.release}"
+    stem = f"penstock-{recipe.name}-{request.flavour}-{request.release}"
     slot = request.out / f"{stem}.slot.img"
-    tell(f"slot image ({tree.bytes() // disk.MIB} MiB of files)")
-    _make_slot(board, kernel, tree, slot)
+    tell(f"slot image ({tree.size() // disk.MIB} MiB of files)")
+    _make_slot(recipe, kernel, tree, slot)
     tell("disk image")
     whole = request.out / f"{stem}.img"
-    _make_disk(board, boot_files, slot, whole)
+    _make_disk(recipe, boot_files, kernel, slot, whole)
     about = request.out / f"{stem}.json"
     about.write_bytes(tree.read("usr/share/penstock/image.json"))
     return Made(whole, slot, about)
 
 
-def _boot_packages(board: Board, debian: Debian) -> Tree:
-    assert board.image is not None
+def _kernel_package(request: Request, debian: Debian) -> Path:
+    """The package that a meta package such as linux-image-arm64 stands for."""
+    image, arch = request.recipe.image, request.recipe.arch
+    if image.kernel_suite:
+        folder = request.cache / arch / image.kernel_suite
+        debian = Debian(folder, arch, image.kernel_suite, ("main",), request.source, beside=image.suite)
+        debian.update(always=request.refresh)
+    (package,) = debian.fetch_all([image.kernel], lambda name: name.startswith("linux-image-") and name != image.kernel)
+    return package.file
+
+
+def _boot_packages(recipe: Recipe, debian: Debian) -> Tree:
     tree = Tree()
-    if board.image.boot_packages:
-        for package in debian.fetch(board.image.boot_packages):
+    if recipe.image.boot_packages:
+        for package in debian.fetch(recipe.image.boot_packages):
             tree.add_deb(package.file)
     return tree
 
 
-def _make_slot(board: Board, kernel: Kernel, root: Tree, out: Path) -> None:
+def _make_slot(recipe: Recipe, kernel: Kernel, root: Tree, out: Path) -> None:
     """One slot: a FAT file system that every boot loader reads, the root file system a file in it."""
-    assert board.image is not None and board.storage is not None and board.boot is not None
-    boot = board.boot
-    dog = board.watchdog
+    dog = recipe.watchdog
     settings = f"watchdog_module='{dog.module if dog else ''}'\nwatchdog_options='{dog.options if dog else ''}'\n"
-    early = [*board.image.early, *([dog.module] if dog and dog.module else [])]
+    early = [*recipe.image.early, *([dog.module] if dog and dog.module else [])]
     script = (FILES / "init").read_text("utf-8")
     image = kernel.image()
     files = {
-        bootfiles.KERNEL: gzip.compress(image, 9, mtime=0) if board.image.compress else image,
+        bootfiles.KERNEL: gzip.compress(image, 9, mtime=0) if recipe.image.compress else image,
         bootfiles.INITRD: initramfs(kernel, early, root.read("usr/bin/busybox"), script, settings),
     }
-    files |= {Path(name).name: kernel.device_tree(name) for name in boot.dtbs}
+    files |= {name: kernel.device_tree(name) for name in recipe.boot.dtbs}
+    files |= bootfiles.slot_files(recipe)
     with tempfile.TemporaryDirectory(prefix="penstock-slot-", dir=out.parent) as folder:
         packed = Path(folder) / bootfiles.ROOT
         disk.squashfs(root, packed)
         files[bootfiles.ROOT] = packed.read_bytes()
     used = sum(-(-len(data) // CLUSTER_BYTES) * CLUSTER_BYTES for data in files.values())
     size = -(-(used + used // 50 + SPARE_BYTES) // disk.MIB) * disk.MIB
-    limit = board.storage.slot_mib * disk.MIB
+    limit = recipe.storage.slot_mib * disk.MIB
     if size > limit:
+        need = size // disk.MIB
         raise UsageError(
-            f"{board.file}: storage.slot_mib: found {board.storage.slot_mib}, allowed: at least {size // disk.MIB} for "
-            f"this image, better {size // disk.MIB * 5 // 4} because updates need room"
+            f"{recipe.board.file}: storage.slot_mib: found {recipe.storage.slot_mib}, allowed: at least {need} for "
+            f"this image, better {need * 5 // 4} because patches wait behind it"
         )
-    disk.fat(files, out, size, "PENSLOT", f"slot/{board.name}")
+    disk.fat(files, out, size, "PENSLOT", f"slot/{recipe.name}")
 
 
-def _make_disk(board: Board, boot_files: Tree, slot: Path, out: Path) -> None:
-    assert board.storage is not None and board.boot is not None
-    storage, boot = board.storage, board.boot
-    files = {name: boot_files.read(path) for name, path in boot.firmware.items()}
-    if boot.loader == "uboot":
-        files["boot.scr"] = bootfiles.compiled_script(board)
-        if boot.config:
-            files["config.txt"] = bootfiles.config_txt(boot)
-    else:
-        files["autoboot.txt"] = bootfiles.autoboot_txt(board)
+def _make_disk(recipe: Recipe, packages: Tree, kernel: Kernel, slot: Path, out: Path) -> None:
+    storage = recipe.storage
+    files = bootfiles.boot_files(recipe)
+    for name, path in recipe.boot.firmware.items():
+        kind, _, rest = path.rpartition(":")
+        files[name] = kernel.device_tree(rest) if kind == "dtb" else packages.read(path)
     with tempfile.TemporaryDirectory(prefix="penstock-disk-", dir=out.parent) as folder:
         at = Path(folder)
-        disk.fat(files, at / "boot", storage.boot_mib * disk.MIB, "PENBOOT", f"boot/{board.name}")
+        disk.fat(files, at / "boot", storage.boot_mib * disk.MIB, "PENBOOT", f"boot/{recipe.name}")
         (at / "state").write_bytes(blank(BootState(1, "a", "", 0, frozenset("a"))))
         disk.ext4(at / "data", storage.data_mib, "penstock-data")
         contents = {"boot": at / "boot", "state": at / "state", "slot-a": slot, "data": at / "data"}
-        disk.assemble(storage, board.name, contents, out)
+        disk.assemble(storage, recipe.name, contents, out)

@@ -23,6 +23,14 @@ _URI = re.compile(r"^'([^']+)' (\S+) (\d+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """Where packages come from. ``security``: with the security updates, from ``MIRROR-security``."""
+
+    mirror: str = MIRROR
+    security: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Package:
     """A package file in the cache. ``version`` as apt writes it in file names."""
 
@@ -32,23 +40,25 @@ class Package:
 
 
 class Debian:
-    """One suite for one architecture. ``folder``: the cache; ``mirror``: where a Debian archive is."""
+    """One suite for one architecture. ``folder``: the cache; ``beside``: the suite that it is only an addition to."""
 
-    def __init__(self, folder: Path, arch: str, suite: str, components: Sequence[str], mirror: str = MIRROR) -> None:
+    def __init__(
+        self, folder: Path, arch: str, suite: str, components: Sequence[str], source: Source, beside: str = ""
+    ) -> None:
         self._folder = folder.absolute()
         self._arch = DEBIAN_ARCH[arch]
         self._suite = suite
         self._components = " ".join(components)
-        self._mirror = mirror.rstrip("/")
+        self._mirror = source.mirror.rstrip("/")
+        self._security = source.security
+        self._beside = beside
 
     def update(self, *, always: bool = False) -> None:
         """Fetch the lists of packages, if there are none or ``always``. Raises PenstockError, UsageError."""
         for name in ("lists/partial", "archives/partial", "empty/partial"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
         if not KEYRING.exists():
-            raise UsageError(
-                f"missing: {KEYRING}. Install with\n    sudo apt install debian-archive-keyring"
-            )
+            raise UsageError(f"missing: {KEYRING}. Install with\n    sudo apt install debian-archive-keyring")
         sources = "".join(
             f"deb [signed-by={KEYRING}] {mirror} {suite} {self._components}\n" for mirror, suite in self._places()
         )
@@ -61,14 +71,17 @@ class Debian:
         known.write_text(sources, "utf-8")
         try:
             self._apt("update", "--error-on=any")
-        except PenstockError:
+        except PenstockError as error:
             known.unlink()
-            raise
+            raise PenstockError(f"{error}\nTry again later, or another --mirror, or --no-security.") from error
+        (self._folder / "resolved.json").unlink(missing_ok=True)
 
     def _places(self) -> list[tuple[str, str]]:
         """The suite, its updates and, where the mirror has its sibling, its security updates."""
+        if self._beside:
+            return [(self._mirror, self._beside), (self._mirror, self._suite)]
         places = [(self._mirror, self._suite), (self._mirror, f"{self._suite}-updates")]
-        if self._mirror.endswith("/debian"):
+        if self._security and self._mirror.endswith("/debian"):
             places.append((f"{self._mirror}-security", f"{self._suite}-security"))
         return places
 
@@ -81,9 +94,7 @@ class Debian:
         found = self._fetch(names, ["install", "-y", *names], keep)
         return sorted(found, key=lambda package: package.name)
 
-    def _fetch(
-        self, names: Sequence[str], request: Sequence[str], keep: Callable[[str], bool] = lambda name: True
-    ) -> list[Package]:
+    def _fetch(self, names: Sequence[str], request: Sequence[str], keep: Callable[[str], bool] = bool) -> list[Package]:
         key = " ".join(request)
         known = self._folder / "resolved.json"
         resolved = json.loads(known.read_text("utf-8")) if known.exists() else {}
@@ -126,6 +137,7 @@ Dir::Etc::preferencesparts "/dev/null";
 APT::Architecture "{self._arch}";
 APT::Architectures {{ "{self._arch}"; }};
 APT::Install-Recommends "false";
+{f'APT::Default-Release "{self._suite}";' if self._beside else ""}
 APT::Sandbox::User "";
 Acquire::Languages "none";
 Acquire::Retries "3";

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
 import stat
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -69,6 +70,8 @@ def read_kernel(package: Path) -> Kernel:
     tree.add_deb(package, lambda path: not path.startswith("usr/share/"))
     (version,) = {path.split("/")[3] for path in tree.glob("usr/lib/modules/*/modules.builtin")}
     with tempfile.TemporaryDirectory(prefix="penstock-depmod-") as folder:
+        for path in tree.glob("usr/lib/modules/*.ko.xz"):  # the file systems around them are compressed
+            tree.file(path.removesuffix(".xz"), lzma.decompress(tree.nodes.pop(path).data))
         tree.write_folder(Path(folder), lambda path: path.startswith("usr/lib/modules/"))
         (Path(folder) / "lib").symlink_to("usr/lib")
         run("depmod", "-b", folder, version)
@@ -104,7 +107,7 @@ def initramfs(kernel: Kernel, early: Sequence[str], busybox: bytes, script: str,
     ``settings``: shell variables that the script reads.
     """
     order = kernel.closure(early)
-    nodes: dict[str, Node] = {name: Node(stat.S_IFDIR | 0o755) for name in ("bin", "dev", "modules", "proc", "root")}
+    nodes: dict[str, Node] = {name: Node(stat.S_IFDIR | 0o755) for name in ("bin", "dev", "modules", "new", "proc")}
     nodes |= {name: Node(stat.S_IFDIR | 0o755) for name in ("slot", "sys")}
     nodes["bin/busybox"] = Node(stat.S_IFREG | 0o755, busybox)
     nodes["init"] = Node(stat.S_IFREG | 0o755, script.encode())

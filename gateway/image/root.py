@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway import __version__
-from gateway.config.board import Board
 from gateway.image.debian import Debian, Package
 from gateway.image.kernel import Kernel, add_modules
+from gateway.image.recipe import Recipe
 from gateway.image.tools import epoch_s, run
 from gateway.image.tree import Node, Tree
 from gateway.image.wheels import PYTHON
@@ -67,7 +67,7 @@ class Parts:
     """What a root file system is made of. ``artefacts``: compiled plugins, path below plugins/ → bytes; ``trust``: a
     folder with root.json and floor.json, or None; ``release``: number of the image."""
 
-    board: Board
+    recipe: Recipe
     flavour: str
     kernel: Kernel
     wheels: Sequence[Path]
@@ -76,13 +76,12 @@ class Parts:
     release: int
 
 
-def packages(board: Board, flavour: str, debian: Debian) -> list[Package]:
+def packages(recipe: Recipe, flavour: str, debian: Debian) -> list[Package]:
     """The Debian packages of a root file system."""
-    assert board.image is not None
     minimal = flavour == "minimal"
-    names = [*BASE, *(() if minimal else FULL), *board.image.packages]
+    names = [*BASE, *(() if minimal else FULL), *recipe.image.packages]
     left_out = NOT_MINIMAL if minimal else NOT_FULL
-    asked = set(board.image.packages)
+    asked = set(recipe.image.packages)
     return debian.fetch_all(names, lambda name: name in asked or left_out.fullmatch(name) is None)
 
 
@@ -95,9 +94,8 @@ def make_root(parts: Parts, found: Sequence[Package]) -> Tree:
     for wheel in parts.wheels:
         tree.add_wheel(wheel, SITE)
     tree.remove([f"{SITE}/*/tests", f"{SITE}/securesystemslib/_vendor/test*"])
-    board = parts.board
-    assert board.image is not None
-    add_modules(tree, parts.kernel, [*board.image.early, *board.image.modules])
+    image = parts.recipe.image
+    add_modules(tree, parts.kernel, [*image.early, *image.modules])
     _system(tree, parts)
     _penstock(tree, parts, found)
     precompile(tree)
@@ -132,14 +130,13 @@ def _system(tree: Tree, parts: Parts) -> None:
     tree.add_folder(FILES / parts.flavour)
     _busybox_links(tree)
     if parts.flavour == "minimal":
-        tree.file("etc/inittab", _inittab(parts.board))
+        tree.file("etc/inittab", _inittab(parts.recipe))
         tree.link("usr/sbin/init", "../bin/busybox")
 
 
-def _inittab(board: Board) -> bytes:
-    assert board.boot is not None
+def _inittab(recipe: Recipe) -> bytes:
     text = (FILES / "minimal" / "etc" / "inittab").read_text("utf-8")
-    return text.replace("@CONSOLE@", board.boot.console.partition(",")[0]).encode()
+    return text.replace("@CONSOLE@", recipe.tty).encode()
 
 
 APPLETS = (
@@ -170,7 +167,7 @@ def _penstock(tree: Tree, parts: Parts, found: Sequence[Package]) -> None:
         tree.file(f"usr/bin/{name}", script, 0o755)
     for path, data in sorted(parts.plugins.items()):
         tree.file(f"{SHARE}/plugins/{path}", data)
-    board = parts.board
+    board = parts.recipe.board
     tree.file(f"{SHARE}/board.toml", Path(board.file).read_bytes())
     tree.file("etc/penstock/image.env", settings_text(parts))
     tree.file("etc/penstock/ota-image.toml", _ota_settings(parts))
@@ -192,17 +189,16 @@ def _penstock(tree: Tree, parts: Parts, found: Sequence[Package]) -> None:
 
 def settings_text(parts: Parts) -> str:
     """What the start scripts need to know, as shell variables."""
-    board = parts.board
-    assert board.boot is not None
-    dog = board.watchdog
+    recipe = parts.recipe
+    board, dog = recipe.board, recipe.watchdog
     values = {
         "board": board.name,
-        "console": board.boot.console.partition(",")[0],
+        "console": recipe.tty,
         "image_time": str(epoch_s()),
         "led": board.leds["status"].device if "status" in board.leds else "",
         "watchdog": dog.device if dog else "",
         "watchdog_s": str(dog.timeout_s) if dog else "",
-        "modules": " ".join(board.image.modules if board.image else ()),
+        "modules": " ".join(recipe.image.modules),
     }
     return "".join(f"{name}='{value}'\n" for name, value in values.items())
 
@@ -211,7 +207,7 @@ def _ota_settings(parts: Parts) -> str:
     """The agent's settings that belong to the image; provisioning adds the rest."""
     return f"""\
 [image]
-line = "{line_of(parts.board)}"
+line = "{line_of(parts.recipe)}"
 slot_a = "/dev/penstock/slot-a"
 slot_b = "/dev/penstock/slot-b"
 
@@ -228,9 +224,9 @@ state = "/var/lib/penstock/ota"
 """
 
 
-def line_of(board: Board) -> str:
+def line_of(recipe: Recipe) -> str:
     """What releases of a board's image are counted within."""
-    return f"image/{board.name}/penstock"
+    return f"image/{recipe.name}/penstock"
 
 
 def precompile(tree: Tree) -> None:

@@ -61,17 +61,18 @@ def run(
     plain = {"PATH": PATH, "LC_ALL": "C", "TZ": "UTC", "SOURCE_DATE_EPOCH": str(epoch_s()), "PYTHONHASHSEED": "0"}
     passed = {name: os.environ[name] for name in ("HOME", "TMPDIR") if name in os.environ}
     passed |= {name: value for name, value in os.environ.items() if "proxy" in name.lower() or name.startswith("PIP_")}
-    done = subprocess.run(
+    process = subprocess.Popen(
         [tool, *map(str, command[1:])],
-        input=None if text is None else text.encode(),
-        **({} if stdin is None else {"stdin": stdin}),  # type: ignore[arg-type]
-        capture_output=True,
-        check=False,
+        stdin=subprocess.PIPE if text is not None else stdin or subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         cwd=folder,
         env={**plain, **passed, **environment},
     )
-    output = done.stdout.decode("utf-8", "replace")
-    if done.returncode != 0:
-        said = (done.stderr.decode("utf-8", "replace") + output).strip()
-        raise PenstockError(f"{command[0]} failed with status {done.returncode}:\n{said[-4000:]}")
+    with process:
+        out, complaints = process.communicate(None if text is None else text.encode())
+    output = out.decode("utf-8", "replace")
+    if process.returncode != 0:
+        said = (complaints.decode("utf-8", "replace") + output).strip()
+        raise PenstockError(f"{command[0]} failed with status {process.returncode}:\n{said[-4000:]}")
     return output

@@ -1,7 +1,7 @@
 """A file tree in memory: what goes into an image, with owners and modes that the build machine's user need not have.
 
-Paths are relative and start in ``usr``, ``etc`` …; the merged directories of old (``bin``, ``lib`` …) become ``usr/bin``
-and so on by themselves.
+Paths are relative and start in ``usr``, ``etc`` …; ``bin``, ``lib`` and ``sbin`` become ``usr/bin`` and so on by
+themselves.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ from gateway.errors import PenstockError
 from gateway.image.tools import PATH, epoch_s
 
 MERGED = ("bin", "sbin", "lib")
+
+
+def _everything(path: str) -> bool:
+    return bool(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +85,13 @@ class Tree:
             for path in self.glob(pattern) + self.glob(f"{pattern}/*"):
                 self.nodes.pop(path, None)
 
-    def bytes(self) -> int:
+    def size(self) -> int:
         """Sum of the files' sizes."""
         return sum(len(node.data) for node in self.nodes.values())
 
     # ---- taking in ----
 
-    def add_deb(self, file: Path, wanted: Callable[[str], bool] = lambda path: True) -> None:
+    def add_deb(self, file: Path, wanted: Callable[[str], bool] = _everything) -> None:
         """The files of a Debian package."""
         process = subprocess.Popen(
             ["dpkg-deb", "--fsys-tarfile", str(file)], stdout=subprocess.PIPE, env={"PATH": PATH, "LC_ALL": "C"}
@@ -127,9 +131,11 @@ class Tree:
                     if kind not in ("purelib", "platlib"):
                         continue
                     name = rest
-                self.file(f"{site}/{name}", archive.read(name if not head.endswith(".data") else f"{head}/{kind}/{rest}"))
+                self.file(
+                    f"{site}/{name}", archive.read(name if not head.endswith(".data") else f"{head}/{kind}/{rest}")
+                )
 
-    def add_folder(self, source: Path, path: str = "", wanted: Callable[[str], bool] = lambda path: True) -> None:
+    def add_folder(self, source: Path, path: str = "", wanted: Callable[[str], bool] = _everything) -> None:
         """A folder of the build machine; all files belong to root, programs stay programs."""
         for one in sorted(source.rglob("*")):
             name = str(PurePosixPath(path) / one.relative_to(source).as_posix())
@@ -154,7 +160,7 @@ class Tree:
                 info.size = len(node.data)
                 archive.addfile(info, io.BytesIO(node.data))
 
-    def write_folder(self, folder: Path, wanted: Callable[[str], bool] = lambda path: True) -> None:
+    def write_folder(self, folder: Path, wanted: Callable[[str], bool] = _everything) -> None:
         """Regular files into a folder of the build machine."""
         for path, node in self:
             if stat.S_ISREG(node.mode) and wanted(path):

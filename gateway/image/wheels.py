@@ -6,19 +6,21 @@ What nobody publishes for a board's architecture is cross-compiled from its sour
 from __future__ import annotations
 
 import argparse
+import fnmatch
+import hashlib
 import os
 import re
 import shutil
 import sys
 import tempfile
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.errors import PenstockError, UsageError
-from gateway.image.debian import MIRROR, Debian
-from gateway.image.tools import require, run
+from gateway.image.debian import MIRROR, Debian, Source
+from gateway.image.tools import epoch_s, require, run
 from gateway.image.tree import Tree
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -47,6 +49,9 @@ TARGETS = {
 GLIBC = (36, 35, 34, 31, 28, 24, 17)
 FROM_SOURCE = {"armv7": ("cffi", "msgspec")}
 HEADERS = ("libpython3.11-dev", "libpython3.11-stdlib", "libpython3.11-minimal", "libffi-dev", "libffi8")
+# What this project's wheel is made of, and what is made from it.
+SOURCES = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "gateway", "ota", "runtime_c")
+MADE = ("__pycache__", "build", "_runtime.c", "*.so", "*.o", "*.pyc")
 NOT_ON_BOARDS = {"pycparser"}  # only for reading C declarations, which was done when the extension was made
 
 
@@ -68,13 +73,15 @@ def requirements() -> list[str]:
 
 
 class Wheels:
-    """Wheels of one architecture. ``folder``: where they are kept; ``tell``: takes a line per step."""
+    """Wheels of one architecture. ``cache``: where they are kept; ``tell``: takes a line per step."""
 
-    def __init__(self, folder: Path, arch: str, debian: Debian, tell: Callable[[str], None]) -> None:
-        self._folder = folder.absolute()
+    def __init__(self, cache: Path, arch: str, mirror: str, tell: Callable[[str], None]) -> None:
+        self._folder = cache.absolute() / "wheels"
         self._arch = arch
         self._target = TARGETS[arch]
-        self._debian = debian
+        # Headers only, none of which gets into an image: no need for security updates.
+        source = Source(mirror, security=False)
+        self._debian = Debian(cache / "headers", arch, "bookworm", ("main",), source)
         self._tell = tell
 
     def needed(self) -> list[Path]:
@@ -85,14 +92,32 @@ class Wheels:
             name = pin.partition("==")[0]
             if self._kept(pin) is None:
                 self._tell(f"{pin} for {self._arch}{', from source' if name in built else ''}")
-                self._build(self._source(pin), name) if name in built else self._download(pin)
+                self._build(self._source(pin)) if name in built else self._download(pin)
         return [found for pin in requirements() if (found := self._kept(pin)) is not None]
 
     def own(self) -> Path:
-        """This project for the architecture. Always made anew; the compiler sees what has changed."""
-        for old in self._folder.glob("penstock-*.whl"):
-            old.unlink()
+        """This project for the architecture; made anew when a source file has changed."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        known, digest = self._folder / "penstock.sources", self._digest()
+        found = sorted(self._folder.glob("penstock-*.whl"))
+        if found and known.exists() and known.read_text("utf-8") == digest:
+            return found[0]
+        for old in found:
+            old.unlink()
+        made = self._compile()
+        known.write_text(digest, "utf-8")
+        return made
+
+    def _digest(self) -> str:
+        """Hash of what the wheel is made of."""
+        digest = hashlib.sha256(repr((self._target, epoch_s())).encode())
+        files = [path for name in SOURCES for path in [ROOT / name, *sorted((ROOT / name).rglob("*"))]]
+        for path in files:
+            if path.is_file() and not any(fnmatch.fnmatch(part, one) for one in MADE for part in path.parts):
+                digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
+        return digest.hexdigest()
+
+    def _compile(self) -> Path:
         with tempfile.TemporaryDirectory(prefix="penstock-wheel-") as folder:
             source = Path(folder) / "source"
             made = (".so", ".o", ".pyc", ".c~")
@@ -102,7 +127,7 @@ class Wheels:
             shutil.copytree(ROOT / "runtime_c", source / "runtime_c", ignore=shutil.ignore_patterns("build", "*.o"))
             for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
                 shutil.copy2(ROOT / name, source / name)
-            return self._build(source, "penstock")
+            return self._build(source)
 
     def _kept(self, pin: str) -> Path | None:
         name, _, version = pin.partition("==")
@@ -125,7 +150,7 @@ class Wheels:
         shutil.unpack_archive(archive, folder, filter="data")
         return folder / pin.replace("==", "-")
 
-    def _build(self, source: Path, name: str) -> Path:
+    def _build(self, source: Path) -> Path:
         """Cross-compile a source folder to a wheel. Raises UsageError, PenstockError."""
         check_python()
         require([self._target.compiler])
@@ -165,7 +190,7 @@ class Wheels:
             "CC": gcc,
             "LDSHARED": f"{gcc} -shared -L{headers}/usr/lib/{triplet}",
             "CFLAGS": f"-O2 -g1 {include} -ffile-prefix-map={headers}=.",
-            "LDFLAGS": "-Wl,--build-id=none",
+            "LDFLAGS": "-Wl,--build-id=none -s",
             "AR": f"{triplet}-ar",
             "PYTHONPATH": str(data),
             "_PYTHON_SYSCONFIGDATA_NAME": name,
@@ -189,8 +214,7 @@ def main() -> int:
         check_python()
         require([TARGETS[arch].compiler for arch in options.arch] + ["apt-get", "dpkg-deb"])
         for arch in options.arch:
-            debian = Debian(options.cache / arch / "bookworm", arch, "bookworm", ("main",), options.mirror)
-            print(Wheels(options.cache / arch / "wheels", arch, debian, print).own().relative_to(Path.cwd()))
+            print(Wheels(options.cache / arch, arch, options.mirror, print).own())
     except PenstockError as error:
         print(f"wheels: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
