@@ -215,9 +215,6 @@ slot_b = "/dev/penstock/slot-b"
 kind = "raw"
 state = "/dev/penstock/state"
 
-[health]
-file = "/run/penstock/health.json"
-
 [paths]
 trust = "/usr/share/penstock/trust"
 state = "/var/lib/penstock/ota"

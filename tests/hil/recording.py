@@ -18,7 +18,7 @@ from tests.hil.machine import Hardware, Machine, copy_disk
 from tests.hil.writelog import Replay, Write, WriteLog
 
 INSTALL = "penstock-ota install --config /data/ota.toml &"
-UPDATE_SECONDS_MAX = 300.0
+UPDATE_SECONDS_MAX = 180.0
 BOOT_SECONDS_MAX = 180.0
 LOOK_S = 0.002
 HEAD_SHARE = 0.4  # of the image, written until the machine is frozen as "writing"
