@@ -37,11 +37,38 @@ def add_parsers(commands: Commands) -> None:
     build.add_argument("--refresh", action="store_true", help="look for newer packages instead of those kept")
     build.add_argument("--cache", type=Path, default=SOURCE / "build" / "image", metavar="DIR", help="what is kept")
     build.set_defaults(command=_build)
+    flash = commands.add_parser("flash", help="write a disk image to a card", description="Write an image to a card.")
+    flash.add_argument("image", type=Path, metavar="IMAGE")
+    flash.add_argument("device", type=Path, metavar="DEVICE", help="a whole disk such as /dev/sdb, or a file")
+    flash.add_argument("--not-removable", default="", metavar="NAME", help="this disk is meant: its name, such as sdb")
+    flash.set_defaults(command=_flash)
     text = "on a device: make its keys, take a site folder"
     take = commands.add_parser("provision", help=text, description=text)
     take.add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help="with site.toml, ota.toml …")
     take.add_argument("--data", type=Path, default=Path("/data"), metavar="DIR", help="default: %(default)s")
     take.set_defaults(command=_provision)
+
+
+def _flash(options: argparse.Namespace) -> int:
+    from gateway.image.flash import Machine, look, refuse, write
+
+    image, machine = options.image, Machine()
+    if not image.is_file():
+        raise UsageError(f"{image}: there is no such image; penstock image build makes one")
+    if not options.device.exists() and options.device.parent.is_dir() and options.device.parent != Path("/dev"):
+        options.device.touch()
+    target = look(options.device, machine)
+    refuse(image, target, machine, options.not_removable)
+    shows = sys.stderr.isatty()
+
+    def progress(what: str, done: int, size: int) -> None:
+        if shows or done == size:
+            print(f"\r  {what} {done // 10**6} of {size // 10**6} MB", end="", file=sys.stderr)
+        if done == size:
+            print(file=sys.stderr)
+
+    print(f"{target.path}: sha256 {write(image, target, progress)}, read back and compared")
+    return 0
 
 
 def _provision(options: argparse.Namespace) -> int:

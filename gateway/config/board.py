@@ -129,6 +129,10 @@ def _allowed(field: msgspec.structs.FieldInfo, error: msgspec.ValidationError) -
         return ", ".join(show(one) for one in about["enum"])
     if "description" in about:
         return f"the {about['description']}"
+    if "minimum" in about and "maximum" in about:
+        return f"an integer, {about['minimum']} to {about['maximum']}"
+    if "pattern" in about:
+        return f"a string like {about['pattern']}"
     return str(error).partition(" - at ")[0].removeprefix("Expected ")
 
 

@@ -81,14 +81,14 @@ class Boot(Struct, frozen=True):
     ``interface``, ``disk``: the disk as U-Boot names it; ``fdt``: its variable with the device tree's address.
     ``firmware``: files for the boot partition, NAME = PATH in a Debian package, or ``dtb:NAME`` for a device tree of
     the kernel package; ``dtbs``: such device trees for the slots. ``config``: lines of ``config.txt``; ``arguments``:
-    more of them for the kernel.
+    more of them for the kernel. ``console``: empty for the one that the device tree names.
     """
 
     loader: Literal["uboot", "tryboot"] = "uboot"
     interface: Annotated[str, Meta(pattern="^[a-z0-9_${}]*$")] = ""
     disk: Annotated[str, Meta(pattern="^[a-z0-9_${}]*$")] = "0"
     fdt: Annotated[str, Meta(pattern="^[a-z0-9_]*$", description="U-Boot's variable with the device tree's place")] = ""
-    console: Annotated[str, Meta(pattern=r"^tty[A-Za-z]+[0-9]+(,[0-9]+)?$")] = "ttyS0,115200"
+    console: Annotated[str, Meta(pattern=r"^(tty[A-Za-z]+[0-9]+(,[0-9]+)?)?$")] = ""
     arguments: str = ""
     firmware: dict[str, str] = {}
     config: tuple[str, ...] = ()
@@ -105,10 +105,10 @@ class Watchdog(Struct, frozen=True):
 
 
 class Image(Struct, frozen=True):
-    """``[image]``: the recipe. ``suite``, ``components``, ``kernel``, ``packages``: of Debian; ``kernel_suite``: where the
-    kernel comes from if not from ``suite``; ``boot_packages`` hold what ``boot.firmware`` names. ``modules``: of the
-    kernel, loaded at the start; ``early``: those that the disk and its file systems need. ``compress``: the kernel is
-    stored with gzip."""
+    """``[image]``: the recipe. ``suite``, ``components``, ``kernel``, ``packages``: of Debian; ``kernel_suite``: where
+    the kernel comes from if not from ``suite``; ``boot_packages`` hold what ``boot.firmware`` names. ``modules``: of
+    the kernel, loaded at the start; ``early``: those that the disk and its file systems need. ``compress``: the kernel
+    is stored with gzip."""
 
     kernel: Text
     suite: Text = "bookworm"

@@ -18,13 +18,14 @@ UBOOT_ARCH = {"aarch64": "arm64", "armv7": "arm"}
 BOOT_COMMAND = {"aarch64": "booti", "armv7": "bootz"}
 _MARKS = (0xA0A0A0A0, 0xB0B0B0B0)
 _SCRATCH = "setexpr pen_scratch_0 ${kernel_addr_r} + 0\nsetexpr pen_scratch_1 ${kernel_addr_r} + 1000\n"
+BEHIND = 32 * 1024 * 1024  # more than any initramfs
 RESTART_S = 10  # after a kernel panic
 
 
 def arguments(boot: Boot, slot: str) -> str:
     """The kernel's command line for a slot."""
-    words = [f"console={boot.console}", f"panic={RESTART_S}", "quiet", "loglevel=4", f"penstock.slot={slot}"]
-    return " ".join([*words, *boot.arguments.split()])
+    words = [f"panic={RESTART_S}", "quiet", "loglevel=4", f"penstock.slot={slot}", *boot.arguments.split()]
+    return " ".join([*words, *([f"console={boot.console}"] if boot.console else [])])
 
 
 def script_text(recipe: Recipe) -> str:
@@ -34,7 +35,7 @@ def script_text(recipe: Recipe) -> str:
     place = "${kernel_addr_r}"
     lines = [f"{load} {place} {KERNEL}"]
     if recipe.image.compress:  # booti unpacks it behind the initramfs
-        lines += ["setenv kernel_comp_size ${filesize}", "setenv kernel_comp_addr_r ${pen_free}"]
+        lines += ["setenv kernel_comp_size ${filesize}", f"setexpr kernel_comp_addr_r ${{ramdisk_addr_r}} + {BEHIND:x}"]
     lines += [
         f"{load} ${{ramdisk_addr_r}} {INITRD}",
         "setenv pen_initrd ${filesize}",

@@ -23,7 +23,10 @@ FILES = Path(__file__).resolve().parent / "files"
 SITE = f"usr/lib/python{PYTHON}/dist-packages"
 SHARE = "usr/share/penstock"
 BASE = ("libc6", "python3.11", "busybox-static", "e2fsprogs", "ca-certificates", "base-files", "netbase")
-FULL = ("systemd", "systemd-sysv", "udev", "dbus", "systemd-timesyncd", "kmod", "util-linux", "iproute2", "procps")
+FULL = (
+    "systemd", "systemd-sysv", "systemd-resolved", "systemd-timesyncd", "udev", "dbus", "kmod", "util-linux", "mount",
+    "iproute2", "procps",
+)  # fmt: skip
 # Needed only to install packages, or by programs that are not used; busybox has what scripts need of it.
 NOT_MINIMAL = re.compile(
     "adduser|base-files|coreutils|cpio|debconf|debianutils|dpkg|gpgv|init-system-helpers|initramfs.*|klibc.*|kmod|"
@@ -50,6 +53,7 @@ ACCOUNTS = (
     ("penstock", 990, "/var/lib/penstock", "/usr/sbin/nologin"),
     ("systemd-network", 991, "/", "/usr/sbin/nologin"),
     ("systemd-timesync", 992, "/", "/usr/sbin/nologin"),
+    ("systemd-resolve", 995, "/", "/usr/sbin/nologin"),
     ("messagebus", 993, "/", "/usr/sbin/nologin"),
     ("nobody", 65534, "/", "/usr/sbin/nologin"),
 )
@@ -57,6 +61,7 @@ GROUPS = {
     "root": 0, "daemon": 1, "adm": 4, "tty": 5, "disk": 6, "dialout": 20, "cdrom": 24, "audio": 29, "video": 44,
     "plugdev": 46, "systemd-journal": 101, "input": 102, "kvm": 103, "render": 104, "sgx": 105, "kmem": 15, "lp": 7,
     "tape": 26, "utmp": 43, "users": 100, "penstock": 990, "systemd-network": 991, "systemd-timesync": 992,
+    "systemd-resolve": 995,
     "messagebus": 993, "gpio": 994, "nogroup": 65534,
 }  # fmt: skip
 MEMBERS = {"dialout": "penstock", "gpio": "penstock"}
@@ -123,15 +128,37 @@ def _system(tree: Tree, parts: Parts) -> None:
     tree.link("var/log", "/data/log")
     tree.link("var/run", "/run")
     tree.link("var/tmp", "/tmp")
-    tree.link("etc/resolv.conf", "/run/resolv.conf")
     tree.link("etc/mtab", "/proc/self/mounts")
     tree.link("etc/localtime", "/usr/share/zoneinfo/UTC")
     tree.link("usr/bin/python3", f"python{PYTHON}")
     tree.add_folder(FILES / parts.flavour)
     _busybox_links(tree)
     if parts.flavour == "minimal":
+        tree.link("etc/resolv.conf", "/run/resolv.conf")
         tree.file("etc/inittab", _inittab(parts.recipe))
         tree.link("usr/sbin/init", "../bin/busybox")
+    else:
+        tree.link("etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
+        _systemd(tree, parts)
+
+
+def _systemd(tree: Tree, parts: Parts) -> None:
+    """What the packages' scripts would do at their installation: enable units; and what the board is."""
+    units = "usr/lib/systemd/system"
+    own = [path.name for path in (FILES / "full" / units).iterdir() if "@" not in path.name]
+    for name in (*own, "systemd-networkd.service", "systemd-resolved.service", "systemd-timesyncd.service"):
+        text = tree.read(f"{units}/{name}").decode()
+        for target in re.findall(r"^WantedBy=(\S+)", text, re.MULTILINE):
+            tree.link(f"etc/systemd/system/{target}.wants/{name}", f"/{units}/{name}")
+    tree.link("etc/systemd/system/default.target", f"/{units}/multi-user.target")
+    for name in ("serial-getty@.service", "getty@.service", "systemd-networkd-wait-online.service", "apt-daily.timer"):
+        tree.link(f"etc/systemd/system/{name}", "/dev/null")  # there is no account that could log in
+    tree.folder("var/lib/systemd")
+    tree.file("etc/modules-load.d/penstock.conf", "".join(f"{name}\n" for name in parts.recipe.image.modules))
+    dog = parts.recipe.watchdog
+    if dog is not None:
+        text = f"[Manager]\nRuntimeWatchdogSec={dog.timeout_s}\nWatchdogDevice={dog.device}\n"
+        tree.file("etc/systemd/system.conf.d/watchdog.conf", text)
 
 
 def _inittab(recipe: Recipe) -> bytes:

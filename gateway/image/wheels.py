@@ -93,7 +93,11 @@ class Wheels:
             if self._kept(pin) is None:
                 self._tell(f"{pin} for {self._arch}{', from source' if name in built else ''}")
                 self._build(self._source(pin)) if name in built else self._download(pin)
-        return [found for pin in requirements() if (found := self._kept(pin)) is not None]
+        found = {pin: self._kept(pin) for pin in requirements()}
+        missing = [pin for pin, wheel in found.items() if wheel is None]
+        if missing:
+            raise PenstockError(f"no wheel for {self._arch} of {', '.join(missing)}")
+        return [wheel for wheel in found.values() if wheel is not None]
 
     def own(self) -> Path:
         """This project for the architecture; made anew when a source file has changed."""
@@ -148,7 +152,13 @@ class Wheels:
             run(sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary=:all:", "-d", folder, pin)
         (archive,) = folder.glob(f"{pin.replace('==', '-')}.tar.gz")
         shutil.unpack_archive(archive, folder, filter="data")
-        return folder / pin.replace("==", "-")
+        source = folder / pin.replace("==", "-")
+        project = source / "pyproject.toml"
+        # A version that a tool would ask git for: there is no git here, and the version is known.
+        version = f'version = "{pin.partition("==")[2]}"'
+        text = re.sub(r'^dynamic = \[\s*"version",?\s*\]', version, project.read_text("utf-8"), flags=re.MULTILINE)
+        project.write_text(text, "utf-8")
+        return source
 
     def _build(self, source: Path) -> Path:
         """Cross-compile a source folder to a wheel. Raises UsageError, PenstockError."""
