@@ -28,6 +28,7 @@ class Console:
         self._clock = Clock()
         self._begin_s = self._clock.monotonic_s()
         self._text, self._at, self._ended = "", 0, False
+        self._came_s: list[tuple[int, float]] = []  # (length of the text then, seconds since the start)
         self._came = threading.Condition()
         self._commands = 0
         self._reader = threading.Thread(target=self._read, args=(output, log), daemon=True)
@@ -44,6 +45,7 @@ class Console:
                 kept.flush()
                 with self._came:
                     self._text += text
+                    self._came_s.append((len(self._text), self.since_start_s()))
                     self._came.notify_all()
         with self._came:
             self._ended = True
@@ -59,10 +61,12 @@ class Console:
         """Seconds since the machine was started."""
         return self._clock.monotonic_s() - self._begin_s
 
-    def skip(self) -> None:
-        """Forget what came so far: only what comes from now on is matched."""
+    def seconds(self, pattern: str) -> float:
+        """When the first match came, in seconds since the start. Raises AssertionError: it has not come."""
         with self._came:
-            self._at = len(self._text)
+            found = re.search(pattern, self._text, re.MULTILINE)
+            assert found is not None, f"console: {pattern!r} has not come"
+            return next(seconds for length, seconds in self._came_s if length >= found.end())
 
     def expect(self, pattern: str, within_s: float) -> re.Match[str]:
         """The first match in what was not consumed yet. Raises ConsoleError after ``within_s``, or at the end."""

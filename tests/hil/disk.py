@@ -196,6 +196,15 @@ class Judge:
         return []
 
 
+def standing(disk: Path) -> str:
+    """The boot state in a line: ``good b, valid ab``, with ``trial b (2 tries)`` if there is one."""
+    state = read_state(disk)
+    if state is None:
+        return "no boot state"
+    trial = f", trial {state.trial} ({state.tries_left} tries)" if state.trial else ""
+    return f"good {state.good}, valid {''.join(sorted(state.valid))}{trial}"
+
+
 def history(disk: Path, notebook: str) -> list[tuple[str, str, str]]:
     """(event, version, reason) of everything that the agent remembers, oldest first."""
     book = msgspec.json.decode(read_data_file(disk, notebook) or b"{}", type=Notebook)

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ota.clock import Cancel, Clock
 from tests.gateway.peers import Mosquitto
 from tests.hil.machine import HOST
 from tests.peers import site
 from tests.peers.listener import Listener
-from tests.peers.slave import SerialSlave, Slave, TcpSlave, place_of
+from tests.peers.slave import Request, SerialSlave, Slave, TcpSlave, place_of
 
 STOP_SECONDS_MAX = 60
 BOARD_PORT = "rs485-1"
@@ -37,6 +38,44 @@ class Host:
         """By the name of the port in the site."""
         return {TCP: self.tcp, RTU: self.rtu}
 
+    def count(self) -> int:
+        """Values that were read and have arrived. What arrives later than its poll by hours is not expected here."""
+        return sum(sample.q == "good" for samples in list(self.listener.samples.values()) for sample in list(samples))
+
+    def await_value(self, since: int, within_s: float) -> None:
+        """Return when more than ``since`` values have arrived. Raises AssertionError."""
+        clock, cancel = Clock(), Cancel()
+        until_s = clock.monotonic_s() + within_s
+        while self.count() <= since:
+            assert clock.monotonic_s() < until_s, f"no value within {within_s:.0f} s"
+            clock.wait(0.01, cancel)
+
+    def forget(self) -> None:
+        """What came so far belongs to another machine: begin anew, with replies counted from 0."""
+        for slave in self.slaves.values():
+            slave.replies.clear()
+        self.listener.samples.clear()
+
+    def losses(self) -> list[str]:
+        """What is wrong with what came since ``forget``: every value says where it was read, and none is missing.
+
+        Replies after the newest value may still be under way and are not missed.
+        """
+        found = []
+        for source, slave in self.slaves.items():
+            for at in REGISTERS:
+                name = f"{source}/{at}"
+                places = [place_of(sample.v) for sample in self.listener.samples.get(name, []) if sample.q == "good"]
+                came = [place.reply for place in places]
+                sent = {one.number for one in slave.replies if one.counts and covers(one.request, at)}
+                missing = sorted(number for number in sent - set(came) if number < max(came, default=0))
+                strangers = [place for place in places if (place.unit, place.address) != (UNITS[source], at)]
+                found += [f"{name}: value from elsewhere: {place}" for place in strangers]
+                found += [f"{name}: replies {missing} did not come"] if missing else []
+                found += [f"{name}: out of order or twice"] if came != sorted(set(came)) else []
+                found += [f"{name}: nothing came"] if not came else []
+        return found
+
     def site(self) -> str:
         """A site that polls both slaves and publishes to the broker."""
         parts = ['[site]\nname = "hil"\n']
@@ -53,30 +92,9 @@ class Host:
         return "".join(parts)
 
 
-def losses(host: Host) -> list[str]:
-    """What is wrong with what came: every value must say where it was read, every answered request must be there.
-
-    Replies after the newest sample may still be under way and are not missed.
-    """
-    found = []
-    for source, slave in host.slaves.items():
-        for at in REGISTERS:
-            name = f"{source}/{at}"
-            places = [place_of(sample.v) for sample in host.listener.samples.get(name, []) if sample.q == "good"]
-            strangers = [place for place in places if (place.unit, place.address) != (UNITS[source], at)]
-            came = [place.reply for place in places]
-            sent = [reply.number for reply in slave.replies if reply.counts and covers(reply.request.address, at)]
-            missing = sorted(set(sent) - set(came) - set(range(max(came, default=-1) + 1, len(slave.replies) + 1)))
-            found += [f"{name}: value from elsewhere: {place}" for place in strangers]
-            found += [f"{name}: reply {number} did not come" for number in missing]
-            found += [f"{name}: order"] if came != sorted(set(came)) else []
-            found += [f"{name}: nothing came"] if not came else []
-    return found
-
-
-def covers(first: int, address: int) -> bool:
-    """Whether a request that begins at ``first`` reads ``address``: the registers here fit into one request."""
-    return first <= address
+def covers(request: Request, address: int) -> bool:
+    """Whether a request reads both registers of a value."""
+    return request.address <= address and address + 2 <= request.address + request.count
 
 
 @contextmanager

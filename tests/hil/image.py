@@ -1,4 +1,4 @@
-"""The image under test: built by ``penstock image build``, and versions of its slot that differ from it, or are broken."""
+"""The image under test, built by ``penstock image build``; versions of its slot that differ, or are broken."""
 
 from __future__ import annotations
 

@@ -102,7 +102,9 @@ class Recorder:
         head = HEAD_SHARE * self._image.length
         with self._machine(self._settled) as machine:
             machine.console.send(INSTALL)
-            await_log(self._logs[-1], lambda log: self._written(log) >= head, UPDATE_SECONDS_MAX, "the slot's first part")
+            await_log(
+                self._logs[-1], lambda log: self._written(log) >= head, UPDATE_SECONDS_MAX, "the slot's first part"
+            )
             starts["writing"] = self._freeze(machine, "writing")
         with self._machine(starts["writing"]) as machine:
             machine.console.expect("by patch, verified", UPDATE_SECONDS_MAX)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from tests.hil.disk import history, read_state
+from tests.hil.disk import history, standing
 from tests.hil.recording import NOTEBOOK, Recording
 
 
 def test_healthy_update_is_committed(recording: Recording) -> None:
     """By a patch, with the boot loader's help, and with the gateway's health as the reason."""
     disk = recording.starts["trial"].disk.with_name("disk.img")
-    state = read_state(disk)
-    assert state is not None
-    assert (state.good, state.trial, state.valid) == ("b", "", {"a", "b"})
+    assert standing(disk) == "good b, valid ab"
     assert history(disk, NOTEBOOK) == [
         ("installed", "2", ""),
         ("committed", "2", "healthy for the set time"),
