@@ -121,6 +121,13 @@ def write_data_folder(disk: Path, folder: Path) -> None:
     copy.unlink()
 
 
+def write_slot(disk: Path, slot: str, image: Path) -> None:
+    """Put an image into a slot."""
+    area = partitions(disk)[SLOT_PARTITIONS[slot]]
+    with disk.open("r+b") as file:
+        os.pwrite(file.fileno(), image.read_bytes(), area.offset)
+
+
 class Judge:
     """Looks at a disk again and again; what was not written since is not read again (``note_written``).
 

@@ -112,9 +112,9 @@ class Machine:
         """What somebody does to a machine that hangs."""
         self.ask("system_reset")
 
-    def skip_bootdelay(self) -> None:
-        """Interrupt U-Boot's two seconds and boot at once."""
-        self.console.expect("Hit any key to stop autoboot", UBOOT_SECONDS_MAX)
+    def skip_bootdelay(self, within_s: float = UBOOT_SECONDS_MAX) -> None:
+        """Wait for U-Boot, interrupt its two seconds and boot at once."""
+        self.console.expect("Hit any key to stop autoboot", within_s)
         self.console.send("")
         self.console.expect("=> ", UBOOT_SECONDS_MAX)
         self.console.send("boot")

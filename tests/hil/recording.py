@@ -1,14 +1,16 @@
 """One healthy update of the running gateway, every write of it recorded, and places to start from again and again.
 
-    settled ──install──► writing ──► (armed, restart) ──► trial ──► committed
+    settled ──install──► begun ──► writing ──► written ──► (armed, restart) ──► trial ──► committed
 
-``settled``, ``writing`` and ``trial`` are frozen machines; ``armed`` is the disk just before the restart, to be booted.
+All are frozen machines but ``armed``, the disk just before the restart, which is to be booted. ``begun``: the other
+slot is not valid any more; ``writing``: half of it is written; ``written``: all; ``trial``: about to be committed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ota.boot.table import TRIES
@@ -21,10 +23,10 @@ INSTALL = "penstock-ota install --config /data/ota.toml &"
 UPDATE_SECONDS_MAX = 180.0
 BOOT_SECONDS_MAX = 180.0
 LOOK_S = 0.002
-HEAD_SHARE = 0.4  # of the image, written until the machine is frozen as "writing"
+SHARES = {"writing": 0.5, "written": 0.98}  # of the image, written until the machine is frozen
 PROMPT = "/ # "
 NOTEBOOK = "/state/ota/notebook.json"
-TRIAL_UPTIME = "30"  # seconds of the trial until it is frozen: less than the agent waits for
+ABOUT_TO_COMMIT = r"grep -qE '\"uptime_s\": ?(3[0-9]|[4-9][0-9])' /run/penstock/health.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +79,9 @@ def await_log(log: WriteLog, condition: Callable[[WriteLog], bool], within_s: fl
         clock.wait(LOOK_S, cancel)
 
 
-def touching(log: WriteLog, area: Area) -> list[int]:
+def touching(writes: Sequence[Write], area: Area) -> list[int]:
     """Numbers of the writes to an area."""
-    return [number for number, write in enumerate(log.writes) if write.size and area.touches(write.offset, write.size)]
+    return [number for number, write in enumerate(writes) if write.size and area.touches(write.offset, write.size)]
 
 
 class Recorder:
@@ -99,19 +101,21 @@ class Recorder:
         """The whole update; raises what a step that does not come raises."""
         starts, seconds = {"settled": self._settled}, {}
         begin_s = self._clock.monotonic_s()
-        head = HEAD_SHARE * self._image.length
         with self._machine(self._settled) as machine:
             machine.console.send(INSTALL)
-            await_log(
-                self._logs[-1], lambda log: self._written(log) >= head, UPDATE_SECONDS_MAX, "the slot's first part"
-            )
-            starts["writing"] = self._freeze(machine, "writing")
-        with self._machine(starts["writing"]) as machine:
+            self._await(lambda log: bool(touching(log.writes, self._places.state)), "the other slot is not valid")
+            starts["begun"] = last = self._freeze(machine, "begun")
+        for name, share in SHARES.items():
+            with self._machine(last) as machine:
+                self._await(partial(self._has_written, share), name)
+                starts[name] = last = self._freeze(machine, name)
+        with self._machine(last) as machine:
             machine.console.expect("by patch, verified", UPDATE_SECONDS_MAX)
             machine.skip_bootdelay()
             seconds["install"] = self._clock.monotonic_s() - begin_s
             assert machine.picked() == "b"
-            self._await_uptime(machine)
+            machine.console.expect(PROMPT, BOOT_SECONDS_MAX)
+            machine.console.run(f"until {ABOUT_TO_COMMIT}; do sleep 1; done", BOOT_SECONDS_MAX)
             starts["trial"] = self._freeze(machine, "trial")
         with self._machine(starts["trial"]) as machine:
             machine.console.expect("committed: slot b", UPDATE_SECONDS_MAX)
@@ -129,18 +133,18 @@ class Recorder:
         hardware = Hardware(self._disk, bus=self._bus, log=self._logs[-1].path, resume=start.frozen)
         return Machine(self._folder / f"part-{number}", hardware)
 
-    def _written(self, log: WriteLog) -> int:
+    def _await(self, condition: Callable[[WriteLog], bool], what: str) -> None:
+        await_log(self._logs[-1], condition, UPDATE_SECONDS_MAX, what)
+
+    def _has_written(self, share: float, _: WriteLog) -> bool:
         area = self._places.image
-        return sum(write.size for write in log.writes if area.touches(write.offset, write.size))
+        done = sum(one.size for log in self._logs for one in log.writes if area.touches(one.offset, one.size))
+        return done >= share * self._image.length
 
     def _freeze(self, machine: Machine, name: str) -> Start:
         frozen = self._folder / f"{name}.frozen"
         machine.freeze(frozen)
         return Start(copy_disk(self._disk, self._folder / f"{name}.img"), frozen)
-
-    def _await_uptime(self, machine: Machine) -> None:
-        machine.console.expect(PROMPT, BOOT_SECONDS_MAX)
-        machine.console.run(f"until [ $(cut -d. -f1 /proc/uptime) -ge {TRIAL_UPTIME} ]; do sleep 1; done")
 
     def _armed(self, writes: Sequence[Write]) -> tuple[Start, int]:
         """The disk before the boot loader charges the trial, and the number of that write."""
