@@ -25,7 +25,7 @@ from gateway.store.facts import Action, BadFile, BadHash, Entry, HistoryEntry, H
 from gateway.store.opening import ACTIVE, BAD, BLOBS, CODE, HISTORY, ROLLBACK, SUFFIX, Blob, read_all, tell
 from gateway.store.search import Plugin
 from gateway.store.storage import Storage
-from gateway.store.version import precedence
+from gateway.store.version import next_version, precedence
 
 KEEP = 3
 HASH_DIGITS_MIN = 6  # of a hash that stands for a version
@@ -269,9 +269,12 @@ class PluginStore:
     def _taken(self, ref: Ref) -> None:
         for blob in self._blobs.values():
             if (blob.ref.name, blob.ref.version) == (ref.name, ref.version):
+                entry = self._active.plugins.get(ref.name)
+                origin = ", from the search path" if entry and entry.origin == blob.ref.hash else ""
                 raise StoreError(
                     "version_taken",
-                    f"{blob.ref} is installed already with other contents; raise the version in its plugin.toml",
+                    f"{blob.ref} is installed already with other contents{origin}; give these a version of their own: "
+                    f"penstock plugin build FOLDER --embed --as {next_version(self.versions(ref.name)[0].ref.version)}",
                 )
 
     def _blob_names(self) -> set[str]:
