@@ -69,7 +69,7 @@ MEMBERS = {"dialout": "penstock", "gpio": "penstock"}
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a root file system is made of. ``artefacts``: compiled plugins, path below plugins/ → bytes; ``trust``: a
+    """What a root file system is made of. ``plugins``: path below usr/share/penstock → bytes; ``trust``: a
     folder with root.json and floor.json, or None; ``release``: number of the image."""
 
     recipe: Recipe
@@ -151,9 +151,16 @@ def _systemd(tree: Tree, parts: Parts) -> None:
         for target in re.findall(r"^WantedBy=(\S+)", text, re.MULTILINE):
             tree.link(f"etc/systemd/system/{target}.wants/{name}", f"/{units}/{name}")
     tree.link("etc/systemd/system/default.target", f"/{units}/multi-user.target")
-    for name in ("serial-getty@.service", "getty@.service", "systemd-networkd-wait-online.service", "apt-daily.timer"):
+    for name in (
+        "serial-getty@.service",
+        "getty@.service",
+        "systemd-networkd-wait-online.service",
+        "systemd-logind.service",
+    ):
         tree.link(f"etc/systemd/system/{name}", "/dev/null")  # there is no account that could log in
-    tree.folder("var/lib/systemd")
+    for name in ("root/.ssh", "srv", "var/cache", "var/lib/dbus", "var/lib/private", "var/lib/systemd", "var/spool"):
+        tree.folder(name)
+    tree.link("var/lock", "/run/lock")
     tree.file("etc/modules-load.d/penstock.conf", "".join(f"{name}\n" for name in parts.recipe.image.modules))
     dog = parts.recipe.watchdog
     if dog is not None:
@@ -193,7 +200,7 @@ def _penstock(tree: Tree, parts: Parts, found: Sequence[Package]) -> None:
         script = f"#!/usr/bin/python3 -I\nfrom {module} import main\nraise SystemExit(main())\n"
         tree.file(f"usr/bin/{name}", script, 0o755)
     for path, data in sorted(parts.plugins.items()):
-        tree.file(f"{SHARE}/plugins/{path}", data)
+        tree.file(f"{SHARE}/{path}", data)
     board = parts.recipe.board
     tree.file(f"{SHARE}/board.toml", Path(board.file).read_bytes())
     tree.file("etc/penstock/image.env", settings_text(parts))

@@ -174,6 +174,7 @@ class Agent:
         health, action = self.settings.health, Action.WATCH
         watch = Watch(self._clock.monotonic_s(), health.hold_s, health.limit_s)
         known = ""
+        self._say(f"slot {self.slot()} is on trial: kept after {health.hold_s:g} s of health in {health.limit_s:g} s")
         while action is Action.WATCH:
             self._watchdog.feed()
             self._clock.wait(self._watchdog.feed_s, cancel)
@@ -181,6 +182,7 @@ class Agent:
             if watch.reason and (watch.reason != known or verdict is Verdict.UNHEALTHY):
                 self._watchdog.feed()
                 self._keep_log()
+                self._say(f"not healthy: {watch.reason}")
             known = watch.reason
             with self.device() as device:
                 device.complain(watch.reason)

@@ -125,6 +125,10 @@ def _free(settings: Settings, clock: Clock) -> BudgetFile:
 def bundle(settings: Settings, client: TrustClient, anchor: Anchor, clock: Clock, path: Path) -> Iterator[Source]:
     """A bundle file; open as long as the context."""
     with Bundle(path, Cancel()) as opened:
+        lines = [settings.image.line, *(plugin.line for plugin in settings.plugin)]
+        roles = sorted({role_of(*line.split("/")[:2]) for line in lines})
+        if not any(opened.read(f"{role}.json") for role in roles):
+            raise UsageError(f"{path}: holds nothing of {' or '.join(roles)}, which is what this device installs")
 
         def catalogue(kind: str, owner: str) -> Catalogue:
             if opened.read(f"{role_of(kind, owner)}.json") is None:  # a bundle is about one owner

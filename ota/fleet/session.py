@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from ota.agent.notebook import StateFiles
-from ota.errors import TransferError, TrustError
+from ota.errors import TransferError, TrustError, UsageError
 from ota.fleet.messages import (
     Artifact,
     Cancelling,
@@ -176,7 +176,7 @@ class Session:
         """The trusted artefact's hash, or why there is none."""
         try:
             sha256 = self._verdicts.trusted(artifact)
-        except TrustError as error:
+        except (TrustError, UsageError) as error:
             return "", f"{artifact.filename}: {error}"
         return sha256, "" if sha256 else f"{artifact.filename} is no artefact that this device trusts"
 

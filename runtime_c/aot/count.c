@@ -1,8 +1,8 @@
 /* Follows the operands of a loop's instructions as sums of locals as they were when the round began. Whatever it does
  * not know ends the inquiry: then the loop is not counted. */
-#include "count.h"
-
 #include <string.h>
+
+#include "count.h"
 
 enum { STACK_MAX = 48, BLOCKS_MAX = 24, LOG_MAX = 128 };
 

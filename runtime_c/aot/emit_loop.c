@@ -3,9 +3,9 @@
  * the allowance and of the loop's own condition. If then also all its accesses are found to be inside of the memory, a
  * copy of the loop without any checks runs: C compilers make vector code of that. Both are what the plain loop is, for
  * as many rounds; then its condition is asked. */
-#include "count.h"
-
 #include <stdio.h>
+
+#include "count.h"
 
 /* Small loops that count nothing pay for several jumps at once: one copy of the body each, and one that counts, for
  * when the allowance is nearly used up. */
@@ -147,9 +147,7 @@ bool wr_aot_loop_again(wr_aot_body *body, uint32_t depth, const char *condition)
     const uint32_t number = label->number;
     switch (label->pace) {
     case AOT_ASKS: return false;
-    case AOT_COUNTS:
-        EMIT("    if (k%u != 0) {\n    k%u--;\n    goto L%u_2;\n    }\n", number, number, number);
-        break;
+    case AOT_COUNTS: EMIT("    if (k%u != 0) {\n    k%u--;\n    goto L%u_2;\n    }\n", number, number, number); break;
     case AOT_RUNS: EMIT("    }\n"); break;
     case AOT_NESTS: EMIT("    }\n"); return true;
     case AOT_REPEATS: EMIT("    if (%s) goto L%u_1;\n    goto X%u;\n", condition, number, number); return true;
@@ -233,8 +231,8 @@ static wr_status put_proven(wr_aot_body *body, const wr_aot_block *type, wr_aot_
 
 static wr_status put_repeated(wr_aot_body *body, const wr_aot_block *type, wr_aot_count *count) {
     const uint32_t number = count->number;
-    EMIT("    const uintptr_t k%u = rounds_at_most(kc%u, kd%u, ke%u);\n    TOP_UP(k%u, 0x%x);\n", number, number, number,
-         number, number, body->offset);
+    EMIT("    const uintptr_t k%u = rounds_at_most(kc%u, kd%u, ke%u);\n    TOP_UP(k%u, 0x%x);\n", number, number,
+         number, number, number, body->offset);
     put_extents(body, count);
     EMIT("    if (k%u != 0 && (int64_t)k%u <= n", number, number);
     put_conditions(body, count);

@@ -149,7 +149,7 @@ struct wr_exec {
     atomic_bool interrupt;
     wra_context aot;           /* what compiled code knows of this */
     struct wr_aot_link *aot_link; /* innermost call between instances that compiled code takes part in */
-    const void *native_thread; /* whose C stack aot.native_limit is about */
+    const void *native_thread; /* &wr_fault_exec of the thread whose C stack aot.native_limit is about */
     bool is_traced;            /* trap has its back-trace already */
     wr_insn exit_insns[2];     /* [1] is what the outermost function returns to */
     wr_insn instance_insns[2]; /* [1] is what a function called across instances returns to */

@@ -71,6 +71,21 @@ def test_metadata_and_heads_are_on_the_account(metered: Metered, publisher: Publ
     assert metered.used() <= metered.link.carried + 3000 * requests, "and no more than that"
 
 
+def test_a_poll_that_finds_nothing_new_is_cheap(metered: Metered, publisher: Publisher) -> None:
+    """What docs/ota.md says: two connections, for the timestamp and for a root that is not there."""
+    device = client(metered.folder, publisher.anchor(), HandClock())
+
+    def poll() -> int:
+        before = metered.used() if (metered.folder / "budget.json").exists() else 0
+        metadata = MetadataFetcher(metered.fetcher, Clock(), Cancel(), metered.budget)
+        device.catalogue(metadata, f"{metered.url}/metadata/", "image", "rpi4")
+        return metered.used() - before
+
+    first, second = poll(), poll()
+    print(f"{first} bytes, then {second}")
+    assert second <= (2048 if metered.url.startswith("http:") else 8192) < first
+
+
 def test_a_download_is_on_the_account(metered: Metered, publisher: Publisher) -> None:
     offered = metered.catalogue(publisher)
     before, carried = metered.used(), metered.link.carried

@@ -37,7 +37,8 @@ EXPORT(in_place) uint32_t in_place(uint32_t n, int32_t by) {
 EXPORT(shift) uint32_t shift(uint32_t n, uint32_t distance, uint32_t back) {
     distance %= SIZE / 2;
     n %= SIZE / 2;
-    int32_t *volatile to = back & 1 ? numbers + distance : numbers, *volatile from = back & 1 ? numbers : numbers + distance;
+    int32_t *volatile to = back & 1 ? numbers + distance : numbers, *volatile from =
+                                                                        back & 1 ? numbers : numbers + distance;
     int32_t *a = to, *b = from;
     for (uint32_t i = 0; i < n; i++) a[i] = b[i] + 1;
     return sum();
@@ -147,7 +148,8 @@ EXPORT(below) uint32_t below(uint32_t n, uint32_t from) {
 EXPORT(all) uint32_t all(uint32_t n) {
     uint32_t total = 0;
     for (uint32_t round = 0; round < n % 5; round++) {
-        total += fill(5999, round) + in_place(5998, 3) + recurrence(5000, (int32_t)round) + nests(20, 2 + 3 + 0) + columns(round);
+        total += fill(5999, round) + in_place(5998, 3) + recurrence(5000, (int32_t)round) + nests(20, 2 + 3 + 0) +
+                 columns(round);
     }
     return total;
 }

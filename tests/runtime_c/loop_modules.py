@@ -91,9 +91,10 @@ class Counting:
 
     def ends(self) -> bool:
         """Within ROUNDS_MAX rounds, for each step."""
-        return all(self._rounds(step) <= ROUNDS_MAX for step in (range(1, 5) if self.by_local else (self.step,)))
+        return all(self.rounds(step) <= ROUNDS_MAX for step in (range(1, 5) if self.by_local else (self.step,)))
 
-    def _rounds(self, step: int) -> int:
+    def rounds(self, step: int) -> int:
+        """How many, with that step; not more than ROUNDS_MAX and one."""
         value, rounds = self.start, 0
         while rounds <= ROUNDS_MAX:
             value = value + step & MASK
@@ -137,7 +138,8 @@ def address(chance: random.Random, counters: list[int]) -> bytes:
     scale = chance.choice((0, 0, 0, 1, 2, 2, 3))
     code += const(scale) + b"\x74" if scale else b""
     for _ in range(chance.choice((0, 0, 1, 1, 2))):
-        other = chance.choice([get(chance.choice(counters)), get(0), const(chance.choice((4, 8, 64, 1000, 5000, 0xFFFFFFF0)))])
+        number = const(chance.choice((4, 8, 64, 1000, 5000, 0xFFFFFFF0)))
+        other = chance.choice([get(chance.choice(counters)), get(0), number])
         code += other + bytes([chance.choice((0x6A, 0x6A, 0x6B))])
     return code
 
@@ -189,12 +191,13 @@ def inner(chance: random.Random, counters: list[int]) -> bytes:
     """An inner loop: few rounds, so that all together they are not too many."""
     while True:
         loop = counting(chance, INNER[0])
-        if loop._rounds(loop.step) < 40 and not loop.by_local:
+        if loop.rounds(loop.step) < 40 and not loop.by_local:
             break
     start = chance.choice([const(0), get(counters[0]), const(start_of(chance))])
     body = b"".join(statement(chance, [*counters, *INNER], exits=False) for _ in range(chance.randrange(1, 3)))
     body += get(INNER[1]) + const(chance.choice(STEPS)) + b"\x6a" + put(INNER[1])
-    return const(loop.start) + put(INNER[0]) + start + put(INNER[1]) + bytes([0x03, VOID]) + body + loop.next() + b"\x0b"
+    head = const(loop.start) + put(INNER[0]) + start + put(INNER[1]) + bytes([0x03, VOID])
+    return head + body + loop.next() + b"\x0b"
 
 
 def module(seed: int, functions: int = 30) -> bytes:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.app.aot_build import compile_module, find_compiler
 from gateway.app.image_cli import find_board
 from gateway.config.board import load_board
 from gateway.errors import PenstockError, UsageError
@@ -18,6 +19,10 @@ from gateway.image.recipe import recipe
 from gateway.image.root import APPLETS, FILES, NOT_FULL, NOT_MINIMAL
 from gateway.image.tree import Tree
 from gateway.image.wheels import NOT_ON_BOARDS, requirements
+from gateway.store.choose import as_file
+from gateway.store.files import content_hash
+from gateway.store.search import find
+from gateway.wasm import TARGET, Engine, Module
 
 
 def request(root: Path, **changes: object) -> Request:
@@ -74,6 +79,24 @@ def test_boards_get_what_the_project_depends_on() -> None:
 def test_packages_that_every_root_needs_stay(name: str) -> None:
     assert NOT_MINIMAL.fullmatch(name) is None
     assert NOT_FULL.fullmatch(name) is None
+
+
+def test_the_store_of_a_board_finds_what_the_image_has_compiled(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The image names compiled code by the contents of the module, as the plugin store names its files."""
+    wasm = as_file(find("scale", [root / "plugins"]))
+    stored = tmp_path / "blobs" / f"{content_hash(wasm)}.wasm"
+    stored.parent.mkdir()
+    stored.write_bytes(wasm)
+    compiled = tmp_path / "compiled"
+    compiled.mkdir()
+    compile_module(find_compiler(TARGET), "scale", wasm, compiled / f"{content_hash(wasm)}.{TARGET}.so")
+    caplog.set_level("INFO")
+    for folder in ("", str(compiled)):
+        monkeypatch.setenv("PENSTOCK_COMPILED", folder)
+        with Engine() as engine, Module.of_file(engine, "scale", stored, wasm):
+            assert ("runs compiled" in caplog.text) == bool(folder)
 
 
 def kernel() -> Kernel:

@@ -136,6 +136,12 @@ def test_from_folder_and_bundle(plant: Plant) -> None:
     again = plant.agent()
     with bundle(again.settings, again.client, plant.anchor, plant.clock, path) as source:
         assert again.install(source, Cancel()) is not None
+    create_bundle(plant.publisher.repository, "plugin-acme", path, with_patches=True)
+    with (
+        pytest.raises(UsageError, match="holds nothing of image-rpi4"),
+        bundle(again.settings, again.client, plant.anchor, plant.clock, path),
+    ):
+        pass
     with pytest.raises(UsageError, match="not a repository"):
         folder(agent.settings, agent.client, plant.clock, Cancel(), plant.folder)
 
