@@ -220,8 +220,8 @@ class _Planner:
                     )
 
     def _settings(self, stage: Stage, tag: Tag) -> tuple[str, Mapping[str, object]]:
-        """What the site sets for a tag in a stage, and under which name: that of the stage, unless a plugin has it, else
-        that of its plugin."""
+        """What the site sets for a tag in a stage, and under which name: that of the stage, unless it is that of a
+        plugin, else that of its plugin."""
         own = tag.plugins.get(stage.name) if self._is_own_name(stage) else None
         return (stage.plugin, tag.plugins.get(stage.plugin, {})) if own is None else (stage.name, own)
 
