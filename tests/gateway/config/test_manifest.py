@@ -103,9 +103,9 @@ def test_a_tag_is_written_by_its_name_and_has_no_default() -> None:
         3: "found 3, allowed: the name of a tag",
     }
     for value, message in wrong.items():
+        settings = TagSettings(4, "a", "", {"address": 1, "order": value})
         with pytest.raises(ConfigError, match=message):
-            settings = {"address": 1, "order": value}
-            pack_config(found, {"poll": 10}, [TagSettings(4, "a", "", settings), tags[1]], file="f")
+            pack_config(found, {"poll": 10}, [settings, tags[1]], file="f")
     with pytest.raises(ConfigError, match="a field of type tag has none"):
         parse_manifest(text.replace('type = "tag"\noptional = true', 'type = "tag"\ndefault = "a"'), "f")
 
