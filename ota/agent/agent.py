@@ -286,6 +286,10 @@ class Agent:
         state = self._look().state()
         return self.restarting or state is None or bool(state.trial)
 
+    def may_cancel(self) -> bool:
+        """Whether an update can be taken back as if it had never been: nothing of it runs, or is about to."""
+        return not self.is_armed() and not self.plugins.watching
+
     def history(self) -> list[Entry]:
         """Oldest first."""
         return read_notebook(self.files).history

@@ -174,6 +174,8 @@ def test_health_file(plant: Plant) -> None:
         ("slot_bytes = 400000", "", "image.slot_bytes: needed"),
         ("image/rpi4/penstock", "plugin/x/y", "image.line: found 'plugin/x/y'"),
         ("hold_s = 20", "hold_s = 90", "health.hold_s: allowed"),
+        ("[paths]", '[[plugin]]\nline = "plugin/acme/.."\n[paths]', "plugin.line: found 'plugin/acme/..'"),
+        ("[paths]", "[gateway]\nhold_s = 0\n[paths]", "gateway.hold_s: found 0"),
         ("[device]", "[device", "not TOML"),
     ],
 )
