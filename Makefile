@@ -8,6 +8,8 @@ BROKER ?=
 SPEC ?=
 ONLY ?=
 OUT ?=
+LONG ?=
+BOARD ?= qemu-arm64
 JOBS ?= 2
 
 VENV := .venv
@@ -18,7 +20,7 @@ SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: demo test build check fmt bench spec fuzz clean help dev
+.PHONY: demo test build check fmt bench hil spec fuzz wheels image clean help dev
 
 # The C compiler: CC if given, else cc if it and the C library's headers work, else the one in the ziglang wheel.
 ifeq ($(origin CC),default)
@@ -100,7 +102,7 @@ demo: $(PLUGINS_DONE) ## run against a simulated plant  [SECONDS=20] [BROKER=hos
 
 test: dev ## set up, then run every test
 	$(call step,runtime-tests,C runtime: library tests and tools for this machine,$(RUNTIME_MAKE) all)
-	@$(PY) -m pytest -n $(JOBS) --dist worksteal --durations 15 -q tests
+	@$(PY) -m pytest -n $(JOBS) --dist worksteal --durations 15 -q --ignore tests/hil tests
 
 check: dev ## ruff, mypy --strict, clang-format; changes nothing
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
@@ -113,12 +115,21 @@ fmt: dev ## format Python and C
 bench: dev ## measure, print one JSON  [ONLY=engine|flow|footprint|host|ota] [OUT=FILE.json]
 	@$(PY) -m bench $(if $(ONLY),--only $(ONLY)) $(if $(OUT),--out $(OUT))
 
+hil: dev ## build the image, run it in QEMU: field, updates, power cuts  [LONG=1]
+	@PENSTOCK_HIL_LONG=$(LONG) $(PY) -m pytest -q --durations 15 tests/hil
+
 spec: dev ## run the official WebAssembly tests, interpreted and compiled  [SPEC=FILE.zip]
 	@$(PY) -m tests.runtime_c.spec $(SPEC)
 	@$(PY) -m tests.runtime_c.spec --aot --bounds checked $(SPEC)
 
 fuzz: dev ## mutate modules and run them under sanitizers  [SECONDS=60]
 	@$(PY) -m tests.runtime_c.fuzz --seconds $(or $(SECONDS),60)
+
+wheels: dev ## cross-compile the Python package for aarch64 and armv7
+	@$(PY) -m gateway.image.wheels
+
+image: dev ## build a board's system image  [BOARD=qemu-arm64] [OUT=DIR]
+	@$(PY) -m gateway.app.cli image build --board $(BOARD) $(if $(OUT),--out $(OUT))
 
 clean: ## remove everything that was made
 	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache gateway/_runtime.c gateway/_runtime*.so

@@ -80,7 +80,8 @@ class GraphEnd(msgspec.Struct, frozen=True):
 
 
 class GraphNode(msgspec.Struct, frozen=True):
-    """A stage or a link of the graph. ``plugin`` is empty for links, ``output`` is a record schema or empty."""
+    """A stage or a link of the graph. ``plugin`` is empty for links, ``output`` is a record schema or empty,
+    ``commands`` are the stages it takes commands of."""
 
     name: str
     kind: str
@@ -88,6 +89,7 @@ class GraphNode(msgspec.Struct, frozen=True):
     ports: tuple[str, ...]
     inputs: tuple[GraphEnd, ...]
     output: str
+    commands: tuple[str, ...] = ()
 
 
 class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -201,6 +203,7 @@ def graph_nodes(plan: Plan) -> tuple[GraphNode, ...]:
         GraphNode(
             one.name, one.manifest.kind, one.manifest.name, one.ports,
             tuple(GraphEnd(end.ring, end.policy) for end in one.inputs), one.manifest.output if one.output else "",
+            tuple(end.ring.removesuffix(".commands") for end in one.commands),
         )
         for one in plan.stages
     ]  # fmt: skip

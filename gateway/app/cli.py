@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from gateway import __version__
-from gateway.app import plugin_cli
+from gateway.app import image_cli, plugin_cli
 from gateway.errors import ConfigError, PenstockError, UsageError
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     _top_command(commands)
     plugin_cli.add_parser(commands)
     _aot_command(commands)
+    image_cli.add_parsers(commands)
     commands.add_parser("wasm", help="run, validate or inspect a WebAssembly module (penstock wasm --help)")
     commands.add_parser("demo", help="run against a simulated plant (penstock demo --help)")
     return parser

@@ -1,22 +1,45 @@
-"""The board file: which device each port name of the hardware is. TOML in, a frozen dataclass out."""
+"""The board file: what the hardware has, and how its image is made. TOML in, a frozen dataclass out.
+
+``python -m gateway.config.board`` prints the JSON schema.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
-from gateway.config.reader import Problems, read_table, show
+import msgspec
+from msgspec import Struct
+
+from gateway.config.hardware import Boot, Can, Gpio, Head, Image, Led, Port, Storage, Watchdog, schema
+from gateway.config.reader import Problems, Table, read_table, show
+
+S = TypeVar("S", bound=Struct)
 
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """``devices`` maps the port names printed on the board to device files, such as ``/dev/ttyAMA0``."""
+    """``devices`` maps the port names printed on the board to device files, such as ``/dev/ttyAMA0``.
+
+    The parts from ``storage`` on are None where no image is made for the board.
+    """
 
     file: str
     name: str
     description: str
     devices: Mapping[str, str]
+    head: Head
+    ports: Mapping[str, Port]
+    can: Mapping[str, Can]
+    gpio: Mapping[str, Gpio]
+    leds: Mapping[str, Led]
+    storage: Storage | None
+    boot: Boot | None
+    watchdog: Watchdog | None
+    image: Image | None
 
 
 def load_board(path: Path) -> Board:
@@ -33,16 +56,85 @@ def read_board(path: Path, problems: Problems) -> Board | None:
     root = read_table(path, problems)
     if root is None:
         return None
-    head = root.required_table("board")
-    name = head.text("name")
-    description = head.text("description", "")
-    head.finish()
-    devices = {}
-    for port, table in root.tables("port"):
-        device = table.text("device")
-        if device and not device.startswith("/"):
-            table.problem("device", f"found {show(device)}, allowed: the absolute path of a device file")
-        devices[port] = device
-        table.finish()
+    head = _struct(root.required_table("board"), Head) or Head("")
+    ports = _named(root, "port", Port)
+    board = Board(
+        root.source.file,
+        head.name,
+        head.description,
+        {name: port.device for name, port in ports.items()},
+        head,
+        ports,
+        _named(root, "can", Can),
+        _named(root, "gpio", Gpio),
+        _named(root, "led", Led),
+        _single(root, "storage", Storage),
+        _single(root, "boot", Boot),
+        _single(root, "watchdog", Watchdog),
+        _single(root, "image", Image),
+    )
+    _check(root, board)
     root.finish()
-    return Board(root.source.file, name, description, devices)
+    return board
+
+
+def _check(root: Table, board: Board) -> None:
+    """What one table says about another."""
+    if board.image is None:
+        return
+    if not board.head.arch:
+        root.problem("board.arch", "missing; a board with an image is compiled for aarch64 or armv7")
+    for name in ("storage", "boot"):
+        if not root.has(name):
+            root.problem("image", f"needs the table [{name}], which is missing")
+    if board.boot is not None and board.boot.loader == "uboot" and not board.boot.interface:
+        root.problem("boot.interface", 'missing; with loader "uboot" the name of the disk there, such as "mmc"')
+
+
+def _single(root: Table, name: str, kind: type[S]) -> S | None:
+    table = root.table(name)
+    return None if table is None else _struct(table, kind)
+
+
+def _named(root: Table, name: str, kind: type[S]) -> dict[str, S]:
+    found = {key: _struct(table, kind) for key, table in root.tables(name)}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _struct(table: Table, kind: type[S]) -> S | None:
+    """A table as a struct; None after any mistake. Every key is looked at, so that all mistakes are told."""
+    values: dict[str, Any] = {}
+    complete = True
+    for field in msgspec.structs.fields(kind):
+        table.asked.add(field.encode_name)
+        if not table.has(field.encode_name):
+            if field.required:
+                table.problem(field.encode_name, "missing; it is required")
+                complete = False
+            continue
+        raw = table.values[field.encode_name]
+        try:
+            values[field.name] = msgspec.convert(raw, field.type)
+        except msgspec.ValidationError as error:
+            table.problem(field.encode_name, f"found {show(raw)}, allowed: {_allowed(field, error)}")
+            complete = False
+    table.finish()
+    return kind(**values) if complete else None
+
+
+def _allowed(field: msgspec.structs.FieldInfo, error: msgspec.ValidationError) -> str:
+    """What a field takes, from its schema; where that is no single value, what msgspec says."""
+    about = msgspec.json.schema(field.type)
+    if "enum" in about:
+        return ", ".join(show(one) for one in about["enum"])
+    if "description" in about:
+        return f"the {about['description']}"
+    if "minimum" in about and "maximum" in about:
+        return f"an integer, {about['minimum']} to {about['maximum']}"
+    if "pattern" in about:
+        return f"a string like {about['pattern']}"
+    return str(error).partition(" - at ")[0].removeprefix("Expected ")
+
+
+if __name__ == "__main__":
+    print(json.dumps(schema(), indent=2))

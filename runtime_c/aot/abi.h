@@ -6,7 +6,7 @@
 #define WR_AOT_ABI_H
 #include "wr.h"
 
-enum { WRA_ABI = 1 };
+enum { WRA_ABI = 2 };
 
 typedef struct wra_context wra_context;
 typedef struct wra_func wra_func;
@@ -60,7 +60,8 @@ typedef struct wra_memory {
     void *store;
     uint8_t *data;
     uint64_t size;
-    uint64_t len; /* accesses below this need no other check */
+    uint64_t len;   /* accesses below this need no other check */
+    uint64_t plain; /* below this nobody else has a part in it, and stores cannot fault */
 } wra_memory;
 
 /* What compiled code needs of its instance. */
@@ -72,6 +73,7 @@ typedef struct wra_instance {
     wra_global **globals;
     wra_global *cells; /* the globals it defines */
     const void *const *types;
+    uint8_t *memory; /* data of memory 0; memories never move */
 } wra_instance;
 
 /* ---- the running call ---- */

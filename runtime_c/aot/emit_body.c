@@ -215,6 +215,7 @@ static void put_uses(const wr_aot_body *body, wr_text *out) {
         const wr_aot_use *use = (const wr_aot_use *)body->used.items + i;
         wr_text_add(out, "    USE_%s(%u);\n", use->is_type ? "TYPE" : "TABLE", use->index);
     }
+    if (body->has_plain) wr_text_add(out, "    USE_PLAIN();\n");
     if (body->has_cells) wr_text_add(out, "    USE_CELLS();\n");
     if (body->has_calls) wr_text_add(out, "    USE_INSTANCE();\n");
 }
@@ -233,7 +234,8 @@ wr_status wr_aot_begin(wr_aot_body *body, wr_aot_emit *emit, uint32_t index, wr_
     body->flushed = body->numbers = body->loop_at = body->memories = 0;
     body->region = body->copied = AOT_NO_LABEL;
     body->prepaid = 0;
-    body->has_region = body->has_calls = body->has_cells = body->dead = false;
+    body->proven = NULL;
+    body->has_plain = body->has_region = body->has_calls = body->has_cells = body->dead = false;
     body->inlined_bytes = 0;
     WR_TRY(read_locals(body));
     WR_TRY(wr_aot_scan_loops(body));

@@ -93,6 +93,48 @@ static inline uintptr_t stack_pointer(void) {
         }                          \
     } while (0)
 
+/* Rounds of a loop that are paid for beforehand (emit_loop.c): no more than the allowance. */
+#define LIMIT(K) K = n < (int64_t)K ? (uintptr_t)(n > 0 ? n : 0) : K
+/* Of a loop and one inside of it, which jumps back Q times per round. What is left of an allowance that is too small
+ * for all is dropped for a new one, if that can be large enough. */
+enum { NEST_MAX = 4096 };
+#define TOP_UP(NEED, OFFSET)                                                               \
+    do {                                                                                   \
+        if (unlikely((uint64_t)(NEED) > (uint64_t)n) && (NEED) <= NEST_MAX && x->allowance_mask != 0) { \
+            SITE(OFFSET);                                                                  \
+            n = x->rt->tick(x) + 1;                                                        \
+        }                                                                                  \
+    } while (0)
+#define LIMIT_NEST(K, Q, OFFSET)                                                        \
+    do {                                                                                \
+        const uint64_t cost_ = (uint64_t)(Q) + 1, all_ = cost_ * ((uint64_t)(K) + 1);    \
+        TOP_UP(all_, OFFSET);                                                           \
+        if (unlikely(all_ > (uint64_t)n)) K = (uint64_t)n < cost_ ? 0 : (uintptr_t)((uint64_t)n / cost_ - 1); \
+    } while (0)
+/* How many rounds in a row surely end with a value that is not 0, or below the limit; each adds STEP to it. */
+static inline uint64_t rounds_nonzero(uint32_t first, int32_t step) {
+    if (step == 0) return 0;
+    return step > 0 ? (0u - first) / (uint32_t)step : first / (0u - (uint32_t)step);
+}
+static inline uint64_t rounds_below(uint32_t first, uint64_t limit, int32_t step) {
+    if (first >= limit || step == 0) return 0;
+    const uint32_t way = step < 0 ? first : (uint32_t)(limit - 1) - first;
+    return (uint64_t)(way / (step < 0 ? 0u - (uint32_t)step : (uint32_t)step)) + 1;
+}
+/* No fewer than these, and without a division; 0: it is not sure that there is an end. */
+static inline uint32_t rounds_at_most(uint32_t first, uint64_t limit, int32_t step) {
+    if (first >= limit || step <= 0 || limit + (uint32_t)step > UINT64_C(1) << 32) return 0;
+    return (((uint32_t)(limit - 1) - first) >> (31 - __builtin_clz((uint32_t)step))) + 1;
+}
+#define BELOW_0(VALUE) ((VALUE) < 0 ? (VALUE) : 0)
+#define ABOVE_0(VALUE) ((VALUE) > 0 ? (VALUE) : 0)
+/* No round needs what another one stores. */
+#if defined(__clang__)
+#define PARALLEL _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define PARALLEL _Pragma("GCC ivdep")
+#endif
+
 /* ---- memory ---- */
 
 /* Accesses need no alignment. gcc for RISC-V would take packed ones apart although processors and kernels do them. */
@@ -133,6 +175,7 @@ CELL(double)
 #define KEEP_VECTOR(VALUE) __asm__ volatile("" : : "r"((VALUE)[0]), "r"((VALUE)[1]))
 #endif
 
+#define USE_PLAIN() const wra_memory *const own = x->self->memories[0]
 #ifdef WR_CHECKED
 #define USE_MEMORY(K)                                          \
     const wra_memory *const memory##K = x->self->memories[K];  \

@@ -163,11 +163,12 @@ WR_UNARY_TRAP(BODY_UNARY_TRAP)
 
 /* ---- memory access ---- */
 
-/* A fault leaves through the signal handler, so the position is written down first. */
-#define MAY_FAULT()    \
-    do {               \
-        exec->pc = pc; \
-        exec->fp = fp; \
+/* A fault leaves through the signal handler, so the position is written down first; volatile, or compilers would leave
+ * it out where the second instruction of a pair writes down its own before anybody reads this one. */
+#define MAY_FAULT()                                 \
+    do {                                            \
+        *(const wr_insn *volatile *)&exec->pc = pc; \
+        *(wr_slot *volatile *)&exec->fp = fp;       \
     } while (0)
 #define ADDRESS_OF(FIELD) ((uint64_t)SLOT(FIELD).u32 + pc->uimm)
 #define CHECK_BOUNDS(AT, SIZE) \

@@ -72,6 +72,7 @@ struct wr_memory {
     uint8_t *data;
     uint64_t size;      /* bytes in use; shared memories: see wr_memory_size */
     uint64_t len;       /* accesses below this need no other check: size, or the maximum of a shared memory */
+    uint64_t plain;     /* accesses below this share with nobody and cannot fault: no mapped regions, no threads */
     struct wr_shared *shared; /* NULL: of one store only */
     uint64_t reserved;  /* bytes of address space behind data */
     uint64_t pages;     /* of the plugin's own, without mapped regions */
@@ -148,7 +149,7 @@ struct wr_exec {
     atomic_bool interrupt;
     wra_context aot;           /* what compiled code knows of this */
     struct wr_aot_link *aot_link; /* innermost call between instances that compiled code takes part in */
-    pthread_t native_thread;   /* whose C stack aot.native_limit is about */
+    const void *native_thread; /* &wr_fault_exec of the thread whose C stack aot.native_limit is about */
     bool is_traced;            /* trap has its back-trace already */
     wr_insn exit_insns[2];     /* [1] is what the outermost function returns to */
     wr_insn instance_insns[2]; /* [1] is what a function called across instances returns to */

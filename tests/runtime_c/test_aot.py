@@ -13,6 +13,7 @@ from gateway.app import aot_build
 from gateway.app.aot_build import Compiler, compile_module, find_compiler
 from gateway.errors import HostFault
 from gateway.wasm import Bounds, Engine, Execution, Module, Store, emit_c
+from tests.runtime_c import loop_modules
 from tests.runtime_c.spec import Engine as SpecEngine
 from tests.runtime_c.spec import run_archive
 from tests.runtime_c.test_c_units import require
@@ -87,6 +88,58 @@ def test_kernels_at_every_fuel(kernels: Path, tmp_path: Path) -> None:
     artefact = tmp_path / "kernels.so"
     compile_module(find_compiler(HOST), "kernels", kernels.read_bytes(), artefact)
     compare("native", artefact, [kernels], "--sweep", "1500", calls_min=1500)
+
+
+# ---- loops without checks: only without fuel, which counts each jump ----
+
+SEEDS = 3
+
+
+def bounds_of(target: str, checked: bool) -> str:
+    return "checked" if checked or aot_build.TARGETS[target].is_checked else "guard"
+
+
+def compare_loops(toolchain: str, target: str, folder: Path, seeds: Sequence[int], checked: bool) -> None:
+    """Random loops; the files are named by their seeds."""
+    modules = []
+    texts = []
+    with Engine() as engine:
+        for seed in seeds:
+            modules.append(folder / f"loops-{seed}.wasm")
+            modules[-1].write_bytes(loop_modules.module(seed))
+            texts.append(emit_c(engine, modules[-1].name, modules[-1].read_bytes()))
+    artefact = folder / "loops.so"
+    bounds = bounds_of(target, checked)
+    aot_build.build(find_compiler(target), texts, artefact, checked=bounds == "checked")
+    compare(toolchain, artefact, modules, "--bounds", bounds, "--fuel", "0", "--seeds", "9")
+
+
+@pytest.mark.parametrize("checked", [False, True], ids=["guard", "checked"])
+def test_loops(checked: bool, tmp_path: Path) -> None:
+    loops = to_wasm(CASES.with_name("aot_loops.c"))
+    artefact = tmp_path / "loops.so"
+    compile_module(find_compiler(HOST), "loops", loops.read_bytes(), artefact, checked=checked)
+    bounds = bounds_of(HOST, checked)
+    compare("native", artefact, [loops], "--bounds", bounds, "--fuel", "0", "--seeds", "90", calls_min=1000)
+    compare("native", artefact, [loops], "--bounds", bounds, "--sweep", "150", calls_min=1000)
+
+
+@pytest.mark.parametrize("checked", [False, True], ids=["guard", "checked"])
+def test_random_loops(checked: bool, tmp_path: Path) -> None:
+    compare_loops("native", HOST, tmp_path, range(SEEDS), checked)
+
+
+@pytest.mark.parametrize("target", FOREIGN)
+def test_random_loops_on_foreign_targets(target: str, tmp_path: Path) -> None:
+    compare_loops(f"{target}-shared", target, tmp_path, range(100, 101), checked=False)
+
+
+def test_loops_are_counted_beforehand() -> None:
+    """So that the comparisons above are about something."""
+    with Engine() as engine:
+        text = b"".join(emit_c(engine, "loops", loop_modules.module(seed)) for seed in range(SEEDS))
+    for what in (b"PARALLEL\n    for", b"    LIMIT_NEST(k", b"rounds_at_most(k", b"    k2--;"):
+        assert text.count(what) > 3
 
 
 # ---- the official suite ----

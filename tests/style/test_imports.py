@@ -13,7 +13,7 @@ from tests.style.source import ROOT, files, name, python_files
 # Left may import right, never the other way round; parts of one group do not import each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("app",),
-    ("links", "api", "rules"),
+    ("links", "api", "rules", "image"),
     ("supervisor",),
     ("plane",),
     ("graph", "store"),
@@ -86,7 +86,10 @@ def test_gateway_and_ota_do_not_know_each_other() -> None:
     for own, other in (("gateway", "ota"), ("ota", "gateway")):
         for path in files(own, suffixes={".py"}):
             targets = [target for _, target in imports(ast.parse(path.read_text("utf-8")))]
-            assert [target for target in targets if target.split(".")[0] == other] == [], name(path)
+            known = [target for target in targets if target.split(".")[0] == other]
+            if name(path).startswith("gateway/image/"):  # puts both on one disk, on the build machine
+                known = [target for target in known if not target.startswith(("ota.boot.", "ota.ports."))]
+            assert known == [], name(path)
 
 
 def test_imports_are_absolute() -> None:

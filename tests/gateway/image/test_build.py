@@ -1,0 +1,135 @@
+"""What is wrong is told before anything is fetched; and the parts of a root file system that need no packages."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway.app.aot_build import compile_module, find_compiler
+from gateway.app.image_cli import find_board
+from gateway.config.board import load_board
+from gateway.errors import PenstockError, UsageError
+from gateway.image import build, wheels
+from gateway.image.build import Request, check
+from gateway.image.kernel import Kernel
+from gateway.image.recipe import recipe
+from gateway.image.root import APPLETS, FILES, NOT_FULL, NOT_MINIMAL
+from gateway.image.tree import Tree
+from gateway.image.wheels import NOT_ON_BOARDS, requirements
+from gateway.store.choose import as_file
+from gateway.store.files import content_hash
+from gateway.store.search import find
+from gateway.wasm import TARGET, Engine, Module
+
+
+def request(root: Path, **changes: object) -> Request:
+    one = recipe(load_board(root / "board-configs" / "qemu-arm64.toml"))
+    values = {"recipe": one, "flavour": "minimal", "out": root, "cache": root, "plugins": {}, **changes}
+    return Request(**values)  # type: ignore[arg-type]
+
+
+def test_an_unknown_board_is_told_with_those_there_are() -> None:
+    with pytest.raises(UsageError, match=r'--board rpi3: there is no .*rpi3\.toml; did you mean "rpi'):
+        find_board("rpi3")
+
+
+def test_no_image_is_made_for_the_simulated_board() -> None:
+    with pytest.raises(UsageError, match=r"has no \[image\] table"):
+        recipe(find_board("sim"))
+
+
+def test_another_python_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wheels, "PYTHON", "3.9")
+    with pytest.raises(UsageError, match=r"the boards have 3\.9: make with PYTHON=python3\.9"):
+        check(request(root))
+
+
+def test_missing_tools_are_told_with_their_packages(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.image.tools.PATH", "/nowhere")
+    with pytest.raises(UsageError, match="sudo apt install apt dosfstools dpkg e2fsprogs fdisk gcc-aarch64-linux-gnu "):
+        check(request(root))
+
+
+def test_a_trust_folder_that_is_none(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "require", list)
+    (tmp_path / "root.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"has no floor\.json; penstock-ota repo trust makes them"):
+        check(request(root, trust=tmp_path))
+
+
+def test_the_command_tells_in_one_line() -> None:
+    command = [sys.executable, "-m", "gateway.app.cli", "image", "build", "--board", "no-such"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("penstock: --board no-such: there is no ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_boards_get_what_the_project_depends_on() -> None:
+    names = {pin.partition("==")[0] for pin in requirements()}
+    assert {"tuf", "securesystemslib", "cffi", "msgspec", "paho-mqtt", "pyserial", "blake3", "urllib3"} <= names
+    assert names & NOT_ON_BOARDS == set()
+    assert all("==" in pin for pin in requirements())
+
+
+@pytest.mark.parametrize("name", ["libc6", "libssl3", "python3.11", "e2fsprogs", "libpython3.11-stdlib", "libffi8"])
+def test_packages_that_every_root_needs_stay(name: str) -> None:
+    assert NOT_MINIMAL.fullmatch(name) is None
+    assert NOT_FULL.fullmatch(name) is None
+
+
+def test_the_store_of_a_board_finds_what_the_image_has_compiled(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The image names compiled code by the contents of the module, as the plugin store names its files."""
+    wasm = as_file(find("scale", [root / "plugins"]))
+    stored = tmp_path / "blobs" / f"{content_hash(wasm)}.wasm"
+    stored.parent.mkdir()
+    stored.write_bytes(wasm)
+    compiled = tmp_path / "compiled"
+    compiled.mkdir()
+    compile_module(find_compiler(TARGET), "scale", wasm, compiled / f"{content_hash(wasm)}.{TARGET}.so")
+    caplog.set_level("INFO")
+    for folder in ("", str(compiled)):
+        monkeypatch.setenv("PENSTOCK_COMPILED", folder)
+        with Engine() as engine, Module.of_file(engine, "scale", stored, wasm):
+            assert ("runs compiled" in caplog.text) == bool(folder)
+
+
+def kernel() -> Kernel:
+    tree = Tree()
+    tree.file("usr/lib/modules/6/modules.builtin", "kernel/fs/built-in.ko\n")
+    needs = {
+        "kernel/a/one.ko": ("kernel/a/base.ko", "kernel/a/one.ko"),
+        "kernel/a/base.ko": ("kernel/a/base.ko",),
+        "kernel/b/two_x.ko": ("kernel/a/base.ko", "kernel/b/two_x.ko"),
+    }
+    return Kernel("6", tree, needs)
+
+
+def test_modules_come_with_what_they_need_in_order() -> None:
+    assert kernel().closure(["two-x", "one", "built_in"]) == [
+        "kernel/a/base.ko",
+        "kernel/b/two_x.ko",
+        "kernel/a/one.ko",
+    ]
+
+
+def test_a_module_that_the_kernel_does_not_have() -> None:
+    with pytest.raises(PenstockError, match="kernel 6 has no module wiz; the board file asks for it"):
+        kernel().closure(["wiz"])
+
+
+def test_start_scripts_are_sound() -> None:
+    """Every script parses, is a program, and uses only commands that are links to busybox or come with a package."""
+    scripts = [path for path in FILES.rglob("*") if path.is_file() and path.read_bytes().startswith(b"#!")]
+    assert len(scripts) >= 10
+    for script in scripts:
+        assert script.stat().st_mode & 0o100, f"{script}: not a program"
+        done = subprocess.run(["sh", "-n", str(script)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    for command in ("mdev", "udhcpc", "ntpd", "su", "watchdog", "killall", "stat", "xargs", "sha256sum"):
+        assert command in APPLETS
