@@ -218,7 +218,7 @@ class Supervisor:
         self._problems: dict[str, str] = {}
         self._swapping: set[str] = set()
         self._at_work: set[asyncio.Future[Swapped]] = set()
-        self._stopped: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+        self._stopped: asyncio.Queue[tuple[str, Version, str]] = asyncio.Queue()
         self._started_s = clock.monotonic_s()
         self._final: State | None = None
         plane = self._plane
@@ -367,8 +367,10 @@ class Supervisor:
     async def _go_back(self) -> None:
         """Each stage that was stopped runs the version before, if there is one."""
         while True:
-            stage, reason = await self._stopped.get()
-            plugin = self._plane.versions[stage].plugin
+            stage, stopped, reason = await self._stopped.get()
+            if self._plane.versions[stage].hash != stopped.hash:
+                continue  # another stage of the plugin was first, and this one has left that version with it
+            plugin = stopped.plugin
             await asyncio.to_thread(self._versions.mark_bad, plugin, reason)
             before = await asyncio.to_thread(self._versions.previous, plugin)
             if before is None:
@@ -408,7 +410,7 @@ class Supervisor:
         if event.level == StageState.STOPPED:
             _log.error("stage %s is stopped: %s", name, event.text)
             self._problems[name] = event.text
-            self._stopped.put_nowait((name, event.text))
+            self._stopped.put_nowait((name, self._plane.versions[name], event.text))
         else:
             _log.info("stage %s is running", name)
 

@@ -179,20 +179,25 @@ class Agent:
             self._watchdog.feed()
             self._clock.wait(self._watchdog.feed_s, cancel)
             verdict = watch.note(self._clock.monotonic_s(), complaints(health.file, self._clock, boot_id()))
-            if watch.reason and (watch.reason != known or verdict is Verdict.UNHEALTHY):
+            if watch.reason != known or verdict is Verdict.UNHEALTHY:
                 self._watchdog.feed()
-                self._keep_log()
-                self._say(f"not healthy: {watch.reason}")
+                self._leave_word(watch.reason)
             known = watch.reason
             with self.device() as device:
-                device.complain(watch.reason)
                 action = device.settle(verdict, reason=watch.reason if verdict is Verdict.UNHEALTHY else "")
         return action
 
-    def _keep_log(self) -> None:
+    def _leave_word(self, complaint: str) -> None:
         """This system may not live to tell: the one after it reports what it has said so far."""
-        image = read_notebook(self.files).images.get(self.slot())
-        evidence.keep(self.files, image.sha256 if image is not None else "", self.settings.health.log)
+        self._say(f"not healthy: {complaint}" if complaint else "healthy")
+        try:
+            with self.device() as device:
+                device.complain(complaint)
+                image = device.notebook.images.get(device.slot)
+            if complaint:
+                evidence.keep(self.files, image.sha256 if image is not None else "", self.settings.health.log)
+        except StorageError as error:  # the verdict does not wait for a full disk
+            self._say(f"cannot be kept for the other slot: {error}")
 
     def _raise_floor(self) -> None:
         """What is committed and runs is the least release from now on."""
@@ -285,6 +290,10 @@ class Agent:
         """Whether the machine restarts into an update, or runs it on trial."""
         state = self._look().state()
         return self.restarting or state is None or bool(state.trial)
+
+    def may_cancel(self) -> bool:
+        """Whether an update can be taken back as if it had never been: nothing of it runs, or is about to."""
+        return not self.is_armed() and not self.plugins.watching
 
     def history(self) -> list[Entry]:
         """Oldest first."""

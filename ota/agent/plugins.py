@@ -54,7 +54,10 @@ Note = Callable[[Entry, bool], None]
 
 
 class PluginUpdates:
-    """The plugins of the settings. ``note`` writes the history; ``say`` gets lines for the operator's log."""
+    """The plugins of the settings. ``note`` writes the history; ``say`` gets lines for the operator's log.
+
+    ``watching``: a new version runs and has not proved itself yet.
+    """
 
     def __init__(
         self, settings: Settings, client: TrustClient, clock: Clock, files: StateFiles, gateway: GatewayControl,
@@ -67,6 +70,7 @@ class PluginUpdates:
         self._gateway = gateway
         self._note = note
         self._say = say
+        self.watching = False
 
     def delivered(self) -> dict[str, Delivered]:
         """By line, what was handed to the gateway last."""
@@ -107,7 +111,11 @@ class PluginUpdates:
             if error.code in LATER:
                 raise GatewayUnavailable(error.message) from error
             return self._end(keys, known or _delivered(artefact, ""), error.message)
-        return self._watch(keys, known, cancel)
+        self.watching = True
+        try:
+            return self._watch(keys, known, cancel)
+        finally:
+            self.watching = False
 
     # ---- fetching ----
 

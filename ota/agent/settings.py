@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Literal
@@ -9,6 +10,8 @@ from typing import Literal
 import msgspec
 
 from ota.errors import UsageError
+
+PLUGIN_LINE = re.compile(r"plugin/[a-z0-9][a-z0-9-]*/[a-z0-9][a-z0-9_-]*")
 
 
 class DeviceKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -178,7 +181,7 @@ def _check(path: Path, settings: Settings) -> None:
     if image.line.count("/") != 2 or not image.line.startswith("image/"):
         raise UsageError(f"{path}: image.line: found {image.line!r}, allowed: image/FAMILY/NAME")
     for plugin in settings.plugin:
-        if plugin.line.count("/") != 2 or not plugin.line.startswith("plugin/"):
+        if not PLUGIN_LINE.fullmatch(plugin.line):
             raise UsageError(f"{path}: plugin.line: found {plugin.line!r}, allowed: plugin/VENDOR/NAME")
     if boot.kind == "sim" and image.slot_bytes <= 0:
         raise UsageError(f"{path}: image.slot_bytes: needed with boot.kind 'sim': capacity of the slot files in bytes")

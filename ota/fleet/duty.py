@@ -129,7 +129,7 @@ class Duty:
 
     def may_cancel(self) -> bool:
         """See Verdicts."""
-        return not self._agent.is_armed()
+        return self._agent.may_cancel()
 
     def _about(self) -> Mapping[str, str]:
         settings, committed = self._agent.settings, self._agent.committed()
@@ -185,6 +185,8 @@ class _Work:
             self._agent.install_assigned(self._source(self._cancel), self._pick, self._cancel)
         except OtaError as error:
             self.error = error
+        except OSError as error:
+            self.error = StorageError("storage", f"{error.filename or 'disk'}: {error.strerror or error}")
 
     def _pick(self, source: Source, line: str) -> Found | None:
         return source.exactly(line, self._offer.sha256)

@@ -89,7 +89,7 @@ class Verdicts(Protocol):
         """Why it is never tried again, line by line; empty if it may be."""
 
     def may_cancel(self) -> bool:
-        """False once the machine restarts into the update."""
+        """False once the update runs, or the machine restarts into it."""
 
 
 class Session:
@@ -190,7 +190,7 @@ class Session:
         wanted = decode(self._server.get(url), Cancelling, "cancelAction")
         resource, is_ours = _resource(url), wanted.cancel_action.stop_id == self.record.action
         if is_ours and not self._verdicts.may_cancel():
-            text = ["the device restarts into the update: too late"]
+            text = ["the update runs already, or the device restarts into it: too late"]
             self._server.send("POST", f"{resource}/feedback", feedback("rejected", "none", text))
             return False
         self._server.send("POST", f"{resource}/feedback", feedback("closed", "success", ["cancelled"]))

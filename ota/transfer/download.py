@@ -115,7 +115,13 @@ class Download:
             points = b"".join(encode_point(point) for point in journal.points[:kept])
             replace_file(self._path, encode_head(journal.head) + points)
         else:
-            os.truncate(self._path, journal.size)
+            self._cut(journal.size)
+
+    def _cut(self, size: int) -> None:
+        try:
+            os.truncate(self._path, size)
+        except OSError as error:
+            raise StorageError("state-write", f"{self._path}: cannot be cut: {error.strerror}") from error
 
     def _verify(self, journal: Journal) -> int:
         """Read the data along the checkpoints; returns how many of them hold."""

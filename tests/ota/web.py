@@ -64,9 +64,9 @@ class _Handler(BaseHTTPRequestHandler):
         if first:
             self.send_header("Content-Range", f"bytes {first}-{len(data) - 1}/{len(data)}")
         self.end_headers()
-        self.wfile.write(data[first:])
-        name = self.path.lstrip("/")
+        name = self.path.lstrip("/")  # counted first: who has all of it may ask at once
         self.server.sent[name] = self.server.sent.get(name, 0) + len(data) - first
+        self.wfile.write(data[first:])
 
     def log_message(self, format: str, *args: object) -> None:
         pass

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from ota.agent.health import boot_id, complaints
-from ota.agent.machine import power_on
+from ota.agent.machine import Files, power_on
 from ota.agent.settings import read_settings
 from ota.agent.source import Source, bundle, folder
 from ota.app.cli import main
 from ota.boot.table import Action, Wish
 from ota.clock import Cancel
-from ota.errors import BootError, OtaError, TrustError, UsageError
+from ota.errors import BootError, OtaError, StorageError, TrustError, UsageError
 from ota.repo.bundle import create_bundle
 from tests.ota.agent.rig import LINE, Plant
 from tests.ota.conftest import IMAGE_ONE, IMAGE_TWO
@@ -60,6 +60,22 @@ def test_sick_update_is_rolled_back_and_not_tried_again(plant: Plant) -> None:
     offer = back.check(plant.source(back))
     assert offer is not None
     assert offer.artefact.release.release == 3
+
+
+def test_a_sick_update_with_a_full_disk_is_rolled_back(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant.install()
+    assert power_on(plant.settings) == "b"
+
+    def full(_files: Files, name: str, _data: bytes) -> None:
+        raise StorageError("state-write", f"{name}: No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Files, "save", full)
+        agent = plant.agent(plant.report("polls"))
+        assert agent.settle(Cancel()) is Action.REJECT
+    assert any("cannot be kept for the other slot: notebook.json" in line for line in plant.lines)
+    assert agent.restarting
+    assert power_on(plant.settings) == "a"
 
 
 def test_silent_gateway_is_rolled_back(plant: Plant) -> None:
@@ -174,6 +190,8 @@ def test_health_file(plant: Plant) -> None:
         ("slot_bytes = 400000", "", "image.slot_bytes: needed"),
         ("image/rpi4/penstock", "plugin/x/y", "image.line: found 'plugin/x/y'"),
         ("hold_s = 20", "hold_s = 90", "health.hold_s: allowed"),
+        ("[paths]", '[[plugin]]\nline = "plugin/acme/.."\n[paths]', "plugin.line: found 'plugin/acme/..'"),
+        ("[paths]", "[gateway]\nhold_s = 0\n[paths]", "gateway.hold_s: found 0"),
         ("[device]", "[device", "not TOML"),
     ],
 )

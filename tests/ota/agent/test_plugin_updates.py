@@ -155,8 +155,8 @@ def test_a_trap_storm_is_reported_with_the_gateways_reason(site: Site, tmp_path:
     site.publish(changed_modbus(tmp_path, "0.3.0", traps=True, vectors=False), 5)
     (problem,) = site.update().values()
     assert "trap" in problem
-    assert site.events() == [("installed", "v5"), ("rolled-back", "v5")]
-    assert site.works.show("modbus") == runs
+    assert site.events()[-1] == ("rolled-back", "v5"), "it may storm before the swap is answered, and be refused"
+    assert site.works.show("modbus") == runs, "and not a version before that"
     assert site.update() == {}, "known to be bad"
     count = len(site.works.messages())
     wait_for(lambda: len(site.works.messages()) > count + 3, "data flows on")
