@@ -220,11 +220,10 @@ class _Planner:
                     )
 
     def _settings(self, stage: Stage, tag: Tag) -> tuple[str, Mapping[str, object]]:
-        """What the site sets for a tag in a stage, and under which name: those of the plugin, then of the stage, unless
-        that has the name of a plugin."""
+        """What the site sets for a tag in a stage, and under which name: that of the stage, unless it is that of a
+        plugin, else that of its plugin."""
         own = tag.plugins.get(stage.name) if self._is_own_name(stage) else None
-        of_plugin = tag.plugins.get(stage.plugin, {})
-        return (stage.plugin, of_plugin) if own is None else (stage.name, {**of_plugin, **own})
+        return (stage.plugin, tag.plugins.get(stage.plugin, {})) if own is None else (stage.name, own)
 
     def _is_own_name(self, stage: Stage) -> bool:
         return stage.name not in {one.plugin for one in self.site.stages.values()}

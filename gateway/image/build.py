@@ -87,7 +87,7 @@ def build(request: Request, tell: Callable[[str], None]) -> Made:
     stem = f"penstock-{recipe.name}-{request.flavour}-{request.release}"
     slot = request.out / f"{stem}.slot.img"
     tell(f"slot image ({tree.size() // disk.MIB} MiB of files)")
-    _make_slot(recipe, kernel, tree, slot)
+    make_slot(recipe, kernel, tree, slot)
     tell("disk image")
     whole = request.out / f"{stem}.img"
     _make_disk(recipe, boot_files, kernel, slot, whole)
@@ -110,7 +110,7 @@ def _boot_packages(recipe: Recipe, debian: Debian) -> Tree:
     return tree
 
 
-def _make_slot(recipe: Recipe, kernel: Kernel, root: Tree, out: Path) -> None:
+def make_slot(recipe: Recipe, kernel: Kernel, root: Tree, out: Path) -> None:
     """One slot: a FAT file system that every boot loader reads, the root file system a file in it."""
     dog = recipe.watchdog
     settings = f"watchdog_module='{dog.module if dog else ''}'\nwatchdog_options='{dog.options if dog else ''}'\n"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway import __version__
+from gateway.errors import UsageError
 from gateway.image.debian import Debian, Package
 from gateway.image.kernel import Kernel, add_modules
 from gateway.image.recipe import Recipe
@@ -228,13 +229,24 @@ def settings_text(parts: Parts) -> str:
     values = {
         "board": board.name,
         "console": recipe.tty,
-        "image_time": str(epoch_s()),
+        "image_time": str(max(epoch_s(), _floor_s(parts.trust))),
         "led": board.leds["status"].device if "status" in board.leds else "",
         "watchdog": dog.device if dog else "",
         "watchdog_s": str(dog.timeout_s) if dog else "",
         "modules": " ".join(recipe.image.modules),
     }
     return "".join(f"{name}='{value}'\n" for name, value in values.items())
+
+
+def _floor_s(trust: Path | None) -> int:
+    """The time before which the update agent believes nothing: the clock starts no earlier. 0 without an anchor."""
+    if trust is None:
+        return 0
+    file = trust / "floor.json"
+    try:
+        return int(json.loads(file.read_bytes())["time_s"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{file}: not a floor file: {error}; penstock-ota repo trust makes it") from error
 
 
 def _ota_settings(parts: Parts) -> str:

@@ -1,5 +1,5 @@
-/* Alarms: a condition per tag, looked at whenever a tag in it gets a sample. What changes becomes an event record behind
- * the sample, and a command where one is asked for.
+/* Alarms: a condition per tag, looked at whenever a tag in it gets a sample. What changes becomes an event record
+ * behind the sample, and a command where one is asked for.
  *
  * An event that has no room waits; until it is written no further sample is taken, so none is lost or out of order. */
 #include "expression.h"

@@ -1,7 +1,7 @@
 /* Modbus framing: requests to bytes, bytes to the one reply that is waited for. No I/O, no time.
  *
- * Sources: MODBUS Application Protocol Specification V1.1b3 (sections 6.1 to 6.6, 6.11, 6.12, 7), MODBUS Messaging on TCP/IP
- * Implementation Guide V1.0b (section 3.1.3, MBAP header), MODBUS over Serial Line V1.02 (sections 2.5.1, 6.2.2). */
+ * Sources: MODBUS Application Protocol Specification V1.1b3 (sections 6.1 to 6.6, 6.11, 6.12, 7), MODBUS Messaging on
+ * TCP/IP Implementation Guide V1.0b (section 3.1.3, MBAP header), MODBUS over Serial Line V1.02 (2.5.1, 6.2.2). */
 #ifndef FRAME_H
 #define FRAME_H
 #include <stdbool.h>

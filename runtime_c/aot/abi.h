@@ -8,6 +8,8 @@
 
 enum { WRA_ABI = 2 };
 
+enum { WRA_WORK_MAX = 128 * 1024 }; /* bytes of bulk work between two looks at the limits: some 10 us */
+
 typedef struct wra_context wra_context;
 typedef struct wra_func wra_func;
 typedef void (*wra_code)(void); /* a compiled function: (context, frame, parameters...) -> result */
@@ -82,6 +84,7 @@ typedef struct wra_instance {
 typedef struct wra_runtime {
     void (*enter)(wra_context *x, const wr_slot *end); /* the stack or the budget is used up */
     int64_t (*tick)(wra_context *x);                   /* ditto, in a loop that counts by itself; new allowance */
+    void (*check)(wra_context *x);                     /* so much work was done that the limits must be looked at */
     void (*call)(wra_context *x, const wra_func *func, wr_slot *args); /* any function */
     void (*finish)(wra_context *x, wr_slot *frame); /* runs x->tail and what it calls last, down to the results */
     uint64_t (*memory_size)(wra_context *x, uint32_t memory);
@@ -107,6 +110,7 @@ struct wra_context {
     uintptr_t native_limit; /* the C stack may not go below */
     int64_t budget;         /* back-edges and calls until the next check */
     int64_t allowance_mask; /* 0: fuel is counted, so loops may not run ahead of the budget; else all ones */
+    uint64_t work;          /* done since the last check, as bytes of bulk work */
     const wra_func *tail;   /* what the function that just returned calls last; its arguments are in its frame */
     void (*trap)(wra_context *x, uint32_t status, uint32_t offset) __attribute__((noreturn));
     const wra_runtime *rt;

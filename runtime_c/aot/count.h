@@ -44,7 +44,8 @@ typedef struct wr_aot_count {
     bool is_nest;     /* it has that one */
     bool is_provable; /* all accesses are in groups */
     bool is_parallel; /* if groups do not overlap, no round needs what another one has stored */
-    uint32_t number;  /* of its variables; what follows is for emit_loop.c */
+    uint32_t number; /* of its variables; this and the next one are for emit_loop.c */
+    uint8_t shift;   /* of what a round takes from the allowance */
     wr_aot_trips trips, inner_trips;
     uint32_t access_count, group_count;
     wr_aot_access accesses[AOT_COUNT_ACCESSES];

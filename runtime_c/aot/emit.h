@@ -49,6 +49,7 @@ typedef struct wr_aot_label {
     uint8_t copies;
     bool is_copy;
     wr_aot_pace pace;
+    uint8_t shift;   /* LOOP: a jump back takes so many from the allowance, as a power of 2 */
 } wr_aot_label;
 
 /* A table or type that a function has a variable for. */
@@ -63,7 +64,8 @@ enum { AOT_NO_LABEL = UINT32_MAX };
 typedef struct wr_aot_loop {
     bool has_calls;
     bool has_loops;
-    uint32_t size; /* bytes of its body */
+    uint32_t size;  /* bytes of its body */
+    uint8_t shift;  /* of what a jump back takes from the allowance: long bodies count more often */
 } wr_aot_loop;
 
 /* An inlined call: where it is, and in which other one. */
@@ -118,6 +120,7 @@ typedef struct wr_aot_body {
     uint32_t result;           /* inlined: number of its result and of the label behind it */
     uint32_t inlined_bytes;    /* of the outermost: what was inlined into it so far */
     const struct wr_aot_count *proven; /* the loop in hand, if its accesses cannot trap */
+    uint32_t unweighed; /* instructions that have not been counted as work */
     uint32_t prepaid;  /* jumps that this copy has paid for and gives back when the loop is left from it */
     bool dead;
     uint32_t dead_depth;

@@ -74,7 +74,11 @@ void wr_aot_branch(wr_aot_body *body, uint32_t depth) {
             return;
         }
         wr_aot_leave_loops(body, index);
-        EMIT("    %s(0x%x);\n", inside ? "LOOP_JUMP" : "JUMP", body->offset);
+        if (inside) {
+            EMIT("    LOOP_JUMP(%u, 0x%x);\n", 1u << label->shift, body->offset);
+        } else {
+            EMIT("    JUMP(0x%x);\n", body->offset);
+        }
     } else {
         wr_aot_leave_loops(body, index);
         label->reached = true;

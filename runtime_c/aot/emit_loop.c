@@ -9,7 +9,10 @@
 
 /* Small loops that count nothing pay for several jumps at once: one copy of the body each, and one that counts, for
  * when the allowance is nearly used up. */
-enum { UNROLL_COPIES = 4, UNROLL_BYTES_MAX = 64, UNROLL_TWICE_BYTES_MAX = 128, RUN_BYTES_MAX = 512 };
+enum { UNROLL_COPIES = 4, RUN_BYTES_MAX = 512 };
+
+/* What is paid for beforehand outside of other loops, these do not see: it is not much. */
+enum { OUTER_ROUNDS_MAX = 1024 };
 
 static wr_aot_label *innermost(const wr_aot_body *body) { return wr_aot_label_at(body, body->labels.count - 1); }
 
@@ -18,8 +21,10 @@ static wr_aot_label *innermost(const wr_aot_body *body) { return wr_aot_label_at
 void wr_aot_leave_loops(wr_aot_body *body, size_t target) {
     for (size_t i = body->labels.count; i-- > target + 1;) {
         const wr_aot_label *label = wr_aot_label_at(body, i);
-        if (label->pace == AOT_COUNTS) EMIT("    n += k%u;\n", label->number);
-        if (label->pace == AOT_RUNS) EMIT("    n += k%u - t%u;\n", label->number, label->number);
+        if (label->pace == AOT_COUNTS) EMIT("    n += (int64_t)k%u << %u;\n", label->number, label->shift);
+        if (label->pace == AOT_RUNS) {
+            EMIT("    n += (int64_t)(k%u - t%u) << %u;\n", label->number, label->number, label->shift);
+        }
     }
     if (body->copied != AOT_NO_LABEL && target < body->copied && body->prepaid != 0)
         EMIT("    n += %u;\n", body->prepaid);
@@ -82,9 +87,7 @@ static wr_status put_unrolled(wr_aot_body *body, const wr_aot_block *type, uint8
 
 /* How many jumps the loop in hand pays for at once; 0: it counts each. */
 static uint8_t copies_of(const wr_aot_loop *loop, const wr_aot_block *type) {
-    if (loop->has_calls || loop->has_loops || type->param_count != 0) return 0;
-    if (loop->size <= UNROLL_BYTES_MAX) return UNROLL_COPIES;
-    return loop->size <= UNROLL_TWICE_BYTES_MAX ? UNROLL_COPIES / 2 : 0;
+    return loop->has_calls || loop->has_loops || type->param_count != 0 || loop->shift != 0 ? 0 : UNROLL_COPIES;
 }
 
 /* ---- counted ---- */
@@ -132,11 +135,12 @@ static void put_is_exact(wr_aot_body *body, const wr_aot_trips *trips, const cha
     }
 }
 
-static wr_status put_body(wr_aot_body *body, const wr_aot_block *type, uint32_t number, wr_aot_pace pace) {
+static wr_status put_body(wr_aot_body *body, const wr_aot_block *type, const wr_aot_count *count, wr_aot_pace pace) {
     const size_t labels = body->labels.count;
     WR_TRY(wr_aot_push_label(body, AOT_LOOP, type));
     wr_aot_label *label = innermost(body);
-    label->number = number;
+    label->number = count->number;
+    label->shift = count->shift;
     label->pace = pace;
     label->is_copy = true;
     return wr_aot_translate_until(body, labels);
@@ -152,7 +156,8 @@ bool wr_aot_loop_again(wr_aot_body *body, uint32_t depth, const char *condition)
     case AOT_NESTS: EMIT("    }\n"); return true;
     case AOT_REPEATS: EMIT("    if (%s) goto L%u_1;\n    goto X%u;\n", condition, number, number); return true;
     }
-    EMIT("    if (%s) {\n    LOOP_JUMP(0x%x);\n    goto L%u;\n    }\n", condition, body->offset, number);
+    EMIT("    if (%s) {\n    LOOP_JUMP(%u, 0x%x);\n    goto L%u;\n    }\n", condition, 1u << label->shift, body->offset,
+         number);
     if (label->pace == AOT_RUNS) EMIT("    goto X%u;\n", number);
     return true;
 }
@@ -223,7 +228,7 @@ static void put_conditions(wr_aot_body *body, const wr_aot_count *count) {
 static wr_status put_proven(wr_aot_body *body, const wr_aot_block *type, wr_aot_count *count, wr_aot_pace pace) {
     const wr_aot_count *outer = body->proven;
     body->proven = count;
-    WR_TRY(put_body(body, type, count->number, pace));
+    WR_TRY(put_body(body, type, count, pace));
     body->proven = outer;
     EMIT("    }\n");
     return body->status;
@@ -231,23 +236,23 @@ static wr_status put_proven(wr_aot_body *body, const wr_aot_block *type, wr_aot_
 
 static wr_status put_repeated(wr_aot_body *body, const wr_aot_block *type, wr_aot_count *count) {
     const uint32_t number = count->number;
-    EMIT("    const uintptr_t k%u = rounds_at_most(kc%u, kd%u, ke%u);\n    TOP_UP(k%u, 0x%x);\n", number, number,
-         number, number, number, body->offset);
+    EMIT("    const uintptr_t k%u = rounds_at_most(kc%u, kd%u, ke%u);\n", number, number, number, number);
+    EMIT("    TOP_UP((uint64_t)k%u << %u, 0x%x);\n", number, count->shift, body->offset);
     put_extents(body, count);
-    EMIT("    if (k%u != 0 && (int64_t)k%u <= n", number, number);
+    EMIT("    if (k%u != 0 && (int64_t)k%u << %u <= n", number, number, count->shift);
     put_conditions(body, count);
-    EMIT(") {\n    n -= (int64_t)k%u;\nL%u_1:;\n", number, number);
+    EMIT(") {\n    n -= (int64_t)k%u << %u;\nL%u_1:;\n", number, count->shift, number);
     return put_proven(body, type, count, AOT_REPEATS);
 }
 
 static wr_status put_run(wr_aot_body *body, const wr_aot_block *type, wr_aot_count *count) {
     const uint32_t number = count->number;
     put_rounds(body, &count->trips, "k", number);
-    EMIT("    LIMIT(k%u);\n", number);
+    EMIT("    LIMIT(k%u, %u);\n", number, count->shift);
     if (count->is_nest) {
         put_terms(body, &count->inner_trips, "q", number);
         put_rounds(body, &count->inner_trips, "q", number);
-        EMIT("    LIMIT_NEST(k%u, q%u, 0x%x);\n", number, number, body->offset);
+        EMIT("    LIMIT_NEST(k%u, q%u, %u, 0x%x);\n", number, number, count->shift, body->offset);
     }
     put_extents(body, count);
     EMIT("    if (k%u != 0", number);
@@ -258,9 +263,9 @@ static wr_status put_run(wr_aot_body *body, const wr_aot_block *type, wr_aot_cou
     put_conditions(body, count);
     EMIT(") {\n");
     if (count->is_nest) {
-        EMIT("    n -= (int64_t)((k%u + 1) * (q%u + 1) - 1);\n", number, number);
+        EMIT("    n -= (int64_t)((k%u + 1) * (q%u + 1) - 1) << %u;\n", number, number, count->shift);
     } else {
-        EMIT("    n -= (int64_t)k%u;\n", number);
+        EMIT("    n -= (int64_t)k%u << %u;\n", number, count->shift);
     }
     if (count->is_parallel) EMIT("    PARALLEL\n");
     EMIT("    for (uintptr_t t%u = 0, end = k%u + 1; t%u < end; t%u++) {\n", number, number, number, number);
@@ -271,6 +276,7 @@ static wr_status put_counted(wr_aot_body *body, const wr_aot_block *type, wr_aot
     const place start = here(body);
     const uint32_t number = count->number = body->numbers++;
     const wr_aot_loop *loop = (const wr_aot_loop *)body->loops.items + body->loop_at - 1;
+    count->shift = loop->shift;
     EMIT("L%u:; { /* loop @0x%x */\n", number, body->offset);
     put_terms(body, &count->trips, "k", number);
     if (count->is_provable && count->group_count != 0 && loop->size <= RUN_BYTES_MAX &&
@@ -283,8 +289,10 @@ static wr_status put_counted(wr_aot_body *body, const wr_aot_block *type, wr_aot
         go_back(body, &start);
     }
     put_rounds(body, &count->trips, "k", number);
-    EMIT("    LIMIT(k%u);\n    n -= (int64_t)k%u;\nL%u_2:;\n", number, number, number);
-    WR_TRY(put_body(body, type, number, AOT_COUNTS));
+    EMIT("    LIMIT(k%u, %u);\n", number, count->shift);
+    if (loop->has_loops) EMIT("    MOST(k%u, %u);\n", number, OUTER_ROUNDS_MAX);
+    EMIT("    n -= (int64_t)k%u << %u;\nL%u_2:;\n", number, count->shift, number);
+    WR_TRY(put_body(body, type, count, AOT_COUNTS));
     EMIT("    }\nX%u:;\n", number);
     return body->status;
 }
@@ -295,11 +303,12 @@ static wr_status put_nested(wr_aot_body *body, const wr_aot_block *type) {
     const uint32_t number = body->proven->number;
     EMIT("    for (uintptr_t u%u = 0, end%u = q%u + 1; u%u < end%u; u%u++) {\n", number, number, number, number, number,
          number);
-    return put_body(body, type, number, AOT_NESTS);
+    return put_body(body, type, body->proven, AOT_NESTS);
 }
 
-static wr_status put_plain(wr_aot_body *body, const wr_aot_block *type) {
+static wr_status put_plain(wr_aot_body *body, const wr_aot_block *type, const wr_aot_loop *loop) {
     WR_TRY(wr_aot_push_label(body, AOT_LOOP, type));
+    innermost(body)->shift = loop->shift;
     EMIT("L%u:; /* loop @0x%x */\n", innermost(body)->number, body->offset);
     return body->status;
 }
@@ -311,7 +320,7 @@ static wr_status put_loop(wr_aot_body *body, const wr_aot_block *type, const wr_
     }
     if (count.is_counted) return put_counted(body, type, &count);
     const uint8_t copies = copies_of(loop, type);
-    return copies != 0 ? put_unrolled(body, type, copies) : put_plain(body, type);
+    return copies != 0 ? put_unrolled(body, type, copies) : put_plain(body, type, loop);
 }
 
 wr_status wr_aot_loop_block(wr_aot_body *body, const wr_aot_block *type) {

@@ -85,31 +85,42 @@ static inline uintptr_t stack_pointer(void) {
         x->budget -= n;                         \
     } while (0)
 #define LOOP_END() x->budget += n
-#define LOOP_JUMP(OFFSET)          \
-    do {                           \
-        if (unlikely(--n < 0)) {   \
+#define LOOP_JUMP(WEIGHT, OFFSET)           \
+    do {                                    \
+        if (unlikely((n -= (WEIGHT)) < 0)) { \
             SITE(OFFSET);          \
             n = x->rt->tick(x);    \
         }                          \
     } while (0)
 
+/* However long code is that neither jumps back nor calls, the limits are looked at in time. */
+#define WORK(BYTES, OFFSET)                                      \
+    do {                                                         \
+        if (unlikely((x->work += (BYTES)) >= WRA_WORK_MAX)) {    \
+            SITE(OFFSET);                                        \
+            x->rt->check(x);                                     \
+        }                                                        \
+    } while (0)
+
 /* Rounds of a loop that are paid for beforehand (emit_loop.c): no more than the allowance. */
-#define LIMIT(K) K = n < (int64_t)K ? (uintptr_t)(n > 0 ? n : 0) : K
+#define LIMIT(K, SHIFT) K = n >> (SHIFT) < (int64_t)K ? (uintptr_t)(n > 0 ? n >> (SHIFT) : 0) : K
+#define MOST(K, ROUNDS) \
+    if ((K) > (ROUNDS)) K = (ROUNDS)
 /* Of a loop and one inside of it, which jumps back Q times per round. What is left of an allowance that is too small
  * for all is dropped for a new one, if that can be large enough. */
-enum { NEST_MAX = 4096 };
-#define TOP_UP(NEED, OFFSET)                                                               \
-    do {                                                                                   \
-        if (unlikely((uint64_t)(NEED) > (uint64_t)n) && (NEED) <= NEST_MAX && x->allowance_mask != 0) { \
-            SITE(OFFSET);                                                                  \
-            n = x->rt->tick(x) + 1;                                                        \
-        }                                                                                  \
+enum { TOP_UP_MAX = 4096 };
+#define TOP_UP(NEED, OFFSET)                                                                       \
+    do {                                                                                           \
+        if (unlikely((NEED) > (uint64_t)n) && (NEED) <= TOP_UP_MAX && x->allowance_mask != 0) {     \
+            SITE(OFFSET);                                                                          \
+            n = x->rt->tick(x) + 1;                                                                \
+        }                                                                                          \
     } while (0)
-#define LIMIT_NEST(K, Q, OFFSET)                                                        \
-    do {                                                                                \
-        const uint64_t cost_ = (uint64_t)(Q) + 1, all_ = cost_ * ((uint64_t)(K) + 1);    \
-        TOP_UP(all_, OFFSET);                                                           \
-        if (unlikely(all_ > (uint64_t)n)) K = (uint64_t)n < cost_ ? 0 : (uintptr_t)((uint64_t)n / cost_ - 1); \
+#define LIMIT_NEST(K, Q, SHIFT, OFFSET)                                                             \
+    do {                                                                                            \
+        const uint64_t cost_ = ((uint64_t)(Q) + 1) << (SHIFT), all_ = cost_ * ((uint64_t)(K) + 1);   \
+        TOP_UP(all_, OFFSET);                                                                       \
+        if (all_ > (uint64_t)n) K = (uint64_t)n < cost_ ? 0 : (uintptr_t)((uint64_t)n / cost_ - 1);  \
     } while (0)
 /* How many rounds in a row surely end with a value that is not 0, or below the limit; each adds STEP to it. */
 static inline uint64_t rounds_nonzero(uint32_t first, int32_t step) {

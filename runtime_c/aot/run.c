@@ -63,6 +63,13 @@ static int64_t tick(wra_context *x) {
     return allowance;
 }
 
+/* An allowance may be out: the budget stays what it is, or both would add up. */
+static void check(wra_context *x) {
+    const int64_t budget = x->budget;
+    check_limits(x);
+    if (x->allowance_mask != 0) x->budget = budget;
+}
+
 /* ---- calls ---- */
 
 static void use_instance(wr_exec *exec, wr_instance *instance) {
@@ -265,7 +272,7 @@ static wr_exec *lend_budget(wra_context *x) {
 }
 
 static void take_budget_back(wra_context *x, wr_status status) {
-    x->budget = exec_of(x)->budget;
+    if (x->allowance_mask == 0) x->budget = exec_of(x)->budget; /* as in check */
     try_status(x, status);
 }
 
@@ -334,6 +341,7 @@ static uint32_t wait_for(wra_context *x, uint32_t memory, uint64_t at, uint64_t 
 const wra_runtime wr_aot_runtime = {
     .enter = enter,
     .tick = tick,
+    .check = check,
     .call = call,
     .finish = finish,
     .memory_size = memory_size,

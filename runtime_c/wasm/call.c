@@ -99,7 +99,7 @@ static wr_status check_clock(wr_exec *exec, bool used_up) {
 
 /* Budget ran out, or a long operation asks: charges fuel, looks at interrupt and clock, grants the next budget. */
 wr_status wr_exec_check(wr_exec *exec) {
-    exec->work = 0;
+    exec->aot.work = 0;
     int64_t charged = exec->budget < 0 ? 1 : 0; /* the back-edge or call that found the budget empty */
     if (exec->fuel_limited) {
         exec->fuel_left -= (uint64_t)(exec->granted - (charged != 0 ? 0 : exec->budget));
@@ -118,8 +118,8 @@ wr_status wr_exec_check(wr_exec *exec) {
 }
 
 wr_status wr_exec_worked(wr_exec *exec, uint64_t bytes) {
-    exec->work += bytes;
-    return exec->work < WR_WORK_MAX ? WR_OK : wr_exec_check(exec);
+    exec->aot.work += bytes;
+    return exec->aot.work < WR_WORK_MAX ? WR_OK : wr_exec_check(exec);
 }
 
 wr_status wr_exec_refill(wr_exec *exec) {

@@ -259,8 +259,8 @@ HANDLER(USE_MEMORY) {
 HANDLER(DATA) { TRAP(WR_TRAP_UNREACHABLE); }
 HANDLER(UNREACHABLE) { TRAP(WR_TRAP_UNREACHABLE); }
 HANDLER(WORK) {
-    exec->work += pc->uimm;
-    if (__builtin_expect(exec->work >= WR_WORK_MAX, 0)) TRY(wr_exec_check(exec));
+    exec->aot.work += pc->uimm;
+    if (__builtin_expect(exec->aot.work >= WR_WORK_MAX, 0)) TRY(wr_exec_check(exec));
     NEXT();
 }
 HANDLER(BR) { JUMP_CHECKED(); }

@@ -145,7 +145,6 @@ struct wr_exec {
     uint32_t depth;           /* nested wr_call */
     int32_t exit_code;
     wr_exn *exception;        /* thrown and not caught by the call that just ended */
-    uint64_t work;            /* bytes of bulk work since the last check */
     atomic_bool interrupt;
     wra_context aot;           /* what compiled code knows of this */
     struct wr_aot_link *aot_link; /* innermost call between instances that compiled code takes part in */
@@ -184,7 +183,7 @@ wr_status wr_memory_wait(wr_exec *exec, const wr_memory *memory, const void *cel
 
 /* One back-edge or call can mean much work beside: bulk instructions count bytes, calls of the host as so many. Checks
  * when it adds up to some 10 us. */
-enum { WR_WORK_MAX = 128 * 1024, WR_WORK_HOST = WR_WORK_MAX / 64 };
+enum { WR_WORK_MAX = WRA_WORK_MAX, WR_WORK_HOST = WR_WORK_MAX / 64 };
 wr_status wr_exec_worked(wr_exec *exec, uint64_t bytes);
 /* wr_exec_check for an instruction that will charge again. */
 wr_status wr_exec_refill(wr_exec *exec);

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 
@@ -92,9 +93,16 @@ def update_port(releases: Releases) -> Iterator[int]:
 
 @pytest.fixture(scope="session")
 def provisioned(
-    built: image.Built, world: Host, releases: Releases, update_port: int, folder: Path, report: Report
+    built: image.Built,
+    preparing: Future[tuple[Artefact, Artefact]],
+    world: Host,
+    releases: Releases,
+    update_port: int,
+    folder: Path,
+    report: Report,
 ) -> Path:
-    """The disk of a device that has been started once and has taken its site."""
+    """The disk of a device that has been started once and has taken its site; meanwhile its update is made."""
+    assert not preparing.cancelled()
     disk = copy_disk(built.disk, folder / "provisioned.img")
     site = folder / "penstock"
     shutil.copytree(releases.trust, site / "trust")
@@ -126,13 +134,30 @@ def settled(provisioned: Path, world: Host, folder: Path) -> Start:
 
 
 @pytest.fixture(scope="session")
-def versions(built: image.Built, releases: Releases, folder: Path, report: Report) -> tuple[Artefact, Artefact]:
-    """What slot a holds, and its update, which is published with a patch."""
-    path = image.next_version(built.slot, folder / "next.slot.img", 2)
-    new = releases.publish(path, 2, NEW)
-    patch = releases.patch(2, built.slot)
-    report.add("update", image_bytes=new.length, patch_bytes=patch)
-    return artefact(OLD, built.slot), new
+def preparing(
+    built: image.Built, releases: Releases, folder: Path, report: Report
+) -> Iterator[Future[tuple[Artefact, Artefact]]]:
+    """The update is made beside the first tests: the patch takes a while."""
+
+    def prepare() -> tuple[Artefact, Artefact]:
+        path = image.next_version(built.slot, folder / "next.slot.img", 2)
+        new = releases.publish(path, 2, NEW)
+        report.add("update", image_bytes=new.length, patch_bytes=releases.patch(2, built.slot))
+        return artefact(OLD, built.slot), new
+
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(prepare)
+
+
+@pytest.fixture(scope="session")
+def versions(
+    preparing: Future[tuple[Artefact, Artefact]], settled: Start, releases: Releases
+) -> tuple[Artefact, Artefact]:
+    """What slot a holds, and its update, which is offered from now on. The settled machine has not heard of it."""
+    assert settled.frozen is not None
+    made = preparing.result()
+    releases.go_live()
+    return made
 
 
 @pytest.fixture(scope="session")

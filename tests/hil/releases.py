@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ota.clock import Clock
-from ota.repo.patches import add_patch
 from ota.repo.publish import add
 from ota.trust.model import Custom, Release
 from tests.hil.disk import Artefact, artefact
@@ -19,6 +21,7 @@ from tests.ota.world import Publisher
 FAMILY = "qemu-arm64"
 LINE = f"image/{FAMILY}/penstock"
 HOLD_S, LIMIT_S = 8.0, 90.0  # healthy so long: commit; not by then: roll back
+PATCH_SECONDS_MAX = 600
 NEVER_S = 100_000.0
 
 
@@ -35,25 +38,38 @@ class Releases:
         self.trust = self._publisher.folder / "trust"
         self.authority = Authority(folder, "authority")
         self._certificate = self.authority.issue("server", HOST)
+        self._served = folder / "served"
+        self.go_live()
 
     def publish(self, path: Path, release: int, version: str) -> Artefact:
-        """Offer a slot image from now on."""
+        """Offer a slot image, once it goes live."""
         said = Release("penstock", release, version, rollout={"default": 100})
         add(self._publisher.repository, path, f"{LINE}-{release}.img", Custom(release=said))
         self._publisher.publish()
         return artefact(version, path)
 
-    def patch(self, release: int, source: Path, compression: str = "lzma") -> int:
-        """Offer a patch from ``source`` to a release; its bytes."""
-        name, repository = f"{LINE}-{release}.img", self._publisher.repository
-        file, _ = add_patch(repository, name, source, compression, self._publisher.folder)
-        self._publisher.publish()
-        return file.length
+    def patch(self, release: int, source: Path) -> int:
+        """Offer a patch from ``source`` to a release, made in a process of its own; its bytes."""
+        folder = self._publisher.folder
+        before = self._bytes()
+        command = [sys.executable, "-m", "ota.app.cli", "repo", "delta", str(folder / "repo"), "--keys"]
+        command += [str(folder / "keys"), f"{LINE}-{release}.img", "--from", str(source), "--compression", "lzma"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATCH_SECONDS_MAX)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return self._bytes() - before
+
+    def _bytes(self) -> int:
+        targets = self._publisher.folder / "repo" / "targets"
+        return sum(path.stat().st_size for path in targets.rglob("*") if path.is_file())
+
+    def go_live(self) -> None:
+        """From now on the server shows what was published until now."""
+        shutil.copytree(self._publisher.folder / "repo", self._served, dirs_exist_ok=True)
 
     @contextmanager
     def server(self) -> Iterator[int]:
         """Serve it over HTTPS; the port on the loopback."""
-        with serving(self._publisher.folder / "repo", tls=server_context(self._certificate)) as (_, url):
+        with serving(self._served, tls=server_context(self._certificate)) as (_, url):
             yield int(url.rpartition(":")[2])
 
 

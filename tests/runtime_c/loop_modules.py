@@ -166,6 +166,11 @@ def statement(chance: random.Random, counters: list[int], exits: bool = True) ->
     return code
 
 
+def sized(body: bytes) -> bytes:
+    """With its length in front."""
+    return uleb(len(body)) + body
+
+
 def function(chance: random.Random) -> bytes:
     """The body of one, with its size in front."""
     code = get(1) + const(3) + b"\x71" + const(1) + b"\x6a" + put(INVARIANT)
@@ -183,8 +188,7 @@ def function(chance: random.Random) -> bytes:
         steps = b"".join(get(one) + const(chance.choice(STEPS)) + b"\x6a" + put(one) for one in more)
         code += bytes([0x02, VOID, 0x03, VOID]) + body + steps + loops[0].next() + b"\x0b\x0b"
     code += get(VALUE) + get(COUNTERS[0]) + b"\x6a\x0b"
-    whole = bytes([1, LOCALS - PARAMS, I32]) + code
-    return uleb(len(whole)) + whole
+    return sized(bytes([1, LOCALS - PARAMS, I32]) + code)
 
 
 def inner(chance: random.Random, counters: list[int]) -> bytes:
@@ -203,14 +207,20 @@ def inner(chance: random.Random, counters: list[int]) -> bytes:
 def module(seed: int, functions: int = 30) -> bytes:
     """A module of that many exported functions f0, f1, and so on, and a memory."""
     chance = random.Random(seed)
+    return assemble({f"f{i}": function(chance) for i in range(functions)}, parameters=PARAMS)
+
+
+def assemble(bodies: dict[str, bytes], parameters: int, pages: int = 1) -> bytes:
+    """Exported functions of i32s to i32, a memory, a table of 70,000 and a mutable global."""
 
     def section(number: int, items: list[bytes]) -> bytes:
         content = uleb(len(items)) + b"".join(items)
         return bytes([number]) + uleb(len(content)) + content
 
-    names = [f"f{i}".encode() for i in range(functions)]
-    exports = [uleb(len(name)) + name + b"\x00" + uleb(i) for i, name in enumerate(names)]
+    exports = [uleb(len(name)) + name.encode() + b"\x00" + uleb(i) for i, name in enumerate(bodies)]
+    signature = bytes([0x60, parameters, *[I32] * parameters, 1, I32])
     return b"".join([
-        b"\0asm\x01\0\0\0", section(1, [bytes([0x60, 2, I32, I32, 1, I32])]), section(3, [b"\0"] * functions),
-        section(5, [b"\x01\x01\x01"]), section(7, exports), section(10, [function(chance) for _ in names]),
+        b"\0asm\x01\0\0\0", section(1, [signature]), section(3, [b"\0"] * len(bodies)),
+        section(4, [b"\x70\x00" + uleb(70000)]), section(5, [b"\x01" + uleb(pages) * 2]),
+        section(6, [bytes([I32, 1, 0x41, 0, 0x0B])]), section(7, exports), section(10, list(bodies.values())),
     ])  # fmt: skip

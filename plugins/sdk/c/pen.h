@@ -9,7 +9,7 @@
 
 #define PEN_EXPORT(name) __attribute__((export_name(#name))) name
 #define PEN_HAL(name)    __attribute__((import_module("hal"), import_name(#name))) hal_##name
-/* For functions of headers that several places call: one copy each in the module, since size counts more than a call. */
+/* For functions of headers that several places call: one copy in the module, since size counts more than a call. */
 #define PEN_OUTLINE      __attribute__((noinline, weak, visibility("hidden")))
 #define PEN_ABI_MARKER() \
     void PEN_EXPORT(pen_abi_1)(void) {}

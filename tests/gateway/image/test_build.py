@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gateway.app.aot_build import compile_module, find_compiler
 from gateway.app.image_cli import find_board
+from gateway.clock import random_source
 from gateway.config.board import load_board
+from gateway.config.hardware import Image, Storage
 from gateway.errors import PenstockError, UsageError
 from gateway.image import build, wheels
 from gateway.image.build import Request, check
 from gateway.image.kernel import Kernel
 from gateway.image.recipe import recipe
-from gateway.image.root import APPLETS, FILES, NOT_FULL, NOT_MINIMAL
+from gateway.image.root import APPLETS, FILES, NOT_FULL, NOT_MINIMAL, Parts, settings_text
 from gateway.image.tree import Tree
 from gateway.image.wheels import NOT_ON_BOARDS, requirements
 from gateway.store.choose import as_file
@@ -99,8 +102,33 @@ def test_the_store_of_a_board_finds_what_the_image_has_compiled(
             assert ("runs compiled" in caplog.text) == bool(folder)
 
 
+def test_the_clock_starts_no_earlier_than_the_floor(root: Path, tmp_path: Path) -> None:
+    def image_time(trust: Path | None) -> str:
+        one = recipe(load_board(root / "board-configs" / "qemu-arm64.toml"))
+        text = settings_text(Parts(one, "minimal", kernel(), [], {}, trust, 1))
+        return next(line for line in text.splitlines() if line.startswith("image_time="))
+
+    assert image_time(None) == "image_time='1700000000'"
+    (tmp_path / "floor.json").write_text('{"time_s": 1800000000}')
+    assert image_time(tmp_path) == "image_time='1800000000'"
+    (tmp_path / "floor.json").write_text("[]")
+    with pytest.raises(UsageError, match=r"floor\.json: not a floor file"):
+        image_time(tmp_path)
+
+
+def test_a_slot_that_is_too_small(root: Path, tmp_path: Path) -> None:
+    one = recipe(load_board(root / "board-configs" / "qemu-arm64.toml"))
+    small = replace(one, storage=Storage(1, 2, 1), image=Image("k"), watchdog=None)
+    files = Tree()
+    files.file("usr/bin/busybox", random_source(1).randbytes(2 * 1024 * 1024))
+    with pytest.raises(UsageError, match=r"storage\.slot_mib: found 2, allowed: at least 5 for this image, better 6 "):
+        build.make_slot(small, kernel(), files, tmp_path / "slot")
+    assert not (tmp_path / "slot").exists()
+
+
 def kernel() -> Kernel:
     tree = Tree()
+    tree.file("boot/vmlinuz-6", b"kernel")
     tree.file("usr/lib/modules/6/modules.builtin", "kernel/fs/built-in.ko\n")
     needs = {
         "kernel/a/one.ko": ("kernel/a/base.ko", "kernel/a/one.ko"),
