@@ -342,10 +342,12 @@ class Module(_Handle):
 
     @classmethod
     def of_file(cls, engine: Engine, name: str, file: Path, wasm: bytes) -> Module:
-        """The module in ``file``, compiled where NAME.TARGET.so lies beside it and fits; the log tells which. Raises
-        WasmError."""
+        """The module in ``file``, compiled where NAME.TARGET.so lies beside it or in $PENSTOCK_COMPILED, and fits; the
+        log tells which. Raises WasmError."""
         module = cls(engine, name, wasm)
         artefact = file.with_suffix(f".{TARGET}.so")
+        if not artefact.is_file() and (folder := os.environ.get("PENSTOCK_COMPILED")):
+            artefact = Path(folder) / artefact.name  # system images: the store's files are named by their contents
         if artefact.is_file():
             try:
                 module.attach(artefact, wasm)

@@ -121,21 +121,23 @@ def find_board(text: str) -> Board:
 
 
 def _plugins(arch: str) -> dict[str, bytes]:
-    """Every plugin of the source tree: manifest, module and the module compiled for the board."""
+    """Every plugin of the source tree as the store keeps it, with manifest and vectors, and compiled for the board."""
     from gateway.app.aot_build import compile_module, find_compiler
+    from gateway.store.choose import as_file
+    from gateway.store.files import content_hash
     from gateway.store.search import find, names
 
     folder = SOURCE / "plugins"
     files: dict[str, bytes] = {}
     for name in names([folder]):
-        plugin = find(name, [folder])
-        wasm = plugin.read()
-        files[f"{name}/plugin.toml"] = (folder / name / "plugin.toml").read_bytes()
-        files[f"{name}/{name}.wasm"] = wasm
+        home = f"plugins/{name}"
+        wasm = as_file(find(name, [folder]))
+        files[f"{home}/plugin.toml"] = (folder / name / "plugin.toml").read_bytes()
+        files[f"{home}/{name}.wasm"] = wasm
         for vectors in sorted((folder / name / "vectors").glob("*.toml")):
-            files[f"{name}/vectors/{vectors.name}"] = vectors.read_bytes()
+            files[f"{home}/vectors/{vectors.name}"] = vectors.read_bytes()
         with tempfile.TemporaryDirectory(prefix="penstock-aot-") as made:
             out = Path(made) / "module.so"
             compile_module(find_compiler(arch), name, wasm, out)
-            files[f"{name}/{name}.{arch}.so"] = out.read_bytes()
+            files[f"compiled/{content_hash(wasm)}.{arch}.so"] = out.read_bytes()
     return files

@@ -105,14 +105,12 @@ class Watchdog(Struct, frozen=True):
 
 
 class Image(Struct, frozen=True):
-    """``[image]``: the recipe. ``suite``, ``components``, ``kernel``, ``packages``: of Debian; ``kernel_suite``: where
-    the kernel comes from if not from ``suite``; ``boot_packages`` hold what ``boot.firmware`` names. ``modules``: of
-    the kernel, loaded at the start; ``early``: those that the disk and its file systems need. ``compress``: the kernel
-    is stored with gzip."""
+    """``[image]``: the recipe. ``suite``, ``components``, ``kernel``, ``packages``: of Debian; ``boot_packages`` hold
+    what ``boot.firmware`` names. ``modules``: of the kernel, loaded at the start; ``early``: those that the disk and
+    its file systems need. ``compress``: the kernel is stored with gzip."""
 
     kernel: Text
     suite: Text = "bookworm"
-    kernel_suite: str = ""
     components: tuple[Text, ...] = ("main",)
     boot_packages: tuple[Text, ...] = ()
     packages: tuple[Text, ...] = ()

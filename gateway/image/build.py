@@ -29,7 +29,7 @@ CLUSTER_BYTES = 32768
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to build. ``plugins``: path below plugins/ → bytes; ``refresh``: ask for newer packages;
+    """What to build. ``plugins``: path below usr/share/penstock → bytes; ``refresh``: ask for newer packages;
     ``trust``: folder made by ``penstock-ota repo trust``, or None."""
 
     recipe: Recipe
@@ -74,7 +74,7 @@ def build(request: Request, tell: Callable[[str], None]) -> Made:
     found = packages(recipe, request.flavour, debian)
     boot_files = _boot_packages(recipe, debian)
     tell(f"kernel {image.kernel}")
-    kernel = read_kernel(_kernel_package(request, debian))
+    kernel = read_kernel(_kernel_package(image.kernel, debian))
     wheels = Wheels(work, arch, request.source.mirror, tell)
     tell("Python packages")
     needed = wheels.needed()
@@ -87,7 +87,7 @@ def build(request: Request, tell: Callable[[str], None]) -> Made:
     stem = f"penstock-{recipe.name}-{request.flavour}-{request.release}"
     slot = request.out / f"{stem}.slot.img"
     tell(f"slot image ({tree.size() // disk.MIB} MiB of files)")
-    _make_slot(recipe, kernel, tree, slot)
+    make_slot(recipe, kernel, tree, slot)
     tell("disk image")
     whole = request.out / f"{stem}.img"
     _make_disk(recipe, boot_files, kernel, slot, whole)
@@ -96,14 +96,9 @@ def build(request: Request, tell: Callable[[str], None]) -> Made:
     return Made(whole, slot, about)
 
 
-def _kernel_package(request: Request, debian: Debian) -> Path:
+def _kernel_package(meta: str, debian: Debian) -> Path:
     """The package that a meta package such as linux-image-arm64 stands for."""
-    image, arch = request.recipe.image, request.recipe.arch
-    if image.kernel_suite:
-        folder = request.cache / arch / image.kernel_suite
-        debian = Debian(folder, arch, image.kernel_suite, ("main",), request.source, beside=image.suite)
-        debian.update(always=request.refresh)
-    (package,) = debian.fetch_all([image.kernel], lambda name: name.startswith("linux-image-") and name != image.kernel)
+    (package,) = debian.fetch_all([meta], lambda name: name.startswith("linux-image-") and name != meta)
     return package.file
 
 
@@ -115,7 +110,7 @@ def _boot_packages(recipe: Recipe, debian: Debian) -> Tree:
     return tree
 
 
-def _make_slot(recipe: Recipe, kernel: Kernel, root: Tree, out: Path) -> None:
+def make_slot(recipe: Recipe, kernel: Kernel, root: Tree, out: Path) -> None:
     """One slot: a FAT file system that every boot loader reads, the root file system a file in it."""
     dog = recipe.watchdog
     settings = f"watchdog_module='{dog.module if dog else ''}'\nwatchdog_options='{dog.options if dog else ''}'\n"

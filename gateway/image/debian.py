@@ -40,18 +40,15 @@ class Package:
 
 
 class Debian:
-    """One suite for one architecture. ``folder``: the cache; ``beside``: the suite that it is only an addition to."""
+    """One suite for one architecture. ``folder``: the cache."""
 
-    def __init__(
-        self, folder: Path, arch: str, suite: str, components: Sequence[str], source: Source, beside: str = ""
-    ) -> None:
+    def __init__(self, folder: Path, arch: str, suite: str, components: Sequence[str], source: Source) -> None:
         self._folder = folder.absolute()
         self._arch = DEBIAN_ARCH[arch]
         self._suite = suite
         self._components = " ".join(components)
         self._mirror = source.mirror.rstrip("/")
         self._security = source.security
-        self._beside = beside
 
     def update(self, *, always: bool = False) -> None:
         """Fetch the lists of packages, if there are none or ``always``. Raises PenstockError, UsageError."""
@@ -78,8 +75,6 @@ class Debian:
 
     def _places(self) -> list[tuple[str, str]]:
         """The suite, its updates and, where the mirror has its sibling, its security updates."""
-        if self._beside:
-            return [(self._mirror, self._beside), (self._mirror, self._suite)]
         places = [(self._mirror, self._suite), (self._mirror, f"{self._suite}-updates")]
         if self._security and self._mirror.endswith("/debian"):
             places.append((f"{self._mirror}-security", f"{self._suite}-security"))
@@ -137,7 +132,6 @@ Dir::Etc::preferencesparts "/dev/null";
 APT::Architecture "{self._arch}";
 APT::Architectures {{ "{self._arch}"; }};
 APT::Install-Recommends "false";
-{f'APT::Default-Release "{self._suite}";' if self._beside else ""}
 APT::Sandbox::User "";
 Acquire::Languages "none";
 Acquire::Retries "3";

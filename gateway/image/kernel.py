@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import lzma
 import stat
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -70,8 +69,6 @@ def read_kernel(package: Path) -> Kernel:
     tree.add_deb(package, lambda path: not path.startswith("usr/share/"))
     (version,) = {path.split("/")[3] for path in tree.glob("usr/lib/modules/*/modules.builtin")}
     with tempfile.TemporaryDirectory(prefix="penstock-depmod-") as folder:
-        for path in tree.glob("usr/lib/modules/*.ko.xz"):  # the file systems around them are compressed
-            tree.file(path.removesuffix(".xz"), lzma.decompress(tree.nodes.pop(path).data))
         tree.write_folder(Path(folder), lambda path: path.startswith("usr/lib/modules/"))
         (Path(folder) / "lib").symlink_to("usr/lib")
         run("depmod", "-b", folder, version)

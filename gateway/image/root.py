@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway import __version__
+from gateway.errors import UsageError
 from gateway.image.debian import Debian, Package
 from gateway.image.kernel import Kernel, add_modules
 from gateway.image.recipe import Recipe
@@ -69,7 +70,7 @@ MEMBERS = {"dialout": "penstock", "gpio": "penstock"}
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a root file system is made of. ``artefacts``: compiled plugins, path below plugins/ → bytes; ``trust``: a
+    """What a root file system is made of. ``plugins``: path below usr/share/penstock → bytes; ``trust``: a
     folder with root.json and floor.json, or None; ``release``: number of the image."""
 
     recipe: Recipe
@@ -151,9 +152,16 @@ def _systemd(tree: Tree, parts: Parts) -> None:
         for target in re.findall(r"^WantedBy=(\S+)", text, re.MULTILINE):
             tree.link(f"etc/systemd/system/{target}.wants/{name}", f"/{units}/{name}")
     tree.link("etc/systemd/system/default.target", f"/{units}/multi-user.target")
-    for name in ("serial-getty@.service", "getty@.service", "systemd-networkd-wait-online.service", "apt-daily.timer"):
+    for name in (
+        "serial-getty@.service",
+        "getty@.service",
+        "systemd-networkd-wait-online.service",
+        "systemd-logind.service",
+    ):
         tree.link(f"etc/systemd/system/{name}", "/dev/null")  # there is no account that could log in
-    tree.folder("var/lib/systemd")
+    for name in ("root/.ssh", "srv", "var/cache", "var/lib/dbus", "var/lib/private", "var/lib/systemd", "var/spool"):
+        tree.folder(name)
+    tree.link("var/lock", "/run/lock")
     tree.file("etc/modules-load.d/penstock.conf", "".join(f"{name}\n" for name in parts.recipe.image.modules))
     dog = parts.recipe.watchdog
     if dog is not None:
@@ -193,7 +201,7 @@ def _penstock(tree: Tree, parts: Parts, found: Sequence[Package]) -> None:
         script = f"#!/usr/bin/python3 -I\nfrom {module} import main\nraise SystemExit(main())\n"
         tree.file(f"usr/bin/{name}", script, 0o755)
     for path, data in sorted(parts.plugins.items()):
-        tree.file(f"{SHARE}/plugins/{path}", data)
+        tree.file(f"{SHARE}/{path}", data)
     board = parts.recipe.board
     tree.file(f"{SHARE}/board.toml", Path(board.file).read_bytes())
     tree.file("etc/penstock/image.env", settings_text(parts))
@@ -221,13 +229,24 @@ def settings_text(parts: Parts) -> str:
     values = {
         "board": board.name,
         "console": recipe.tty,
-        "image_time": str(epoch_s()),
+        "image_time": str(max(epoch_s(), _floor_s(parts.trust))),
         "led": board.leds["status"].device if "status" in board.leds else "",
         "watchdog": dog.device if dog else "",
         "watchdog_s": str(dog.timeout_s) if dog else "",
         "modules": " ".join(recipe.image.modules),
     }
     return "".join(f"{name}='{value}'\n" for name, value in values.items())
+
+
+def _floor_s(trust: Path | None) -> int:
+    """The time before which the update agent believes nothing: the clock starts no earlier. 0 without an anchor."""
+    if trust is None:
+        return 0
+    file = trust / "floor.json"
+    try:
+        return int(json.loads(file.read_bytes())["time_s"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{file}: not a floor file: {error}; penstock-ota repo trust makes it") from error
 
 
 def _ota_settings(parts: Parts) -> str:

@@ -70,7 +70,7 @@ TROUBLES = {
 def test_broken_slot_goes_back_and_says_why(
     recording: Recording, built: image.Built, world: Host, folder: Path, report: Report, name: str
 ) -> None:
-    """After an update that was installed and armed as always; then the bytes in the slot are those of the broken one."""
+    """After an update that was installed and armed as always; then the slot gets the bytes of the broken one."""
     trouble, place = TROUBLES[name], folder / name
     place.mkdir()
     disk = copy_disk(recording.starts["armed"].disk, place / "disk.img")

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from gateway.app.aot_build import compile_module, find_compiler
 from gateway.app.image_cli import find_board
+from gateway.clock import random_source
 from gateway.config.board import load_board
+from gateway.config.hardware import Image, Storage
 from gateway.errors import PenstockError, UsageError
 from gateway.image import build, wheels
 from gateway.image.build import Request, check
 from gateway.image.kernel import Kernel
 from gateway.image.recipe import recipe
-from gateway.image.root import APPLETS, FILES, NOT_FULL, NOT_MINIMAL
+from gateway.image.root import APPLETS, FILES, NOT_FULL, NOT_MINIMAL, Parts, settings_text
 from gateway.image.tree import Tree
 from gateway.image.wheels import NOT_ON_BOARDS, requirements
+from gateway.store.choose import as_file
+from gateway.store.files import content_hash
+from gateway.store.search import find
+from gateway.wasm import TARGET, Engine, Module
 
 
 def request(root: Path, **changes: object) -> Request:
@@ -76,8 +84,51 @@ def test_packages_that_every_root_needs_stay(name: str) -> None:
     assert NOT_FULL.fullmatch(name) is None
 
 
+def test_the_store_of_a_board_finds_what_the_image_has_compiled(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The image names compiled code by the contents of the module, as the plugin store names its files."""
+    wasm = as_file(find("scale", [root / "plugins"]))
+    stored = tmp_path / "blobs" / f"{content_hash(wasm)}.wasm"
+    stored.parent.mkdir()
+    stored.write_bytes(wasm)
+    compiled = tmp_path / "compiled"
+    compiled.mkdir()
+    compile_module(find_compiler(TARGET), "scale", wasm, compiled / f"{content_hash(wasm)}.{TARGET}.so")
+    caplog.set_level("INFO")
+    for folder in ("", str(compiled)):
+        monkeypatch.setenv("PENSTOCK_COMPILED", folder)
+        with Engine() as engine, Module.of_file(engine, "scale", stored, wasm):
+            assert ("runs compiled" in caplog.text) == bool(folder)
+
+
+def test_the_clock_starts_no_earlier_than_the_floor(root: Path, tmp_path: Path) -> None:
+    def image_time(trust: Path | None) -> str:
+        one = recipe(load_board(root / "board-configs" / "qemu-arm64.toml"))
+        text = settings_text(Parts(one, "minimal", kernel(), [], {}, trust, 1))
+        return next(line for line in text.splitlines() if line.startswith("image_time="))
+
+    assert image_time(None) == "image_time='1700000000'"
+    (tmp_path / "floor.json").write_text('{"time_s": 1800000000}')
+    assert image_time(tmp_path) == "image_time='1800000000'"
+    (tmp_path / "floor.json").write_text("[]")
+    with pytest.raises(UsageError, match=r"floor\.json: not a floor file"):
+        image_time(tmp_path)
+
+
+def test_a_slot_that_is_too_small(root: Path, tmp_path: Path) -> None:
+    one = recipe(load_board(root / "board-configs" / "qemu-arm64.toml"))
+    small = replace(one, storage=Storage(1, 2, 1), image=Image("k"), watchdog=None)
+    files = Tree()
+    files.file("usr/bin/busybox", random_source(1).randbytes(2 * 1024 * 1024))
+    with pytest.raises(UsageError, match=r"storage\.slot_mib: found 2, allowed: at least 5 for this image, better 6 "):
+        build.make_slot(small, kernel(), files, tmp_path / "slot")
+    assert not (tmp_path / "slot").exists()
+
+
 def kernel() -> Kernel:
     tree = Tree()
+    tree.file("boot/vmlinuz-6", b"kernel")
     tree.file("usr/lib/modules/6/modules.builtin", "kernel/fs/built-in.ko\n")
     needs = {
         "kernel/a/one.ko": ("kernel/a/base.ko", "kernel/a/one.ko"),
