@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench import calls
+from bench import calls, deadlines
 from bench.engines import CannotRun, Engine, found
 from bench.flow import build_tool
 from bench.kernels import KERNELS, Kernel, build
@@ -41,6 +41,7 @@ def measure() -> dict[str, Any]:
         report["kernels"][kernel.name] = {**_kernel(engines, kernel), **_instructions(bench_call, kernel)}
     report |= _means(report["kernels"], [engine.name for engine in engines if engine.name != "native"])
     report |= calls.measure(bench_call)
+    report["deadline"] = deadlines.measure()
     print(table(report), file=sys.stderr)
     return report
 

@@ -16,7 +16,7 @@ LARGE = ROOT / "bench" / "large.cpp"
 SIZE_FLAGS = "-Os -fno-asynchronous-unwind-tables"  # tables for back-traces of compiled code are no code
 COUNTED = ("wasm", "wasi")  # folders of runtime_c
 ROUNDS = 31
-RATIO_BYTES_MIN = 4096  # what a load needs whatever the module is outweighs smaller ones
+RATIO_BYTES_MIN = 1024  # what any module needs weighs more than smaller ones do
 # One page of memory, nothing else: (module (memory (export "m") 1 1)).
 ONE_PAGE = b"\0asm\1\0\0\0" + bytes([5, 4, 1, 1, 1, 1, 7, 5, 1, 1]) + b"m" + bytes([2, 0])
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.flow import ROOT
+from gateway.app.plugin_build import build
 from ota.delta.make import make_patch
 
 IMAGE_MIB = 64
@@ -20,30 +23,59 @@ MEMORY_MIB_BAR = {"lzma": 16.0, "heatshrink": 4.0}
 PLUGIN_BYTES_BAR = 1024
 CHANGED_LIBRARY = 3_000_000  # bytes of a library that is rebuilt: some code moves, addresses change all over it
 LINE = "if (self.attempts > 1) await_late_answers(unit, self.attempts);"
-CHANGED_LINE = LINE.replace("> 1", "> 1 && reply->verdict != FRAME_DATA")
+CHANGED_LINE = LINE.replace("> 1", "> 1 && self.attempts < 250")
 
-# Prints how far the memory of a process that has everything imported grows while it applies a patch.
+# Stages an image by a patch that it fetches piece by piece, and prints how far the memory of a process that has
+# everything imported grows meanwhile. Journals and temporary files go to FOLDER/state.
 CHILD = """
-import json, resource, sys
+import json, lzma, resource, sys
 from pathlib import Path
-from ota.clock import Cancel
-from ota.delta.apply import apply_patch
+import heatshrink2.core
+from ota.clock import Cancel, Clock
+from ota.delta.make import pieces_of
+from ota.digest import both_of, sha256_of
+from ota.stage import Job, Place, stage
 from ota.storage import FileStorage
+from ota.transfer.budget import Allowance, BudgetFile
+from ota.transfer.download import Means
+from ota.transfer.pace import Pace
+from ota.trust.client import Catalogue
 from ota.trust.model import Artefact, Delta, File, Patch, Release, Source
-import lzma, heatshrink2.core
-compression, folder, source_length, length = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-size = (folder / "patch").stat().st_size
-delta = Delta("detools-sequential", compression, Source(source_length, ""), "image/a/b", 0)
-patch, to = Patch(File("image/a/p", size, ""), delta), Artefact(File("image/a/b", length, ""), Release("x", 1, ""))
+compression, folder = sys.argv[1], Path(sys.argv[2])
+class Server:
+    etag = ""
+    def open(self, request):
+        self.first, self.total = request.first, size
+        self.file = (folder / "patch").open("rb", buffering=0)
+        self.file.seek(request.first)
+        return self
+    def read(self, size):
+        return self.file.read(size)
+    def close(self):
+        self.file.close()
+def described(name):
+    path = folder / name
+    with FileStorage(path, write=False) as file:
+        return path.stat().st_size, sha256_of(file, file.size)
+(size, patch_hash), (old_size, old_hash), (new_size, new_hash) = (described(name) for name in ("patch", "old", "new"))
+to = Artefact(File("image/a/b", new_size, new_hash), Release("x", 1, ""))
+start, pieces = Source(old_size, old_hash), pieces_of(folder / "patch")
+delta = Delta("detools-sequential", compression, start, "image/a/b", 0, pieces)
+offered = Catalogue((to,), (Patch(File("image/a/p", size, patch_hash), delta),))
+notes = []
+clock, state = Clock(), folder / "state"
+means = Means(Server(), clock, Cancel(), BudgetFile(state / "b", Allowance(), clock), Pace(0), lambda done, total: None)
 def peak():  # of this program; ru_maxrss would begin with that of the process that started it
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
-before = peak()
-with FileStorage(folder / "old", write=False) as old, FileStorage(folder / "patch", write=False) as data:
-    with FileStorage(folder / "got", length) as target:
-        apply_patch(patch, to, (old, data), target, Cancel())
+with FileStorage(folder / "old", write=False) as old, FileStorage(folder / "got", int(sys.argv[3])) as slot:
+    before = peak()
+    way = stage(Job(to, offered, "x", notes.append), Place(slot, old, state, 1 << 30), means)
 usage = resource.getrusage(resource.RUSAGE_SELF)
+assert way == "patch", notes
 print(json.dumps({"added": peak() - before, "cpu": usage.ru_utime + usage.ru_stime}))
 """
+IN_ONE_MIB = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+MOUNT = 'mount -t tmpfs -o size=1m tmpfs "$1" && shift && exec "$@"'
 
 
 def measure() -> dict[str, Any]:
@@ -71,18 +103,32 @@ def _image(folder: Path) -> dict[str, Any]:
     for compression in MEMORY_MIB_BAR:
         make_patch(folder / "old", folder / "new", folder / "patch", compression)
         size = (folder / "patch").stat().st_size
-        arguments = [compression, str(folder), str(len(old)), str(len(new))]
-        done = subprocess.run([sys.executable, "-c", CHILD, *arguments], cwd=ROOT, check=True, capture_output=True)
-        usage = json.loads(done.stdout)
-        if hashlib.sha256((folder / "got").read_bytes()).digest() != hashlib.sha256(new).digest():
+        usage = _stage(folder, compression, len(new) + size + 4096)
+        if hashlib.sha256((folder / "got").read_bytes()[: len(new)]).digest() != hashlib.sha256(new).digest():
             raise RuntimeError(f"{compression}: the result differs")
         found[compression] = {
             "patch_bytes": size,
             "patch_percent": round(100 * size / len(new), 2),
             "apply_added_mib": round(usage["added"] / 1024, 1),
             "apply_cpu_s": round(usage["cpu"], 1),
+            "space_beside_the_slot_mib": usage["space"],
         }
     return found
+
+
+def _stage(folder: Path, compression: str, room: int) -> dict[str, Any]:
+    """In a process of its own, with 1 MiB for state and temporary files where this user may mount that."""
+    state = folder / "state"
+    state.mkdir(exist_ok=True)
+    child = [sys.executable, "-c", CHILD, compression, str(folder), str(room)]
+    confined = [*IN_ONE_MIB, MOUNT, "sh", str(state), *child]
+    may_mount = (
+        subprocess.run([*IN_ONE_MIB, "mount -t tmpfs tmpfs /mnt"], capture_output=True, check=False).returncode == 0
+    )
+    environment = {**os.environ, "TMPDIR": str(state)}
+    command = confined if may_mount else child
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+    return {**json.loads(done.stdout), "space": 1 if may_mount else None}
 
 
 def images() -> tuple[bytes, bytes]:
@@ -103,20 +149,16 @@ def images() -> tuple[bytes, bytes]:
 
 
 def _plugin(folder: Path) -> dict[str, Any]:
-    """The modbus plugin with one line changed, built with the same compiler."""
+    """The modbus plugin with one line and its version changed, as it is published."""
     source = ROOT / "plugins" / "modbus"
     changed = folder / "changed" / "modbus"
-    subprocess.run(["cp", "-r", str(source.parent), str(changed.parent)], check=True)
+    shutil.copytree(source, changed)
     text = (changed / "modbus.c").read_text("utf-8")
     if text.count(LINE) != 1:
         raise RuntimeError(f"plugins/modbus/modbus.c has no longer the line {LINE!r}")
     (changed / "modbus.c").write_text(text.replace(LINE, CHANGED_LINE), encoding="utf-8")
-    for place, out in ((source, "old.plugin"), (changed, "new.plugin")):
-        command = [sys.executable, "-m", "gateway.app.cli", "plugin", "build", str(place), "--out", str(folder / out)]
-        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    (old,), (new,) = (list((folder / out).rglob("*.wasm")) for out in ("old.plugin", "new.plugin"))
-    if old.read_bytes() == new.read_bytes():
-        raise RuntimeError("the changed line made no difference")
+    old = build(source, folder / "old.plugin", embed=True)
+    new = build(changed, folder / "new.plugin", embed=True, version="0.1.1")
     make_patch(old, new, folder / "plugin.patch", "lzma")
     size = (folder / "plugin.patch").stat().st_size
     return {"wasm_bytes": new.stat().st_size, "changed_line": CHANGED_LINE, "patch_bytes": size}

@@ -81,7 +81,7 @@ def swap() -> dict[str, Any]:
                 for number in range(SWAPS):
                     made = await rig.supervisor.swap("plc", rig.version("modbus", f"1.0.{number}"))
                     driver.append(made.pause_ns)
-                    made = await rig.supervisor.swap("json", rig.version("json_maker", f"1.0.{number}"))
+                    made = await rig.supervisor.swap("clean", rig.version("outlier", f"1.0.{number}"))
                     stage.append(made.pause_ns)
             return driver, stage, rig.keeper.faults(), sum(map(len, rig.keeper.samples.values()))
 
@@ -89,7 +89,7 @@ def swap() -> dict[str, Any]:
     pauses = {"driver": _pauses(driver), "stage": _pauses(stage)}
     worst = max(one["p99_us"] for one in pauses.values())
     return {
-        "what": f"{SWAPS} swaps of modbus and of json_maker each, poll_ms = 10, one counting register per request",
+        "what": f"{SWAPS} swaps of modbus and of outlier each, poll_ms = 10, one counting register per request",
         "samples": count,
         "gaps_and_repeats": len(faults),
         "pause": pauses,

@@ -191,6 +191,7 @@ class _Planner:
         elif manifest.input != NO_RING:
             self._check_schemas(f"{key}.inputs", stage.inputs, manifest.input, plugin)
         self._check_commands(stage, manifest)
+        self._check_targets(stage, manifest)
         self._check_limits(stage, manifest)
 
     def _check_commands(self, stage: Stage, manifest: Manifest) -> None:
@@ -201,6 +202,31 @@ class _Planner:
             source = self._manifest(name)
             if source is not None and not source.gives_commands:
                 self._problem(f"{key}[{index}]", f'stage "{name}" gives no commands')
+
+    def _check_targets(self, stage: Stage, manifest: Manifest) -> None:
+        """A tag that is told what to do must be of a driver that takes commands of this stage."""
+        targets = {spec.name for spec in manifest.tag if spec.type == "tag" and spec.name.startswith("command")}
+        by_name = {tag.name: tag for tag in self.site.tags}
+        for tag in self.site.tags if manifest.gives_commands else ():
+            table, settings = self._settings(stage, tag)
+            for name in targets & settings.keys():
+                target = by_name.get(str(settings[name]))
+                driver = self.site.stages.get(target.stage) if target else None
+                if driver is not None and stage.name not in driver.commands:
+                    self._problem(
+                        f"tag[{tag.index}].{table}.{name}",
+                        f'stage "{driver.name}", which "{settings[name]}" is read by, takes no commands of stage '
+                        f'"{stage.name}"; add commands = ["{stage.name}"] to it',
+                    )
+
+    def _settings(self, stage: Stage, tag: Tag) -> tuple[str, Mapping[str, object]]:
+        """What the site sets for a tag in a stage, and under which name: that of the stage, unless it is that of a
+        plugin, else that of its plugin."""
+        own = tag.plugins.get(stage.name) if self._is_own_name(stage) else None
+        return (stage.plugin, tag.plugins.get(stage.plugin, {})) if own is None else (stage.name, own)
+
+    def _is_own_name(self, stage: Stage) -> bool:
+        return stage.name not in {one.plugin for one in self.site.stages.values()}
 
     def _check_limits(self, stage: Stage, manifest: Manifest) -> None:
         limits = manifest.limits
@@ -268,10 +294,14 @@ class _Planner:
     def _pack(self, stage: Stage, manifest: Manifest, tags: Sequence[Tag]) -> bytes:
         serial = [port for name in stage.ports if isinstance(port := self.site.ports.get(name), SerialPort)]
         facts: dict[str, Value] = {"baudrate": serial[0].baudrate} if serial else {}
-        settings = [TagSettings(tag.index, tag.name, tag.unit, tag.plugins.get(manifest.name, {})) for tag in tags]
-        key = f"stage.{stage.name}.config"
+        names = {tag.name: tag.index for tag in self.site.tags}
+        settings = []
+        for tag in tags:
+            table, values = self._settings(stage, tag)
+            settings.append(TagSettings(tag.index, tag.name, tag.unit, values, table))
+        key, file = f"stage.{stage.name}.config", self.site.source.file
         try:
-            return pack_config(manifest, stage.config, settings, file=self.site.source.file, key=key, facts=facts)
+            return pack_config(manifest, stage.config, settings, file=file, key=key, facts=facts, names=names)
         except ConfigError as error:
             for one in error.each:
                 # A tag's key reads tag[3] "its name": modbus.unit; the name is for people, not part of the path.
@@ -343,9 +373,11 @@ class _Planner:
 
     def _check_settings_used(self, tag: Tag, tags: Mapping[str, Sequence[Tag]]) -> None:
         """Settings under a plugin name that no stage will read are a mistake, mostly of spelling."""
-        readers = {self.site.stages[name].plugin for name, reached in tags.items() if tag in reached}
+        reached = [self.site.stages[name] for name, found in tags.items() if tag in found]
+        readers = {one.plugin for one in reached}
+        stages = {one.name for one in reached if self._is_own_name(one)}
         for plugin in tag.plugins:
-            if plugin not in readers:
+            if plugin not in readers | stages:
                 self._problem(
                     f"tag[{tag.index}].{plugin}",
                     f'no stage that "{tag.name}" reaches runs a plugin {show(plugin)}; {nearest(plugin, readers)}',

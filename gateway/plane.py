@@ -52,10 +52,11 @@ class Swapped:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """What a stage runs; ``hash`` is that of the module's bytes."""
+    """What a stage runs; ``hash`` is that of the module's bytes, ``compiled``: not interpreted."""
 
     plugin: Plugin
     hash: str
+    compiled: bool
 
 
 class Plane:
@@ -93,7 +94,8 @@ class Plane:
             }
             for stage in plan.stages:
                 plugin = plugins[stage.manifest.name]
-                self.versions[stage.name] = Version(plugin, content_hash(code[stage.manifest.name]))
+                is_compiled = modules[stage.manifest.name].is_compiled
+                self.versions[stage.name] = Version(plugin, content_hash(code[stage.manifest.name]), is_compiled)
             return {stage.name: self._add_stage(stage, modules[stage.manifest.name]) for stage in plan.stages}
 
     def _add_stage(self, plan: StagePlan, module: Module) -> Stage:
@@ -138,7 +140,7 @@ class Plane:
                 candidate = stack.enter_context(self.loop.candidate(stage, config, carry_state=carry_state))
             with _step(plan.name, "switch"):
                 switched = candidate.commit()
-        self.versions[plan.name] = Version(plugin, content_hash(data))
+        self.versions[plan.name] = Version(plugin, content_hash(data), module.is_compiled)
         return Swapped(switched, report)
 
     def _compare(self, stage: str, trial: Candidate, shadow: Shadow) -> ShadowReport:

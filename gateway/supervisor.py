@@ -66,7 +66,8 @@ class LinkState:
 class StageReport:
     """A stage: the version of its plugin, totals, and the numbers the plugin publishes by name.
 
-    ``hash`` is that of the module. ``problem``: why it stopped, or why the last other version was not taken; "".
+    ``hash`` is that of the module, ``compiled``: it runs code compiled ahead of time. ``problem``: why it stopped, or
+    why the last other version was not taken; "".
     """
 
     name: str
@@ -77,6 +78,7 @@ class StageReport:
     problem: str
     stats: StageStats
     metrics: Mapping[str, int]
+    compiled: bool = False
 
     @property
     def records(self) -> int:
@@ -168,7 +170,7 @@ class Connectors:
 @dataclass(frozen=True, slots=True)
 class SwapResult:
     """What a swap was like: versions before and after, how long the loop stood still, what was carried over (version 0
-    of the state: the new version began anew), how many records a shadow had compared."""
+    of the state: the new version began anew), how many records a shadow had compared, whether compiled code runs."""
 
     stage: str
     source: str
@@ -178,6 +180,7 @@ class SwapResult:
     state_bytes: int
     state_version: int
     compared: int
+    compiled: bool
 
 
 class _Session:
@@ -215,7 +218,7 @@ class Supervisor:
         self._problems: dict[str, str] = {}
         self._swapping: set[str] = set()
         self._at_work: set[asyncio.Future[Swapped]] = set()
-        self._stopped: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+        self._stopped: asyncio.Queue[tuple[str, Version, str]] = asyncio.Queue()
         self._started_s = clock.monotonic_s()
         self._final: State | None = None
         plane = self._plane
@@ -282,6 +285,7 @@ class Supervisor:
         return StageReport(
             plan.name, manifest.name, manifest.version, version.hash, stats.state == StageState.RUNNING,
             self._problems.get(plan.name, ""), stats, {metric.name: metric.value for metric in stage.metrics()},
+            version.compiled,
         )  # fmt: skip
 
     # ---- other versions ----
@@ -357,13 +361,16 @@ class Supervisor:
             switched.state_bytes,
             switched.state_version,
             report.compared if report else 0,
+            self._plane.versions[stage].compiled,
         )
 
     async def _go_back(self) -> None:
         """Each stage that was stopped runs the version before, if there is one."""
         while True:
-            stage, reason = await self._stopped.get()
-            plugin = self._plane.versions[stage].plugin
+            stage, stopped, reason = await self._stopped.get()
+            if self._plane.versions[stage].hash != stopped.hash:
+                continue  # another stage of the plugin was first, and this one has left that version with it
+            plugin = stopped.plugin
             await asyncio.to_thread(self._versions.mark_bad, plugin, reason)
             before = await asyncio.to_thread(self._versions.previous, plugin)
             if before is None:
@@ -403,7 +410,7 @@ class Supervisor:
         if event.level == StageState.STOPPED:
             _log.error("stage %s is stopped: %s", name, event.text)
             self._problems[name] = event.text
-            self._stopped.put_nowait((name, event.text))
+            self._stopped.put_nowait((name, self._plane.versions[name], event.text))
         else:
             _log.info("stage %s is running", name)
 

@@ -283,6 +283,7 @@ class Module(_Handle):
         _check(lib.wr_module_load(engine.pointer, wasm, len(wasm), out, error), error, name)
         super().__init__(f"module {name}", out[0], lib.wr_module_release, [engine])
         self.name = name
+        self.is_compiled = False  # whether instances made from now on run compiled code
 
     @property
     def footprint_bytes(self) -> int:
@@ -339,6 +340,7 @@ class Module(_Handle):
         Raises HostFault: the file is damaged, or for another module, machine or engine; it stays interpreted."""
         error = ffi.new("wr_error *")
         _check(lib.wr_aot_attach(self.pointer, wasm, len(wasm), os.fsencode(artefact), error), error)
+        self.is_compiled = True
 
     @classmethod
     def of_file(cls, engine: Engine, name: str, file: Path, wasm: bytes) -> Module:

@@ -60,6 +60,17 @@ class BootError(OtaError):
 class GatewayUnavailable(OtaError):
     """The gateway does not answer."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__("gateway-unavailable", message)
+
+
+class GatewayRefused(OtaError):
+    """The gateway said no. ``code``: as in ``docs/control-protocol.md``; ``message`` is the gateway's."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__("gateway-refused", f"the gateway: {message} ({code})")
+        self.code = code
+
 
 class Cancelled(OtaError):
     """The operator or the fleet server withdrew the update."""

@@ -109,19 +109,23 @@ class BootControl(Protocol):
         """Restart the machine; may return before that."""
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
-    """What the gateway says about itself. ``complaints`` is empty when it is healthy."""
-
-    complaints: tuple[str, ...]
-    since_s: float
-
-
 class GatewayControl(Protocol):
-    """The running gateway, over its local socket and health file."""
+    """The running gateway, over its control socket. Raises GatewayUnavailable, and GatewayRefused with its reason."""
 
-    def health(self) -> Health:
-        """Its latest report. Raises GatewayUnavailable when there is none or it is old."""
+    def push(self, data: bytes) -> str:
+        """Give it a plugin file, which it checks and keeps; returns the plugin's name."""
 
-    def swap(self, plugin: str, sha256: str) -> None:
-        """Ask for the version with that hash from the store. Raises GatewayUnavailable."""
+    def swap(self, name: str, content: str, shadow_records: int, allowed: tuple[str, ...]) -> None:
+        """Let the version with this BLAKE3 hash take over while data flows; no error when it runs already."""
+
+    def versions(self, name: str) -> tuple[str, str]:
+        """BLAKE3 hashes of the version that runs and of the one that would after a rollback; empty for none."""
+
+    def given_up(self, name: str, content: str) -> str:
+        """Why the gateway left a version by itself; empty if it did not."""
+
+    def roll_back(self, name: str) -> None:
+        """The version before runs again."""
+
+    def failing(self) -> dict[str, str]:
+        """Checks of its health that fail, with their details."""

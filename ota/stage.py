@@ -5,21 +5,26 @@ Nothing here changes what the device boots or runs. When ``stage`` returns, the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ota.delta.apply import apply_patch
+from ota.delta.apply import ArrivingReader, apply_patch
 from ota.digest import both_of, sha256_of
 from ota.errors import BudgetError, DeltaError, OtaError, StorageError, TransferError, TrustError
 from ota.ports import Storage
-from ota.storage import Window
+from ota.storage import FileStorage, Window
 from ota.transfer.download import Download, Means, Wanted
+from ota.transfer.meter import RESERVE_BYTES
 from ota.trust.client import Catalogue
 from ota.trust.model import Artefact, File, Patch
 
 SHARE_MAX = 60  # percent of the compressed artefact
 BLOCK = 4096
+SPOOL_NAME = "patch.spool"
+SPOOL_BYTES_MAX = 768 * 1024
+"""A patch that does not fit behind the result waits in a file of at most this size beside the journals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +54,29 @@ def stage(job: Job, place: Place, means: Means) -> str:
             _by_patch(job, patch, place, means)
         except (DeltaError, StorageError, TrustError, BudgetError) as error:
             job.note(error)
+            if not isinstance(error, BudgetError):  # when there is more of it, the patch goes on
+                _forget_spool(place)
         else:
             return "patch"
     left = means.budget.left()
-    if left is not None and job.artefact.file.length > left:
+    if left is not None and job.artefact.file.length + RESERVE_BYTES > left:
         message = f"{job.artefact.file.name}: no patch could be used, and the complete file"
         raise BudgetError(f"{message} of {job.artefact.file.length} bytes exceeds the {left} left", 0.0)
     _fetch(job, job.artefact.file, place.target, place.journals / "full.journal", means)
     _verify(job.artefact, place.target)
+    _forget_spool(place)
     return "full"
+
+
+def _forget_spool(place: Place) -> None:
+    (place.journals / SPOOL_NAME).unlink(missing_ok=True)
 
 
 def candidates(patches: list[Patch], memory: int, artefact: Artefact, room: int) -> list[Patch]:
     """Patches that are worth trying here, the smallest first. Pure.
 
-    Left out: needs more memory, does not fit behind the result in the target, is more than 60 % of the compressed file.
+    Left out: needs more memory, fits neither behind the result in the target nor into SPOOL_BYTES_MAX, is more than
+    60 % of the compressed file.
     """
     packed = [patch.file.length for patch in patches if patch.delta.source.length == 0]
     most = min(packed) * SHARE_MAX // 100 if packed else artefact.file.length
@@ -71,11 +84,16 @@ def candidates(patches: list[Patch], memory: int, artefact: Artefact, room: int)
         patch
         for patch in patches
         if patch.delta.memory <= memory
-        and spool_offset(patch, room) >= artefact.file.length
+        and (fits_behind(patch, artefact, room) or patch.file.length <= SPOOL_BYTES_MAX)
         and (patch.file.length <= most or patch.delta.source.length == 0)
         and patch.file.length < artefact.file.length
     ]
     return sorted(fitting, key=lambda patch: patch.file.length)
+
+
+def fits_behind(patch: Patch, artefact: Artefact, room: int) -> bool:
+    """Whether a target of ``room`` bytes holds the result and the patch. Pure."""
+    return spool_offset(patch, room) >= artefact.file.length
 
 
 def spool_offset(patch: Patch, room: int) -> int:
@@ -84,16 +102,37 @@ def spool_offset(patch: Patch, room: int) -> int:
 
 
 def _by_patch(job: Job, patch: Patch, place: Place, means: Means) -> None:
+    """Applied as it arrives; what has arrived is kept until the result is verified, so a restart fetches none of it
+    again."""
     source = _source(patch, place)
-    spool = Window(place.target, spool_offset(patch, place.target.size), patch.file.length)
     journal = place.journals / "patch.journal"
-    _fetch(job, patch.file, spool, journal, means)
-    apply_patch(patch, job.artefact, (source, spool), place.target, means.cancel)
-    try:
-        _verify(job.artefact, place.target)
-    except TrustError:
-        journal.unlink(missing_ok=True)
-        raise
+    with _spool(job, patch, place) as spool:
+        download = Download(_wanted(job, patch.file), spool, journal, means)
+        arrivals = download.arrivals()
+        try:
+            with contextlib.closing(arrivals), _told(patch.file):
+                reader = ArrivingReader(spool, patch, arrivals)
+                apply_patch(patch, job.artefact, (source, reader), place.target, means.cancel)
+                for _ in arrivals:  # a patch may be longer than what its result needs
+                    means.cancel.check()
+            _verify(job.artefact, place.target)
+        except (TrustError, DeltaError):
+            download.forget()
+            raise
+
+
+@contextlib.contextmanager
+def _spool(job: Job, patch: Patch, place: Place) -> Iterator[Storage]:
+    """Where the patch's bytes wait: behind the result in the target, or in a file that is gone when it was applied."""
+    length = patch.file.length
+    if fits_behind(patch, job.artefact, place.target.size):
+        yield Window(place.target, spool_offset(patch, place.target.size), length)
+        return
+    path = place.journals / SPOOL_NAME
+    with FileStorage(path, length) as spool:
+        spool.truncate(length)  # of another patch there may be more
+        yield spool
+    _forget_spool(place)
 
 
 def _source(patch: Patch, place: Place) -> Storage:
@@ -110,13 +149,23 @@ def _source(patch: Patch, place: Place) -> Storage:
     return place.source
 
 
+def _wanted(job: Job, file: File) -> Wanted:
+    return Wanted(f"{job.base.rstrip('/')}/{file.path}", file.length, file.sha256)
+
+
 def _fetch(job: Job, file: File, storage: Storage, journal: Path, means: Means) -> None:
-    url = f"{job.base.rstrip('/')}/{file.path}"
+    with _told(file):
+        Download(_wanted(job, file), storage, journal, means).run()
+
+
+@contextlib.contextmanager
+def _told(file: File) -> Iterator[None]:
+    """A file that is signed and not there is the publisher's fault, and no reason to wait."""
     try:
-        Download(Wanted(url, file.length, file.sha256), storage, journal, means).run()
+        yield
     except TransferError as error:
         if error.reason == "http-gone":
-            raise TrustError("target-missing", f"{error.message}: it is signed, but not there") from error
+            raise TrustError("target-missing", f"{error.message}: {file.name} is signed, but not there") from error
         raise
 
 

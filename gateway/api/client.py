@@ -80,11 +80,18 @@ class ControlClient:
 
     def push(self, data: bytes) -> Any:
         """Send a plugin file in pieces; returns what it is as the gateway sees it."""
+        return self._upload("plugin.push", data, {})
+
+    def push_code(self, module: str, target: str, code: bytes) -> Any:
+        """Send compiled code of the version whose file has the hash ``module``."""
+        return self._upload("plugin.push_code", code, {"module": module, "target": target})
+
+    def _upload(self, method: str, data: bytes, about: Mapping[str, Any]) -> Any:
         content, done = content_hash(data), {}
         for offset in range(0, len(data) or 1, CHUNK_BYTES_MAX):
             piece = base64.b64encode(data[offset : offset + CHUNK_BYTES_MAX]).decode()
-            params = {"hash": content, "bytes": len(data), "offset": offset, "data": piece}
-            done = self.call("plugin.push", params, dict)
+            params = {**about, "hash": content, "bytes": len(data), "offset": offset, "data": piece}
+            done = self.call(method, params, dict)
         return done["plugin"]
 
     def _send(self, method: str, params: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ import msgspec
 from gateway.api.protocol import ApiError
 from gateway.errors import PenstockError, StoreError
 from gateway.store.facts import Action, Entry, HistoryEntry, Ref
+from gateway.store.files import content_hash
 from gateway.store.plugins import PluginStore, Version
 from gateway.store.search import Plugin
 
@@ -116,6 +117,16 @@ class Desk:
         async with self._one_at_a_time:
             ref = await asyncio.to_thread(self._store.add, data, content, who)
         _log.info("%s pushed by %s", ref, who)
+        return ref
+
+    async def push_code(self, module: str, target: str, code: bytes, content: str, who: str) -> Ref:
+        """Check and keep compiled code of a version, which is known by the hash of its module."""
+        if content_hash(code) != content:
+            raise StoreError("bad_hash", f"the contents do not have the hash {content}; send them again")
+        async with self._one_at_a_time:
+            ref = self._store.ref_of(module)
+            await asyncio.to_thread(self._store.add_code, ref, target, code)
+        _log.info("compiled code of %s for %s pushed by %s", ref, target, who)
         return ref
 
     async def swap(self, name: str, wanted: str, who: str, manner: Manner = AS_USUAL) -> Swapped:

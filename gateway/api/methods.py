@@ -20,8 +20,9 @@ from gateway.config.reader import nearest
 from gateway.graph import Plan
 from gateway.store.container import PLUGIN_BYTES_MAX
 from gateway.store.facts import HistoryEntry, Ref
+from gateway.store.plugins import CODE_BYTES_MAX
 from gateway.supervisor import State
-from gateway.wasm import FIELDS
+from gateway.wasm import FIELDS, TARGET
 
 UPLOAD = "upload"
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
@@ -44,6 +45,17 @@ class Push(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hash: Hash
     bytes: Annotated[int, msgspec.Meta(ge=1, le=PLUGIN_BYTES_MAX)]
     offset: Annotated[int, msgspec.Meta(ge=0, le=PLUGIN_BYTES_MAX)]
+    data: str
+
+
+class PushCode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One piece of compiled code of the version with the hash ``module``; the rest as in ``Push``."""
+
+    module: Hash
+    target: Name
+    hash: Hash
+    bytes: Annotated[int, msgspec.Meta(ge=1, le=CODE_BYTES_MAX)]
+    offset: Annotated[int, msgspec.Meta(ge=0, le=CODE_BYTES_MAX)]
     data: str
 
 
@@ -70,6 +82,7 @@ class Hello(msgspec.Struct, frozen=True):
     protocol: int
     version: str
     site: str
+    target: str
 
 
 class GraphEnd(msgspec.Struct, frozen=True):
@@ -80,7 +93,8 @@ class GraphEnd(msgspec.Struct, frozen=True):
 
 
 class GraphNode(msgspec.Struct, frozen=True):
-    """A stage or a link of the graph. ``plugin`` is empty for links, ``output`` is a record schema or empty."""
+    """A stage or a link of the graph. ``plugin`` is empty for links, ``output`` is a record schema or empty,
+    ``commands`` are the stages it takes commands of."""
 
     name: str
     kind: str
@@ -88,6 +102,7 @@ class GraphNode(msgspec.Struct, frozen=True):
     ports: tuple[str, ...]
     inputs: tuple[GraphEnd, ...]
     output: str
+    commands: tuple[str, ...] = ()
 
 
 class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -126,7 +141,7 @@ class Control:
     # ---- looking ----
 
     async def hello(self, _params: Nothing, _client: Client) -> Hello:
-        return Hello(PROTOCOL, self.version, self.subject.plan.site)
+        return Hello(PROTOCOL, self.version, self.subject.plan.site, TARGET)
 
     async def state(self, _params: Nothing, _client: Client) -> dict[str, Any]:
         return status(self.subject.snapshot())
@@ -154,19 +169,17 @@ class Control:
         return await self.plugins.history(params.name)
 
     async def push(self, params: Push, client: Client) -> Progress:
-        """Pieces of one file at a time come over one connection, in order; the first one begins anew."""
-        desk, piece = self.plugins, _bytes_of(params.data)
-        kept = client.memory.pop(UPLOAD, None) if params.offset else (params.hash, bytearray())
-        if kept is None or (params.hash, params.offset) != (kept[0], len(kept[1])):
-            raise ApiError("out_of_order", f"found a piece at {params.offset} that does not follow; begin at 0")
-        data: bytearray = kept[1]
-        data += piece
-        if len(data) > params.bytes or not piece:
-            raise ApiError("out_of_order", f"found {len(data)} bytes, announced were {params.bytes}; begin at 0")
+        desk, data = self.plugins, _received(params, client)
         if len(data) < params.bytes:
-            client.memory[UPLOAD] = kept
             return Progress(len(data))
         return Progress(len(data), await desk.push(bytes(data), params.hash, client.name))
+
+    async def push_code(self, params: PushCode, client: Client) -> Progress:
+        desk, data = self.plugins, _received(params, client)
+        if len(data) < params.bytes:
+            return Progress(len(data))
+        ref = await desk.push_code(params.module, params.target, bytes(data), params.hash, client.name)
+        return Progress(len(data), ref)
 
     async def swap(self, params: Swap, client: Client) -> Swapped:
         for name in params.allowed:
@@ -190,6 +203,7 @@ class Control:
             "plugin.show": Method(OfPlugin, self.show),
             "plugin.history": Method(OfPlugin, self.history),
             "plugin.push": Method(Push, self.push),
+            "plugin.push_code": Method(PushCode, self.push_code),
             "plugin.swap": Method(Swap, self.swap),
             "plugin.rollback": Method(OfPlugin, self.rollback),
         }
@@ -201,6 +215,7 @@ def graph_nodes(plan: Plan) -> tuple[GraphNode, ...]:
         GraphNode(
             one.name, one.manifest.kind, one.manifest.name, one.ports,
             tuple(GraphEnd(end.ring, end.policy) for end in one.inputs), one.manifest.output if one.output else "",
+            tuple(end.ring.removesuffix(".commands") for end in one.commands),
         )
         for one in plan.stages
     ]  # fmt: skip
@@ -209,6 +224,21 @@ def graph_nodes(plan: Plan) -> tuple[GraphNode, ...]:
         for one in plan.links
     ]
     return (*stages, *links)
+
+
+def _received(params: Push | PushCode, client: Client) -> bytearray:
+    """What has come of a file: pieces of one at a time come over one connection, in order; the first begins anew."""
+    piece = _bytes_of(params.data)
+    kept = client.memory.pop(UPLOAD, None) if params.offset else (params.hash, bytearray())
+    if kept is None or (params.hash, params.offset) != (kept[0], len(kept[1])):
+        raise ApiError("out_of_order", f"found a piece at {params.offset} that does not follow; begin at 0")
+    data: bytearray = kept[1]
+    data += piece
+    if len(data) > params.bytes or not piece:
+        raise ApiError("out_of_order", f"found {len(data)} bytes, announced were {params.bytes}; begin at 0")
+    if len(data) < params.bytes:
+        client.memory[UPLOAD] = kept
+    return data
 
 
 def _bytes_of(text: str) -> bytes:

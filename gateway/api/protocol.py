@@ -30,6 +30,7 @@ ERROR_CODES = {
     "no_previous": "there is no version to go back to",
     "bad_hash": "the contents are not those that were announced",
     "bad_plugin": "the file is no plugin that this gateway could run",
+    "bad_code": "the compiled code does not fit the version, or this machine",
     "bad_version": "this version is remembered as bad and never run again",
     "version_taken": "this version is installed already with other contents",
     "out_of_order": "a piece of a file is not the one that follows",

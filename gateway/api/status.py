@@ -39,7 +39,8 @@ def _rss_peak_bytes() -> int:
 def _stage(report: StageReport) -> dict[str, Any]:
     stats = asdict(report.stats)
     state = "running" if report.running else "stopped"
-    about = {"plugin": report.plugin, "version": report.version, "hash": report.hash, "problem": report.problem}
+    about = {"plugin": report.plugin, "version": report.version, "hash": report.hash, "compiled": report.compiled}
+    about["problem"] = report.problem
     return {**about, **stats, "state": state, "metrics": dict(report.metrics)}
 
 

@@ -12,11 +12,14 @@ from gateway.graph import Plan, ReadPlan, StagePlan
 BOX_WIDTH, BOX_HEIGHT = 168, 56
 COLUMN, ROW, MARGIN = 248, 84, 24
 LINE_HEIGHT = 16
+DIP = 44  # how far below its boxes the line of commands reaches
+COMMANDS = "commands"
 TEXT_MAX = 22  # characters of 12 px that fit into a box
 STYLE = (
     "text{font:12px sans-serif;fill:#1b1f24}.name{font-weight:600}.note{fill:#57606a;font-size:11px}"
     "rect{fill:#f6f8fa;stroke:#57606a}.driver{fill:#ddf4ff}.format{fill:#fff8c5}.port,.link{fill:#ffffff}"
     "path{fill:none;stroke:#57606a;stroke-width:1.5}.drop{stroke-dasharray:5 4}"
+    ".command{stroke:#bc4c00;stroke-dasharray:5 4}"
 )
 
 
@@ -33,7 +36,8 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """A connection of two boxes. ``schema`` is empty between port and driver, whose bytes are no records."""
+    """A connection of two boxes. ``schema`` is empty between port and driver, whose bytes are no records; commands go
+    back, against the direction of all others."""
 
     source: str
     target: str
@@ -64,6 +68,10 @@ def edges(plan: Plan) -> list[Edge]:
     found = [Edge(f"port {port}", f"stage {one.name}", "", None) for one in plan.stages for port in one.ports]
     for stage in plan.stages:
         found += _reads(f"stage {stage.name}", stage.inputs, schemas)
+        found += [
+            Edge(f"stage {end.ring.removesuffix('.commands')}", f"stage {stage.name}", COMMANDS, end.policy)
+            for end in stage.commands
+        ]
     for link in plan.links:
         found += _reads(f"link {link.link.name}", link.inputs, schemas)
     return found
@@ -102,11 +110,12 @@ def _arrow(edge: Edge) -> str:
 
 
 def svg(plan: Plan) -> str:
-    """A picture, left to right; readers that may drop records have dashed lines."""
+    """A picture, left to right; readers that may drop records have dashed lines, commands go back below the boxes."""
     boxes, lines = nodes(plan), edges(plan)
     places = _places(boxes, lines)
     columns = 1 + max((box.column for box in boxes), default=0)
     height = max((y for _, y in places.values()), default=0) + BOX_HEIGHT + MARGIN
+    height += DIP - MARGIN if any(edge.schema == COMMANDS for edge in lines) else 0
     width = columns * COLUMN - (COLUMN - BOX_WIDTH) + 2 * MARGIN
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">',
@@ -128,7 +137,8 @@ def _places(boxes: Sequence[Node], lines: Sequence[Edge]) -> dict[str, tuple[int
         here = [box.key for box in boxes if box.column == column]
 
         def middle(key: str) -> float:
-            ys = [places[edge.source][1] for edge in lines if edge.target == key and edge.source in places]
+            before = [edge.source for edge in lines if edge.target == key and edge.schema != COMMANDS]
+            ys = [places[source][1] for source in before if source in places]
             return sum(ys) / len(ys) if ys else float(MARGIN)
 
         free = MARGIN
@@ -156,10 +166,26 @@ def _fit(text: str) -> str:
 
 
 def _line(edge: Edge, places: Mapping[str, tuple[int, int]]) -> str:
-    (x1, y1), (x2, y2) = places[edge.source], places[edge.target]
+    source, target = places[edge.source], places[edge.target]
+    style = ' class="drop"' if edge.policy == "drop-oldest" else ""
+    curve = _forth(source, target)
+    if edge.schema == COMMANDS:
+        style, curve = ' class="command"', _back(source, target)
+    note = escape(f"{edge.source} to {edge.target}: {_arrow(edge)}")
+    return f'<g><title>{note}</title><path{style} {curve} marker-end="url(#tip)"/></g>'
+
+
+def _forth(source: tuple[int, int], target: tuple[int, int]) -> str:
+    """From the right side of a box to the left side of another one."""
+    (x1, y1), (x2, y2) = source, target
     x1, y1, y2 = x1 + BOX_WIDTH, y1 + BOX_HEIGHT // 2, y2 + BOX_HEIGHT // 2
     bend = (x2 - x1) // 2
-    style = ' class="drop"' if edge.policy == "drop-oldest" else ""
-    note = escape(f"{edge.source} to {edge.target}: {_arrow(edge)}")
-    curve = f'd="M{x1} {y1}C{x1 + bend} {y1} {x2 - bend} {y2} {x2} {y2}"'
-    return f'<g><title>{note}</title><path{style} {curve} marker-end="url(#tip)"/></g>'
+    return f'd="M{x1} {y1}C{x1 + bend} {y1} {x2 - bend} {y2} {x2} {y2}"'
+
+
+def _back(source: tuple[int, int], target: tuple[int, int]) -> str:
+    """From the lower side of a box to the lower side of another one."""
+    (x1, y1), (x2, y2) = source, target
+    x1, y1, x2, y2 = x1 + BOX_WIDTH // 2, y1 + BOX_HEIGHT, x2 + BOX_WIDTH // 2, y2 + BOX_HEIGHT
+    low = max(y1, y2) + DIP
+    return f'd="M{x1} {y1}C{x1} {low} {x2} {low} {x2} {y2}"'

@@ -2,7 +2,7 @@
 
 A plugin folder holds ``plugin.toml`` and C sources. The C structs of its configuration are generated from the manifest
 (``NAME_config.h``), so plugin code never keeps a copy of its own. The compiler and linker are those of the ``ziglang``
-wheel. The name section stays in: traps then name functions. plugin.toml goes into a custom section.
+wheel. Names of functions stay in (``plugin_names``): traps then name them. plugin.toml goes into a custom section.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from gateway.app import vectors
+from gateway.app import plugin_names, vectors
 from gateway.config.manifest import (
     SCALAR_TYPES,
     SECTION,
@@ -36,6 +36,7 @@ from gateway.store.container import custom_section
 SDK = Path(__file__).resolve().parents[2] / "plugins" / "sdk" / "c"
 COMPILE_FLAGS = (
     "-target", "wasm32-freestanding", "-std=c11", "-Oz", "-ffreestanding", "-fno-builtin-printf",
+    "-mllvm", "-disable-lsr",  # it keeps a pointer per array in each loop, which is longer here
     "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wstrict-prototypes", "-Wundef", "-Wvla", "-Werror",
 )  # fmt: skip
 LINK_FLAGS = (
@@ -143,7 +144,7 @@ def build(folder: Path, out: Path, *, embed: bool = False, version: str = "") ->
     module, stamp = out / f"{manifest.name}.wasm", out / f"{manifest.name}.inputs"
     inputs = _fingerprint(
         [folder / "plugin.toml", *sources, *folder.glob("*.h"), *folder.glob("vectors/*"), *SDK.glob("*.h")],
-        header(manifest) + str(embed) + version,
+        header(manifest) + str(embed) + version + Path(plugin_names.__file__).read_text("utf-8"),
     )
     if module.exists() and stamp.exists() and stamp.read_text() == inputs:
         return module
@@ -154,6 +155,7 @@ def build(folder: Path, out: Path, *, embed: bool = False, version: str = "") ->
         objects = [_compile(source, work, out) for source in sources]
         fresh = work / f"{manifest.name}.wasm"
         _zig(["wasm-ld", *LINK_FLAGS, *map(str, objects), "-o", str(fresh)], out)
+        fresh.write_bytes(plugin_names.slim(fresh.read_bytes()))
         if embed:
             with fresh.open("ab") as file:
                 file.write(custom_section(SECTION, _manifest_text(folder / "plugin.toml", version)))

@@ -28,12 +28,19 @@ class Ref(msgspec.Struct, frozen=True):
         return f"{self.version} ({self.hash[:8]})"
 
 
+class Hello(msgspec.Struct, frozen=True):
+    """The gateway that answers: what it runs on."""
+
+    target: str
+
+
 class Version(msgspec.Struct, frozen=True):
     """A version that is kept."""
 
     ref: Ref
     bytes: int
     state: str
+    code: list[str] = []
 
 
 class Plugin(msgspec.Struct, frozen=True):
@@ -75,6 +82,7 @@ def add_parser(commands: Steps) -> None:
         ("list", _list, (), "plugins of the running gateway"),
         ("show", _show, ("NAME",), "one of them, with all its versions"),
         ("push", _push, ("FILE",), "send a plugin file to the gateway, which keeps it and does not run it yet"),
+        ("compile", _compile, ("NAME", "VERSION"), "compile a version that the gateway has, by the C compiler here"),
         ("swap", _swap, ("NAME", "VERSION"), "let another version run, while data flows"),
         ("rollback", _rollback, ("NAME",), "let the version before run again"),
         ("history", _history, ("NAME",), "what was done with it"),
@@ -196,8 +204,10 @@ def _show(options: argparse.Namespace) -> int:
     plugin = _ask(options, "plugin.show", {"name": options.name}, Plugin)
     if plugin is not None:
         print(f"{plugin.name}: {plugin.active or 'not in use'}, stages: {', '.join(plugin.stages) or 'none'}")
-        rows = [(one.ref.version, one.state, one.bytes, one.ref.hash) for one in plugin.versions]
-        print(columns(("version", "state", "bytes", "hash"), rows), end="")
+        rows = [
+            (one.ref.version, one.state, one.bytes, ", ".join(one.code) or "–", one.ref.hash) for one in plugin.versions
+        ]
+        print(columns(("version", "state", "bytes", "compiled", "hash"), rows), end="")
     return 0
 
 
@@ -211,11 +221,42 @@ def _push(options: argparse.Namespace) -> int:
         raise UsageError(f"{options.file}: cannot be read: {error.strerror}") from None
     with ControlClient(places(options.state).socket) as client:
         ref = client.push(data)
+        target = client.call("hello", {}, Hello).target
+        artefact = options.file.with_suffix(f".{target}.so")
+        compiled = artefact.is_file()
+        if compiled:
+            client.push_code(ref["hash"], target, artefact.read_bytes())
     if options.json:
         print(json.dumps(ref))
     else:
-        print(f"{ref['name']} {ref['version']} ({ref['hash'][:8]}) is there; to run it:")
+        how = f"with compiled code, {artefact}" if compiled else f"and will be interpreted: there is no {artefact}"
+        print(f"{ref['name']} {ref['version']} ({ref['hash'][:8]}) is there, {how}; to run it:")
         print(f"penstock plugin swap {ref['name']} {ref['version']}")
+    return 0
+
+
+def _compile(options: argparse.Namespace) -> int:
+    """Compile a version that the gateway has, here: for a device with a C compiler, or on its behalf."""
+    import tempfile
+
+    from gateway.api.client import ControlClient
+    from gateway.app.aot_build import compile_module, find_compiler
+    from gateway.app.places import places
+    from gateway.app.state import PLUGINS
+
+    where = places(options.state)
+    with ControlClient(where.socket) as client, tempfile.TemporaryDirectory(prefix="penstock-") as folder:
+        plugin = client.call("plugin.show", {"name": options.name}, Plugin)
+        target = client.call("hello", {}, Hello).target
+        ref = next((one.ref for one in plugin.versions if one.ref.version == options.version), None)
+        if ref is None:
+            known = ", ".join(one.ref.version for one in plugin.versions)
+            raise UsageError(f'plugin "{options.name}" has no version {options.version}; installed: {known}')
+        wasm = (where.state / PLUGINS / "blobs" / f"{ref.hash}.wasm").read_bytes()
+        artefact = Path(folder) / "module.so"
+        compile_module(find_compiler(target), options.name, wasm, artefact)
+        client.push_code(ref.hash, target, artefact.read_bytes())
+    print(f"{options.name} {ref} has compiled code for {target}: it runs from the next swap to it, or start, on")
     return 0
 
 
@@ -248,7 +289,8 @@ def _stage_line(name: str, detail: Any) -> str:
     if not isinstance(detail, dict) or "pause_ns" not in detail:
         return name
     compared = f", {detail['compared']} records compared" if detail.get("compared") else ""
-    return f"{name} (pause {detail['pause_ns'] / 1e6:.3f} ms{compared})"
+    how = "compiled" if detail.get("compiled") else "interpreted"
+    return f"{name} (pause {detail['pause_ns'] / 1e6:.3f} ms{compared}, {how})"
 
 
 def _history(options: argparse.Namespace) -> int:

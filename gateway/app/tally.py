@@ -14,7 +14,7 @@ GAP_MAX = 1 << 20  # a larger jump is a source that began anew, not a loss
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """One sample in a payload of the json_maker plugin. ``t``: Unix time in ms, ``n``: the source's number."""
+    """One sample or event in a payload of the json_maker plugin. ``t``: Unix time in ms, ``n``: the source's number."""
 
     tag: str
     t: int
@@ -22,6 +22,7 @@ class Sample(msgspec.Struct, frozen=True):
     q: str
     v: bool | int | float | str | None
     unit: str = ""
+    kind: str = "sample"
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -60,11 +61,13 @@ class Sequence:
 
 @dataclass(eq=False, slots=True)
 class Tally:
-    """Everything that arrived, counted; ``latest`` is the newest sample of each tag."""
+    """Everything that arrived, counted; ``latest`` is the newest sample of each tag. Events are only counted: several
+    stages may make some for one tag, each with numbers of its own."""
 
     messages: Sequence = field(default_factory=Sequence)
     tags: defaultdict[str, Sequence] = field(default_factory=lambda: defaultdict(Sequence))
     latest: dict[str, Sample] = field(default_factory=dict)
+    events: int = 0
 
     def add(self, body: bytes) -> None:
         """Count one message. Raises PenstockError if it is not one of the json_maker plugin."""
@@ -74,6 +77,9 @@ class Tally:
             raise PenstockError(f"a message of {len(body)} bytes that json_maker did not write: {error}") from None
         self.messages.see(message.seq)
         for sample in message.samples:
+            if sample.kind == "event":
+                self.events += 1
+                continue
             self.tags[sample.tag].see(sample.n)
             self.latest[sample.tag] = sample
 

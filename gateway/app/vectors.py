@@ -2,8 +2,9 @@
 
 A file has ``[config]`` and ``[[tag]]`` as a site has them (tags with ``name``, ``unit`` and the plugin's table), and
 ``[[case]]`` with ``name``, ``steps`` and, if wanted, ``config`` (merged over that of the file), ``tags`` (instead of
-those of the file), ``facts``, ``inputs``, ``ring_bytes`` and ``refused`` (text of the log with which the plugin must
-refuse to start). Each step is a table with one action; bytes are written in hex, blanks do not matter:
+those of the file), ``facts``, ``inputs``, ``ring_bytes``, ``commands = false`` (nobody gives or takes commands; else
+there is one ring for them behind the others) and ``refused`` (text of the log with which the plugin must refuse to
+start). Each step is a table with one action; bytes are written in hex, blanks do not matter:
 
     { port_up = 0 }  { port_down = 0 }  { rx = "01 03", port = 0 }  { expect_tx = "01 03 00" }  { expect_tx = "" }
     { advance_ms = 100 }  { advance_us = 50 }  { in = [RECORD, ...], ring = 0 }  { expect_records = [RECORD, ...] }
@@ -27,7 +28,8 @@ from typing import Any
 from gateway.config.manifest import Manifest, TagSettings, load_manifest, pack_config, unknown_key
 from gateway.config.reader import Problems, Table, read_table
 from gateway.errors import ConfigError, PluginError, RuntimeFault
-from gateway.record import HEAD, SCHEMA_NAMES, Kind, Payload, Quality, ValueType, encode_payload
+from gateway.graph import COMMAND_RING_BYTES
+from gateway.record import HEAD, SCHEMA_NAMES, Kind, Payload, Quality, Schema, ValueType, encode_payload
 from gateway.store import Plugin
 from gateway.wasm import Engine, Module
 
@@ -47,6 +49,7 @@ class _Case:
     key: str
     lines: list[str] = field(default_factory=list)
     now_us: int = 0
+    has_command_output: bool = False
 
     def fail(self, what: str, message: str) -> ConfigError:
         return ConfigError(self.file, f"{self.key}{what}", message)
@@ -88,6 +91,10 @@ def _compile_setup(case: _Case, table: Table, settings: Mapping[str, object], ta
     manifest = case.manifest
     inputs = table.integer("inputs", 1, low=1, high=16) if manifest.input != "none" else 0
     ring_bytes = table.integer("ring_bytes", 65536, low=4096, high=1 << 24)
+    outputs = [SCHEMA_NAMES[manifest.output]] if manifest.output != "none" else []
+    has_commands = table.boolean("commands", True)
+    case.has_command_output = has_commands and manifest.gives_commands
+    outputs += [Schema.COMMANDS] if case.has_command_output else []
     refused = table.text("refused", "")
     facts, key = table.raw("facts"), f"{case.key}.config"
     packed = pack_config(manifest, settings, _tag_settings(case, tags), file=case.file, key=key, facts=facts)
@@ -97,7 +104,8 @@ def _compile_setup(case: _Case, table: Table, settings: Mapping[str, object], ta
         f"deadline {manifest.limits.deadline_us}",
         f"ports {manifest.ports}",
         *(f"in {ring} {SCHEMA_NAMES[manifest.input]} {ring_bytes}" for ring in range(inputs)),
-        *([f"out 0 {SCHEMA_NAMES[manifest.output]} {ring_bytes}"] if manifest.output != "none" else []),
+        *([f"in {inputs} {Schema.COMMANDS} {COMMAND_RING_BYTES}"] if has_commands and manifest.takes_commands else []),
+        *(f"out {ring} {schema} {ring_bytes}" for ring, schema in enumerate(outputs)),
         f"config {packed.hex()}",
         f"clock {START_NS}",
     ]
@@ -121,7 +129,8 @@ def _expect_nothing_left(case: _Case, table: Table) -> None:
     if table.has("refused"):
         return
     case.lines += [f"tx {port} -" for port in range(case.manifest.ports)]
-    case.lines += ["out 0 -"] if case.manifest.output != "none" else []
+    outputs = (case.manifest.output != "none") + case.has_command_output
+    case.lines += [f"out {ring} -" for ring in range(outputs)]
 
 
 # ---- steps --------------------------------------------------------------------------------------------------------

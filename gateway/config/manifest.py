@@ -22,7 +22,7 @@ SECTION = "penstock.manifest"  # the custom section that holds plugin.toml, in m
 # The order is the bit order of WR_HAL_TABLE in runtime_c/include/wr.h; a test compares them.
 HAL_NAMES = (
     "tx", "rx", "now", "timer", "config", "kv_get", "kv_put", "log", "metric", "ring_in", "ring_out", "port_state",
-    "state_put", "state_get",
+    "state_put", "state_get", "keep",
 )  # fmt: skip
 KINDS = ("driver", "etl", "format")
 COMMANDS = ("none", "in", "out", "both")
@@ -79,6 +79,8 @@ SCALAR_TYPES: dict[str, ScalarType] = {
     **dict(_integers()),
     # A bit pattern, written signed or unsigned: -1 and 0xFFFFFFFFFFFFFFFF are the same.
     "bits64": ScalarType("Q", "uint64_t", -(1 << 63), (1 << 64) - 1),
+    # Written as the name of a tag, packed as its index in the site's tag table.
+    "tag": ScalarType("I", "uint32_t"),
 }
 
 
@@ -174,12 +176,14 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class TagSettings:
-    """A tag that reaches a stage: its index in the site's tag table and what the site sets for this plugin."""
+    """A tag that reaches a stage: its index in the site's tag table and what the site sets for this plugin there, in
+    the tag's table ``table``; "": that of the plugin's name."""
 
     index: int
     name: str
     unit: str = ""
     settings: Mapping[str, object] = field(default_factory=dict)
+    table: str = ""
 
 
 # ---- checking values ----------------------------------------------------------------------------------------------
@@ -233,6 +237,8 @@ def value_problem(spec: Field, value: object) -> str | None:
         return choice_problem(value, spec.values)
     if spec.type == "bool":
         return None if isinstance(value, bool) else _wrong(value, "true or false")
+    if spec.type == "tag":
+        return None if isinstance(value, str) and value else _wrong(value, "the name of a tag")
     if spec.type in FLOAT_TYPES:
         return _number_problem(value, "a finite number", spec.minimum, spec.maximum, spec.unit)
     scalar = SCALAR_TYPES[spec.type]
@@ -325,7 +331,7 @@ def _field(table: Table, name: str, sources: Sequence[str]) -> Field | None:
     before = len(table.problems.found)
     type_name = _type_name(table)
     bound = Field(name, "f64" if type_name in FLOAT_TYPES else "bits64")
-    is_number = type_name in SCALAR_TYPES and type_name not in ("bool", "enum", "bits64")
+    is_number = type_name in SCALAR_TYPES and type_name not in ("bool", "enum", "bits64", "tag")
     spec = Field(
         name,
         type_name,
@@ -343,6 +349,8 @@ def _field(table: Table, name: str, sources: Sequence[str]) -> Field | None:
     spec = replace(spec, default=_any(table, "default", spec))
     if spec.optional and spec.default is not None:
         table.problem("default", "an optional field has none: leaving it out means not set")
+    if spec.type == "tag" and spec.default is not None:
+        table.problem("default", "a field of type tag has none: only the site knows its tags")
     return spec
 
 
@@ -399,22 +407,25 @@ def pack_config(
     file: str,
     key: str = "config",
     facts: Mapping[str, Value] | None = None,
+    names: Mapping[str, int] | None = None,
 ) -> bytes:
     """The configuration block of a stage, as ``hal.config`` gives it to the plugin.
 
     ``file`` and ``key`` (such as ``stage.plc.config``) are where ``settings`` come from, for errors. ``facts`` are what
-    the host knows for fields with a ``source`` (CONFIG_SOURCES) that the site did not set. Tags are packed in ascending
-    order of their index. Raises ConfigError, for all mistakes at once.
+    the host knows for fields with a ``source`` (CONFIG_SOURCES) that the site did not set, ``names`` the index of every
+    tag of the site, which are ``tags`` if not given. Tags are packed in ascending order of their index. Raises
+    ConfigError, for all mistakes at once.
     """
     errors: list[ConfigError] = []
-    config_values = _resolve(manifest.config, settings, facts or {}, lambda name: f"{key}.{name}", file, errors)
+    known = {tag.name: tag.index for tag in tags} if names is None else names
+    config_values = _resolve(manifest.config, settings, facts or {}, known, lambda name: f"{key}.{name}", file, errors)
     config_layout = layout(manifest.config)
     tag_layout = layout(manifest.tag, start=TAG_START)
     packed_tags = []
     for tag in sorted(tags, key=lambda tag: tag.index):
-        where = _tag_key(manifest.name, tag)
+        where = _tag_key(tag.table or manifest.name, tag)
         own = {"name": tag.name, "unit": tag.unit}
-        values = _resolve(manifest.tag, tag.settings, own, where, file, errors)
+        values = _resolve(manifest.tag, tag.settings, own, known, where, file, errors)
         packed_tags.append((tag.index, values))
     raise_config(errors)
     head = HEAD.pack(config_layout.size, len(packed_tags), tag_layout.size, 0)
@@ -422,14 +433,15 @@ def pack_config(
     return head + bytes(body) + b"".join(_pack_tag(tag_layout, index, values) for index, values in packed_tags)
 
 
-def _tag_key(plugin: str, tag: TagSettings) -> Callable[[str], str]:
-    return lambda name: f'tag[{tag.index}] "{tag.name}": {plugin}.{name}'
+def _tag_key(table: str, tag: TagSettings) -> Callable[[str], str]:
+    return lambda name: f'tag[{tag.index}] "{tag.name}": {table}.{name}'
 
 
 def _resolve(
     fields: Sequence[Field],
     settings: Mapping[str, object],
     facts: Mapping[str, Value],
+    tags: Mapping[str, int],
     where: Callable[[str], str],
     file: str,
     errors: list[ConfigError],
@@ -442,18 +454,22 @@ def _resolve(
         value: object = settings.get(spec.name)
         if value is None:
             value = facts.get(spec.source, spec.default)
-        message = None if value is None and spec.optional else _missing_or_wrong(spec, value)
+        message = None if value is None and spec.optional else _missing_or_wrong(spec, value, tags)
         if message is not None:
             errors.append(ConfigError(file, where(spec.name), message))
         else:
-            values[spec.name] = value  # type: ignore[assignment]
+            is_tag = spec.type == "tag" and value is not None
+            values[spec.name] = tags[str(value)] if is_tag else value  # type: ignore[assignment]
     return values
 
 
-def _missing_or_wrong(spec: Field, value: object) -> str | None:
+def _missing_or_wrong(spec: Field, value: object, tags: Mapping[str, int]) -> str | None:
     if value is None:
         return f"missing: {spec.doc}"
-    return value_problem(spec, value)
+    message = value_problem(spec, value)
+    if message is None and spec.type == "tag" and value not in tags:
+        return f"found {show(value)}, which is no tag; {nearest(str(value), tags)}"
+    return message
 
 
 def _pack(where: Layout, values: Mapping[str, Value | None]) -> bytearray:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 from gateway.config.manifest import ABI, HAL_NAMES, Manifest
 from gateway.config.reader import nearest
-from gateway.errors import StoreError, WasmError
+from gateway.errors import HostFault, StoreError, WasmError
 from gateway.signature import ExternKind
 from gateway.store.container import manifest_of
-from gateway.wasm import Engine, Module
+from gateway.store.search import Plugin
+from gateway.wasm import TARGET, Engine, Module
 
 HAL = "hal"
 REQUIRED = {"memory": ExternKind.MEMORY, f"pen_abi_{ABI}": ExternKind.FUNC, "pen_init": ExternKind.FUNC}
@@ -45,3 +48,22 @@ def _exports(module: Module) -> Iterator[str]:
     for name, kind in REQUIRED.items():
         if kinds.get(name) != kind:
             yield f"it exports no {kind} {name}"
+
+
+def check_code(plugin: Plugin, target: str, code: bytes) -> None:
+    """Whether compiled code fits a version and this machine. Raises StoreError bad_code."""
+    name = f"{plugin.manifest.name} {plugin.manifest.version}"
+    if target != TARGET:
+        raise StoreError("bad_code", f"found code for {target}, allowed: {TARGET}, which this gateway runs on")
+    wasm = plugin.read()
+    with (
+        tempfile.TemporaryDirectory(prefix="penstock-code-") as folder,
+        Engine() as engine,
+        Module(engine, name, wasm) as module,
+    ):
+        artefact = Path(folder) / "module.so"
+        artefact.write_bytes(code)
+        try:
+            module.attach(artefact, wasm)
+        except HostFault as fault:
+            raise StoreError("bad_code", f"the compiled code does not fit {name}: {fault}") from None

@@ -15,10 +15,12 @@ from pathlib import Path
 from gateway.errors import PluginError, StoreError
 from gateway.store.admission import admit
 from gateway.store.container import embed, embedded
+from gateway.store.facts import Ref
 from gateway.store.files import content_hash
 from gateway.store.plugins import PluginStore
 from gateway.store.search import Plugin, find
 from gateway.store.version import is_older
+from gateway.wasm import TARGET
 
 WHO = "penstock"
 _log = logging.getLogger("penstock.store")
@@ -26,10 +28,12 @@ _log = logging.getLogger("penstock.store")
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A plugin to start with. ``module``: its file, when it comes from the search path and is to be installed."""
+    """A plugin to start with. ``module``: its file, when it comes from the search path and is to be installed;
+    ``artefact``: where its compiled code may lie."""
 
     plugin: Plugin
     module: bytes | None = None
+    artefact: Path | None = None
 
 
 def choose(name: str, store: PluginStore | None, folders: Sequence[Path]) -> Choice:
@@ -44,9 +48,10 @@ def choose(name: str, store: PluginStore | None, folders: Sequence[Path]) -> Cho
             raise
         return Choice(store.plugin(entry.active))
     module = as_file(found)
+    artefact = found.wasm.with_suffix(f".{TARGET}.so")
     if entry is None:
         _refuse(found, module, store)
-        return Choice(found, module)
+        return Choice(found, module, artefact)
     is_known = content_hash(module) in (entry.origin, entry.active.hash)
     if is_known or is_older(found.manifest.version, entry.active.version):
         return Choice(store.plugin(entry.active))
@@ -55,7 +60,7 @@ def choose(name: str, store: PluginStore | None, folders: Sequence[Path]) -> Cho
     except PluginError as error:
         _log.warning("%s; %s runs on", error, entry.active.version)
         return Choice(store.plugin(entry.active))
-    return Choice(found, module)
+    return Choice(found, module, artefact)
 
 
 def _refuse(found: Plugin, module: bytes, store: PluginStore) -> None:
@@ -100,5 +105,17 @@ def install(choices: Mapping[str, Choice], store: PluginStore | None) -> tuple[d
     for name in new:
         entry = store.entry(name)
         assert entry is not None, "what was installed is in use"
+        _install_code(entry.active, choices[name].artefact, store)
         plugins[name] = store.plugin(entry.active)
     return plugins, tuple(new)
+
+
+def _install_code(ref: Ref, artefact: Path | None, store: PluginStore) -> None:
+    """Compiled code beside the module on the search path comes along, if it fits."""
+    if artefact is None or not artefact.is_file():
+        return
+    try:
+        store.add_code(ref, TARGET, artefact.read_bytes())
+    except (OSError, StoreError) as error:
+        hint = "compile what `penstock plugin build --embed` has made"
+        _log.warning("%s is not kept, %s is interpreted: %s; %s", artefact, ref, error, hint)

@@ -40,35 +40,44 @@ def embed(module: bytes, manifest: bytes) -> bytes:
 def custom_section(name: str, content: bytes) -> bytes:
     """A section that may stand anywhere in a module, so also at its end."""
     text = name.encode()
-    body = _leb128(len(text)) + text + content
-    return bytes([CUSTOM]) + _leb128(len(body)) + body
+    body = leb128(len(text)) + text + content
+    return bytes([CUSTOM]) + leb128(len(body)) + body
 
 
-def _leb128(number: int) -> bytes:
+def leb128(number: int) -> bytes:
+    """An unsigned number as modules write it."""
     groups = [number >> shift & 0x7F for shift in range(0, max(number.bit_length(), 1), 7)]
     return bytes([*(group | 0x80 for group in groups[:-1]), groups[-1]])
 
 
-def _custom_sections(data: bytes, file: str) -> Iterator[tuple[bytes, bytes]]:
-    """Name and contents of each. What is inside of the other sections is the engine's to judge."""
+def sections(data: bytes, file: str) -> Iterator[tuple[int, int, int, int]]:
+    """Of each its kind, where it begins, where its contents begin and end. Raises StoreError for what is no module."""
     if not data.startswith(MAGIC):
         raise StoreError("bad_plugin", f"{file}: not a WebAssembly module of version 1")
     at = len(MAGIC)
     while at < len(data):
-        kind = data[at]
-        size, at = _read_leb128(data, at + 1, len(data), file)
+        kind, begin = data[at], at
+        size, at = read_leb128(data, at + 1, len(data), file)
         end = at + size
         if end > len(data):
             raise _cut(file)
-        if kind == CUSTOM:
-            length, start = _read_leb128(data, at, end, file)
-            if start + length > end:
-                raise _cut(file)
-            yield data[start : start + length], data[start + length : end]
+        yield kind, begin, at, end
         at = end
 
 
-def _read_leb128(data: bytes, at: int, end: int, file: str) -> tuple[int, int]:
+def _custom_sections(data: bytes, file: str) -> Iterator[tuple[bytes, bytes]]:
+    """Name and contents of each. What is inside of the other sections is the engine's to judge."""
+    for kind, _, at, end in sections(data, file):
+        if kind != CUSTOM:
+            continue
+        length, start = read_leb128(data, at, end, file)
+        if start + length > end:
+            raise _cut(file)
+        yield data[start : start + length], data[start + length : end]
+
+
+def read_leb128(data: bytes, at: int, end: int, file: str) -> tuple[int, int]:
+    """A number that begins at ``at``, and where it ends. Raises StoreError: not before ``end``."""
     value = 0
     for shift in range(0, 35, 7):
         if at >= end:

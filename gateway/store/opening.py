@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 
 from gateway.config.manifest import Manifest
@@ -15,6 +16,7 @@ from gateway.store.storage import Storage
 ACTIVE, ROLLBACK, BAD = "active_manifest.json", "rollback_manifest.json", "bad_hashes.json"
 BLOBS, HISTORY = "blobs", "history"
 SUFFIX = ".wasm"
+CODE = re.compile(r"([0-9a-f]{64})\.[a-z0-9_]+\.so")  # compiled code of a version: HASH.TARGET.so
 _log = logging.getLogger("penstock.store")
 
 
@@ -67,7 +69,7 @@ def _tidy(storage: Storage) -> None:
 
 
 def _scan(storage: Storage, problems: list[str]) -> dict[str, Blob]:
-    """All versions that are whole, by hash. What else lies there, such as compiled code, is not the store's."""
+    """All versions that are whole, by hash. Compiled code of others is removed; other files are not the store's."""
     found = {}
     for name in (one for one in storage.list(BLOBS) if one.endswith(SUFFIX)):
         path = files.join(BLOBS, name)
@@ -78,6 +80,8 @@ def _scan(storage: Storage, problems: list[str]) -> dict[str, Blob]:
             tell(problems, f"{path} is damaged ({error}) and was set aside")
             continue
         found[blob.ref.hash] = blob
+    codes = [(name, match[1]) for name in storage.list(BLOBS) if (match := CODE.fullmatch(name))]
+    files.discard(storage, BLOBS, [name for name, content in codes if content not in found])
     return found
 
 

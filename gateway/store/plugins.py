@@ -19,16 +19,17 @@ from gateway.clock import Clock
 from gateway.config.reader import nearest, show
 from gateway.errors import StoreError
 from gateway.store import facts, files
-from gateway.store.admission import admit
+from gateway.store.admission import admit, check_code
 from gateway.store.container import PLUGIN_BYTES_MAX
 from gateway.store.facts import Action, BadFile, BadHash, Entry, HistoryEntry, HistoryFile, ManifestFile, Ref, Result
-from gateway.store.opening import ACTIVE, BAD, BLOBS, HISTORY, ROLLBACK, SUFFIX, Blob, read_all, tell
+from gateway.store.opening import ACTIVE, BAD, BLOBS, CODE, HISTORY, ROLLBACK, SUFFIX, Blob, read_all, tell
 from gateway.store.search import Plugin
 from gateway.store.storage import Storage
-from gateway.store.version import precedence
+from gateway.store.version import next_version, precedence
 
 KEEP = 3
 HASH_DIGITS_MIN = 6  # of a hash that stands for a version
+CODE_BYTES_MAX = 16 << 20
 _log = logging.getLogger("penstock.store")
 
 P = ParamSpec("P")
@@ -37,11 +38,13 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version on disk. ``state``: active, good (ran before), bad (never again) or installed (any other)."""
+    """A version on disk. ``state``: active, good (ran before), bad (never again) or installed (any other). ``code``:
+    the machines that there is compiled code for."""
 
     ref: Ref
     bytes: int
     state: str
+    code: tuple[str, ...] = ()
 
 
 def _one_step(
@@ -95,7 +98,13 @@ class PluginStore:
             raise StoreError("unknown_plugin", f"found {show(name)}, which is no plugin; {nearest(name, self.names())}")
         blobs = [blob for blob in self._blobs.values() if blob.ref.name == name]
         blobs.sort(key=lambda blob: (precedence(blob.ref.version), blob.ref.hash), reverse=True)
-        return tuple(Version(blob.ref, blob.bytes, self._state(blob.ref)) for blob in blobs)
+        code = {blob.ref.hash: self._code_of(blob.ref) for blob in blobs}
+        return tuple(
+            Version(
+                blob.ref, blob.bytes, self._state(blob.ref), tuple(name.split(".")[1] for name in code[blob.ref.hash])
+            )
+            for blob in blobs
+        )
 
     @_one_step
     def find(self, name: str, wanted: str) -> Ref:
@@ -117,6 +126,12 @@ class PluginStore:
         if blob is None:
             raise StoreError("unknown_version", f"{ref} is not installed")
         return Plugin(blob.manifest, self._root / _path(ref.hash), ref.hash)
+
+    def ref_of(self, content: str) -> Ref:
+        """The version whose file has this hash. Raises StoreError unknown_version."""
+        if content not in self._blobs:
+            raise StoreError("unknown_version", f"no version with the hash {content} is installed; push it first")
+        return self._blobs[content].ref
 
     def is_bad(self, content: str) -> str:
         """Why contents with this hash are never run again; "" when they may be."""
@@ -153,6 +168,16 @@ class PluginStore:
         self.note(who, "push", None, blob.ref)
         self._collect(blob.ref)
         return blob.ref
+
+    @_one_step
+    def add_code(self, ref: Ref, target: str, code: bytes) -> None:
+        """Keep compiled code beside a version: it runs at the next swap to it, or start. For this machine it is tried
+        first. Raises StoreError: unknown_version, bad_code, storage."""
+        plugin = self.plugin(ref)
+        if len(code) > CODE_BYTES_MAX:
+            raise StoreError("bad_code", f"found {len(code)} bytes, allowed: at most {CODE_BYTES_MAX}")
+        check_code(plugin, target, code)
+        files.replace_file(self._storage, BLOBS, f"{ref.hash}.{target}.so", code)
 
     @_one_step
     def activate(self, ref: Ref, who: str, action: Action = "swap", reason: str = "") -> None:
@@ -244,9 +269,12 @@ class PluginStore:
     def _taken(self, ref: Ref) -> None:
         for blob in self._blobs.values():
             if (blob.ref.name, blob.ref.version) == (ref.name, ref.version):
+                entry = self._active.plugins.get(ref.name)
+                origin = ", from the search path" if entry and entry.origin == blob.ref.hash else ""
                 raise StoreError(
                     "version_taken",
-                    f"{blob.ref} is installed already with other contents; raise the version in its plugin.toml",
+                    f"{blob.ref} is installed already with other contents{origin}; give these a version of their own: "
+                    f"penstock plugin build FOLDER --embed --as {next_version(self.versions(ref.name)[0].ref.version)}",
                 )
 
     def _blob_names(self) -> set[str]:
@@ -305,7 +333,13 @@ class PluginStore:
         bad = [one.ref for one in versions if one.state == "bad"]
         for ref in (*unused, *bad):
             del self._blobs[ref.hash]
-        files.discard(self._storage, BLOBS, [ref.hash + SUFFIX for ref in (*unused, *bad)])
+        gone = [name for ref in (*unused, *bad) for name in (*self._code_of(ref), ref.hash + SUFFIX)]
+        files.discard(self._storage, BLOBS, gone)
+
+    def _code_of(self, ref: Ref) -> tuple[str, ...]:
+        """The files with compiled code of a version."""
+        names = self._storage.list(BLOBS)
+        return tuple(name for name in names if (match := CODE.fullmatch(name)) and match[1] == ref.hash)
 
     def _referenced(self) -> Iterable[str]:
         """What the manifest in force, or the one before it, needs."""

@@ -20,3 +20,10 @@ def _identifier(text: str) -> tuple[bool, int, str]:
 def is_older(one: str, other: str) -> bool:
     """True when ``one`` comes before ``other``."""
     return precedence(one) < precedence(other)
+
+
+def next_version(version: str) -> str:
+    """The next one to give: a release behind a pre-release, else one patch further."""
+    core, _, tail = version.partition("+")[0].partition("-")
+    major, minor, patch = core.split(".")
+    return core if tail else f"{major}.{minor}.{int(patch) + 1}"

@@ -23,7 +23,7 @@ from ota.boot.table import (
     other_slot,
 )
 from ota.clock import Cancel, Clock
-from ota.errors import BootError, TrustError
+from ota.errors import BootError, StorageError, TrustError
 from ota.ports import BootControl, BootState, Slots, Storage
 
 
@@ -87,7 +87,12 @@ class Device:
         after = next_state(action, state, self.slot)
         if action in (Action.REJECT, Action.CLEAR):
             assert state is not None
-            self._give_up(state.trial, why, withdrawn=withdrawn and action is Action.CLEAR)
+            try:
+                self._give_up(state.trial, why, withdrawn=withdrawn and action is Action.CLEAR)
+            except StorageError:
+                if action is Action.CLEAR:
+                    raise
+                # A sick system does not stay because its disk is full; the worst is that it is tried once more.
         if after is not None:
             self._boot.write(after)
         if action is Action.COMMIT:
@@ -152,6 +157,14 @@ class Device:
         if complaint != self.notebook.complaint:
             self.notebook.complaint = complaint
             self._save()
+
+    def note_plugin(self, entry: Entry, *, bad: bool) -> None:
+        """Something happened to a plugin; ``bad``: its hash is never tried again."""
+        if bad:
+            self.notebook.bad = {**self.notebook.bad, entry.sha256: entry.reason}
+        self.notebook.add(entry)
+        self._save()
+        self._tell(entry)
 
     def _note_committed(self, why: str) -> None:
         image = self.notebook.images.get(self.slot)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from ota.agent.settings import Settings
 from ota.boot.block import SLOTS, decode, newest
 from ota.boot.loader import attempts
 from ota.boot.raw import COPY_OFFSETS, RawBootControl, blank
+from ota.boot.tryboot import AUTOBOOT_BYTES_MAX, AUTOBOOT_NAME, TrybootControl
 from ota.boot.uboot_env import UBootEnvControl
 from ota.durable import read_file, replace_file
 from ota.errors import BootError, StorageError
 from ota.ports import BootControl, BootState
 from ota.storage import FileStorage
+
+COMMAND_LINE = Path("/proc/cmdline")
 
 
 class SlotPaths:
@@ -63,19 +64,37 @@ class Files:
 
 def boot_control(settings: Settings, restarting: Callable[[], None]) -> BootControl:
     """The backend of ``boot.kind``. ``restarting`` is called when the machine was told to restart."""
+    boot = settings.boot
 
-    def restart() -> None:
+    def restart(argument: str = "") -> None:
         restarting()
+        command = ["systemctl", "reboot", *([f"--reboot-argument={argument}"] if argument else [])]
         try:
-            subprocess.run(["systemctl", "reboot"], check=True, capture_output=True, text=True, timeout=60)
+            subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
         except (OSError, subprocess.SubprocessError) as error:
-            raise BootError("reboot", f"systemctl reboot failed: {error}") from error
+            raise BootError("reboot", f"{' '.join(command)} failed: {error}") from error
 
-    if settings.boot.kind == "uboot-env":
-        return UBootEnvControl(settings.boot.state, restart)
-    if settings.boot.kind == "raw":
-        return RawBootControl(settings.boot.state, restart)
-    return _simulated(settings, restarting)
+    if boot.kind == "uboot-env":
+        return UBootEnvControl(boot.state, restart, COMMAND_LINE)
+    if boot.kind == "sim":
+        return _simulated(settings, restarting)
+    raw = RawBootControl(boot.state, restart, COMMAND_LINE)
+    if boot.firmware is None:
+        return raw
+    return TrybootControl(
+        boot.firmware, dict(zip(SLOTS, (boot.partition_a, boot.partition_b), strict=True)), raw, restart
+    )
+
+
+def loader_facts(settings: Settings) -> dict[str, str]:
+    """What the loader goes by, for people: the backend, where its state is, for ``tryboot`` the firmware's file."""
+    boot = settings.boot
+    facts = {"kind": boot.kind, "state": str(boot.state)}
+    if boot.firmware is not None:
+        path = boot.firmware / AUTOBOOT_NAME
+        text = read_file(path, AUTOBOOT_BYTES_MAX)
+        facts[AUTOBOOT_NAME] = text.decode("ascii", "replace") if text is not None else f"{path}: missing"
+    return facts
 
 
 def _simulated(settings: Settings, restarting: Callable[[], None]) -> BootControl:
@@ -106,29 +125,3 @@ def power_on(settings: Settings) -> str:
             replace_file(path.with_suffix(".cmdline"), f"penstock.slot={attempt.slot}\n".encode())
             return attempt.slot
     raise BootError("boot-slot", "simulated machine: no slot holds anything")
-
-
-class Watchdog:
-    """A Linux watchdog device. Feeding stops when the agent hangs or dies; then the machine restarts."""
-
-    def __init__(self, path: str) -> None:
-        self._descriptor = -1
-        if path:
-            try:
-                self._descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-            except OSError as error:
-                raise BootError("watchdog", f"{path}: cannot be opened: {error.strerror}") from error
-
-    def feed(self) -> None:
-        """Say that the agent lives."""
-        if self._descriptor >= 0:
-            with suppress(OSError):  # a watchdog that cannot be fed will tell by itself
-                os.write(self._descriptor, b"\0")
-
-    def disarm(self) -> None:
-        """An agent that ends on request does not restart the machine."""
-        if self._descriptor >= 0:
-            with suppress(OSError):
-                os.write(self._descriptor, b"V")
-            os.close(self._descriptor)
-            self._descriptor = -1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Literal
@@ -9,6 +10,8 @@ from typing import Literal
 import msgspec
 
 from ota.errors import UsageError
+
+PLUGIN_LINE = re.compile(r"plugin/[a-z0-9][a-z0-9-]*/[a-z0-9][a-z0-9_-]*")
 
 
 class DeviceKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,16 +51,24 @@ class ImageKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BootKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``state``: raw partition, or fw_env.config for ``uboot-env``; ``sim``: a file, the agent plays the loader."""
+    """``state``: raw partition, or fw_env.config for ``uboot-env``; ``sim``: a file, the agent plays the loader.
 
-    kind: Literal["raw", "uboot-env", "sim"]
+    ``tryboot``: also ``firmware``, where the partition with ``autoboot.txt`` is mounted, and the numbers of the
+    partitions that the firmware boots slot a and slot b from.
+    """
+
+    kind: Literal["raw", "uboot-env", "tryboot", "sim"]
     state: Path
+    firmware: Path | None = None
+    partition_a: int = 2
+    partition_b: int = 3
 
 
 class HealthKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An update is kept after ``hold_s`` without a complaint, and rolled back when that is not reached in ``limit_s``.
 
-    ``watchdog``: device that is armed while an update is on trial, empty for none.
+    ``watchdog``: device that is armed while an update is on trial, empty for none. ``log``: command whose output is
+    kept of a system that fails its trial, empty for none.
     """
 
     file: Path = Path("/run/penstock/health.json")
@@ -65,6 +76,53 @@ class HealthKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit_s: float = 900.0
     look_s: float = 5.0
     watchdog: str = ""
+    log: tuple[str, ...] = ("journalctl", "--boot", "--no-pager", "--lines=60", "--output=short-iso")
+
+
+class GatewayKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The gateway on this machine. ``socket``: its control socket. ``plugins``: its plugin store, read only.
+
+    ``hold_s``: a new plugin is kept after so long without a complaint; at least 35 covers the gateway's trap window.
+    """
+
+    socket: Path = Path("/run/penstock/control.sock")
+    plugins: Path = Path("/var/lib/penstock/plugins")
+    hold_s: float = 60.0
+    look_s: float = 2.0
+
+
+class PluginKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A plugin that is kept up to date. ``line``: ``plugin/VENDOR/NAME``, NAME as the gateway knows it.
+
+    ``shadow_records``: the new version first runs beside the old one on so many records; fields ``allowed`` may differ.
+    """
+
+    line: str
+    shadow_records: int = 0
+    allowed: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What the gateway calls it."""
+        return self.line.split("/")[2]
+
+
+class FleetKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A hawkBit server (DDI) that assigns updates. Tokens are read from files, which only the agent should read.
+
+    ``confirm``: ``auto``, or ``operator`` for ``penstock-ota confirm``. ``attributes``: more about this device.
+    """
+
+    url: str
+    tenant: str = "DEFAULT"
+    target_token_file: Path | None = None
+    gateway_token_file: Path | None = None
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+    plain: bool = False
+    confirm: Literal["auto", "operator"] = "auto"
+    attributes: dict[str, str] = {}
 
 
 class PathKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,6 +142,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     link: LinkKeys = LinkKeys()
     health: HealthKeys = HealthKeys()
     paths: PathKeys = PathKeys()
+    gateway: GatewayKeys = GatewayKeys()
+    plugin: tuple[PluginKeys, ...] = ()
+    fleet: FleetKeys | None = None
 
     @property
     def owner(self) -> tuple[str, str]:
@@ -116,12 +177,26 @@ def _path(kind: type, value: object) -> object:
 
 
 def _check(path: Path, settings: Settings) -> None:
-    if settings.image.line.count("/") != 2 or not settings.image.line.startswith("image/"):
-        raise UsageError(f"{path}: image.line: found {settings.image.line!r}, allowed: image/FAMILY/NAME")
-    if settings.boot.kind == "sim" and settings.image.slot_bytes <= 0:
+    image, boot, health, fleet = settings.image, settings.boot, settings.health, settings.fleet
+    if image.line.count("/") != 2 or not image.line.startswith("image/"):
+        raise UsageError(f"{path}: image.line: found {image.line!r}, allowed: image/FAMILY/NAME")
+    for plugin in settings.plugin:
+        if not PLUGIN_LINE.fullmatch(plugin.line):
+            raise UsageError(f"{path}: plugin.line: found {plugin.line!r}, allowed: plugin/VENDOR/NAME")
+    if boot.kind == "sim" and image.slot_bytes <= 0:
         raise UsageError(f"{path}: image.slot_bytes: needed with boot.kind 'sim': capacity of the slot files in bytes")
-    if not 0 < settings.health.hold_s <= settings.health.limit_s:
+    if (boot.kind == "tryboot") != (boot.firmware is not None):
+        raise UsageError(f"{path}: boot.firmware: belongs to boot.kind 'tryboot', which needs it")
+    if boot.partition_a == boot.partition_b:
+        raise UsageError(f"{path}: boot.partition_b: found {boot.partition_b}, which is partition_a, too")
+    if not 0 < health.hold_s <= health.limit_s:
         raise UsageError(f"{path}: health.hold_s: allowed: more than 0, at most limit_s")
-    for name, value in (("repository.poll_s", settings.repository.poll_s), ("health.look_s", settings.health.look_s)):
+    least = {"repository.poll_s": settings.repository.poll_s, "health.look_s": health.look_s}
+    least |= {"gateway.look_s": settings.gateway.look_s, "gateway.hold_s": settings.gateway.hold_s}
+    for name, value in least.items():
         if value < 1:
             raise UsageError(f"{path}: {name}: found {value}, allowed from 1")
+    if fleet is not None and fleet.url.startswith("http://") != fleet.plain:
+        raise UsageError(f"{path}: fleet.url: found {fleet.url!r}, allowed: https, or http with plain = true")
+    if fleet is not None and fleet.target_token_file and fleet.gateway_token_file:
+        raise UsageError(f"{path}: fleet.target_token_file: give one of target_token_file and gateway_token_file")

@@ -28,10 +28,10 @@ class Watch:
             self._healthy_since = None
             self.reason = "; ".join(complaints) if complaints else SILENT
             return Verdict.UNHEALTHY if now_s >= self._limit_s else Verdict.PENDING
+        self.reason = ""
         if self._healthy_since is None:
             self._healthy_since = now_s
         if now_s - self._healthy_since >= self._hold_s:
-            self.reason = ""
             return Verdict.HEALTHY
         # Healthy just before the limit: it gets the time to prove it, once.
         return Verdict.PENDING

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ota.boot.table import Action
 
 CONFIG = Path("/etc/penstock/ota.toml")
-RESTART_STATUS = 3
+FAILED, RESTART_STATUS = 1, 3
 
 
 def add_to(groups: Groups) -> None:
@@ -36,6 +36,8 @@ def add_to(groups: Groups) -> None:
     _command(groups, "mark-good", _wish, "keep the system that is on trial").set_defaults(wish="mark-good")
     _command(groups, "mark-bad", _wish, "reject it: go back, never try it again").set_defaults(wish="mark-bad")
     _command(groups, "rollback", _wish, "go back to the other slot").set_defaults(wish="rollback")
+    confirm = _command(groups, "confirm", _confirm, "agree to the update that the fleet server asks about")
+    confirm.add_argument("--deny", action="store_true", help="refuse it")
     _command(groups, "history", _history, "what happened, oldest first, as JSON lines")
     _command(groups, "sim-boot", _sim_boot, "with boot.kind 'sim': what a loader does at power-on")
 
@@ -64,14 +66,22 @@ def _say(line: str) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from ota.agent.source import online
+    from ota.fleet.duty import Duty, server_of
 
     agent, cancel = _agent(options), Cancel()
+    fleet = agent.settings.fleet
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: cancel.set())
     try:
-        agent.run(lambda: online(agent.settings, agent.client, Clock(), cancel), cancel)
+        if fleet is None:
+            agent.run(lambda: online(agent.settings, agent.client, Clock(), cancel), cancel)
+        else:
+            source = lambda stop: online(agent.settings, agent.client, Clock(), stop)  # noqa: E731
+            Duty(agent, server_of(agent.settings, Clock()), source, Clock(), _say).run(cancel)
     except Cancelled:
         return 0
+    finally:
+        agent.end()
     return RESTART_STATUS
 
 
@@ -93,24 +103,58 @@ def _source(agent: Agent, origin: str) -> Iterator[Source]:
 
 
 def _status(options: argparse.Namespace) -> int:
-    print(json.dumps(_agent(options).status(), indent=2, ensure_ascii=False))
+    from msgspec import to_builtins
+
+    from ota.fleet.confirm import Confirmations
+
+    agent = _agent(options)
+    question = Confirmations(agent.files, auto=False).open() if agent.settings.fleet is not None else None
+    print(json.dumps({**agent.status(), "confirmation": to_builtins(question)}, indent=2, ensure_ascii=False))
     return 0
 
 
 def _check(options: argparse.Namespace) -> int:
     agent = _agent(options)
     with _source(agent, "") as source:
-        offer = agent.check(source)
-    print("nothing newer" if offer is None else f"{offer.artefact.file.name}: {offer.artefact.release.version}")
+        image = agent.check(source)
+        found = [*([image] if image is not None else []), *(offer for _, offer in agent.check_plugins(source))]
+    for offer in found:
+        print(f"{offer.artefact.file.name}: {offer.artefact.release.version}")
+    if not found:
+        _nothing(agent, source)
     return 0
+
+
+def _nothing(agent: Agent, source: Source) -> None:
+    print("nothing newer")
+    for name, sha256 in source.passed_over.items():
+        print(f"{name} failed on this device and is not tried again: {agent.failure(sha256)[0]}")
 
 
 def _install(options: argparse.Namespace) -> int:
     agent = _agent(options)
     with _source(agent, options.origin) as source:
+        problems = _install_plugins(agent, source)
         offer = agent.install(source, Cancel())
-    print("nothing newer" if offer is None else f"{offer.artefact.release.version}: on trial after the restart")
-    return 0
+    if offer is not None:
+        print(f"{offer.artefact.release.version}: on trial after the restart")
+    elif not problems:
+        _nothing(agent, source)
+    return FAILED if any(problems) else 0
+
+
+def _install_plugins(agent: Agent, source: Source) -> list[str]:
+    """What kept each plugin from staying, "" for those that stay. No gateway is no reason against an image."""
+    from ota.errors import GatewayUnavailable
+
+    try:
+        plugins = agent.install_plugins(source, Cancel())
+    except GatewayUnavailable as error:
+        print(f"a plugin waits: {error}")
+        return [error.message]
+    for name, problem in plugins.items():
+        print(f"{name}: {problem or 'runs'}")
+    return list(plugins.values())
 
 
 def _wish(options: argparse.Namespace) -> int:
@@ -119,6 +163,14 @@ def _wish(options: argparse.Namespace) -> int:
     action: Action = _agent(options).wish(Wish(options.wish))
     print(action.value)
     return 1 if action is Action.REFUSE else 0
+
+
+def _confirm(options: argparse.Namespace) -> int:
+    from ota.fleet.confirm import Confirmations
+
+    question = Confirmations(_agent(options).files, auto=False).answer(not options.deny)
+    print(f"action {question.action}, {question.what}: {'denied' if options.deny else 'confirmed'} with the next poll")
+    return 0
 
 
 def _history(options: argparse.Namespace) -> int:

@@ -16,6 +16,7 @@ from ota.storage import FileStorage
 
 if TYPE_CHECKING:
     from ota.ports import Fetcher
+    from ota.transfer.budget import BudgetFile
     from ota.trust.client import Anchor, Catalogue, TrustClient
 
 STATE_FOLDER = Path("/var/lib/penstock/ota")
@@ -75,11 +76,13 @@ def _stage_online(options: argparse.Namespace) -> int:
 
     clock, cancel, (client, _) = Clock(), Cancel(), _trust(options)
     tls = tls_context(options.ca, options.certificate, options.key)
-    fetcher = HttpFetcher(Server(tls, options.plain), clock, cancel, Patience())
+    budget = _budget(options, options.budget)
+    fetcher = HttpFetcher(Server(tls, options.plain), clock, cancel, Patience(), budget)
     url = options.url.rstrip("/")
     kind, owner, _ = _line(options)
-    catalogue = client.catalogue(MetadataFetcher(fetcher, clock, cancel), f"{url}/metadata/", kind, owner)
-    return _install(options, client, catalogue, (fetcher, f"{url}/targets"), (options.budget, options.rate))
+    metadata = MetadataFetcher(fetcher, clock, cancel, budget)
+    catalogue = client.catalogue(metadata, f"{url}/metadata/", kind, owner)
+    return _install(options, client, catalogue, (fetcher, f"{url}/targets"), (budget, options.rate))
 
 
 def _stage_bundle(options: argparse.Namespace) -> int:
@@ -89,7 +92,13 @@ def _stage_bundle(options: argparse.Namespace) -> int:
     kind, owner, _ = _line(options)
     with Bundle(options.bundle, Cancel()) as bundle:
         catalogue = bundle_catalogue(bundle.read, anchor, client, kind, owner)
-        return _install(options, client, catalogue, (bundle, BASE), (0, 0))
+        return _install(options, client, catalogue, (bundle, BASE), (_budget(options, 0), 0))
+
+
+def _budget(options: argparse.Namespace, limit: int) -> BudgetFile:
+    from ota.transfer.budget import Allowance, BudgetFile
+
+    return BudgetFile(options.state / "budget.json", Allowance(limit), Clock())
 
 
 def _install(
@@ -97,10 +106,9 @@ def _install(
     client: TrustClient,
     catalogue: Catalogue,
     way: tuple[Fetcher, str],
-    limits: tuple[int, int],
+    limits: tuple[BudgetFile, int],
 ) -> int:
     from ota.stage import Job, Place, stage
-    from ota.transfer.budget import Allowance, BudgetFile
     from ota.transfer.download import Means
     from ota.transfer.pace import Pace
     from ota.trust.choice import Device, newest
@@ -111,9 +119,7 @@ def _install(
         print(f"{options.line}: nothing is offered to this device")
         return 0
     check_release(client.floor(), chosen.line, chosen.release.release)
-    clock = Clock()
-    budget = BudgetFile(options.state / "budget.json", Allowance(limits[0]), clock)
-    means = Means(way[0], clock, Cancel(), budget, Pace(limits[1]), _progress)
+    means = Means(way[0], Clock(), Cancel(), limits[0], Pace(limits[1]), _progress)
     with _storages(options, chosen.file.length) as (target, source):
         place = Place(target, source, options.state, options.memory)
         done = stage(Job(chosen, catalogue, way[1], _note), place, means)

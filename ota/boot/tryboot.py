@@ -18,6 +18,7 @@ from ota.durable import read_file, replace_file
 from ota.errors import BootError, StorageError
 from ota.ports import BootState
 
+AUTOBOOT_NAME = "autoboot.txt"
 AUTOBOOT_BYTES_MAX = 512  # the firmware reads no further
 TRYBOOT = "0 tryboot"
 _PARTITION = re.compile(r"^boot_partition=(\d+)\s*$", re.MULTILINE)
@@ -35,7 +36,7 @@ class TrybootControl:
     def __init__(
         self, folder: Path, partitions: Mapping[str, int], record: RawBootControl, restart: Callable[[str], None]
     ) -> None:
-        self._file = folder / "autoboot.txt"
+        self._file = folder / AUTOBOOT_NAME
         self._partitions = partitions
         self._record = record
         self._restart = restart

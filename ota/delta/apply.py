@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 
 from ota.clock import Cancel
-from ota.delta.reader import Add, Insert, Operation, operations
-from ota.errors import DeltaError
+from ota.delta.reader import Add, Insert, Operation, Read, operations
+from ota.errors import DeltaError, TrustError
 from ota.ports import Storage
-from ota.trust.model import Artefact, Patch
+from ota.trust.model import PIECE_BYTES, Artefact, Patch
 
 PIECE = 256 * 1024
 
 
-def apply_patch(patch: Patch, to: Artefact, bytes_of: tuple[Storage, Storage], target: Storage, cancel: Cancel) -> None:
+def apply_patch(patch: Patch, to: Artefact, bytes_of: tuple[Storage, Read], target: Storage, cancel: Cancel) -> None:
     """Write ``to`` into ``target`` from ``bytes_of`` = (source, patch). The caller checks the result's hash.
 
-    Raises DeltaError: the patch is not one, or reaches outside the source; StorageError; Cancelled.
+    Raises DeltaError: the patch is not one, or reaches outside the source; StorageError; Cancelled; and what reading
+    the patch raises.
     """
-    source, packed = bytes_of
-    parts = operations(_Reader(packed, patch.file.length), to.file.length, patch.delta.compression)
+    source, read = bytes_of
+    parts = operations(read, to.file.length, patch.delta.compression)
     out, written = bytearray(), 0
     for data in _results(parts, source, patch.delta.source.length):
         cancel.check()
@@ -59,8 +61,8 @@ def add_bytes(one: bytes, other: bytes) -> bytes:
     return (((left & low) + (right & low)) ^ ((left ^ right) & top)).to_bytes(size, "little")
 
 
-class _Reader:
-    """Reads a Storage from its start, as ``operations`` asks for it."""
+class StorageReader:
+    """A patch that is all there, as ``operations`` reads it."""
 
     def __init__(self, storage: Storage, length: int) -> None:
         self._storage = storage
@@ -68,6 +70,43 @@ class _Reader:
         self._at = 0
 
     def __call__(self, size: int) -> bytes:
+        """The next bytes, ``b""`` at the end."""
         data = self._storage.read_at(self._at, min(size, self._length - self._at))
         self._at += len(data)
         return data
+
+
+class ArrivingReader:
+    """A patch that is still being fetched: waits for a piece, checks its signed hash, then lets it be read.
+
+    ``arrivals``: yields how many bytes are there. ``pieces``: the SHA-256 of each ``PIECE_BYTES``; without them nothing
+    is read before all of it is there and was checked by whoever fetches.
+    """
+
+    def __init__(self, storage: Storage, patch: Patch, arrivals: Iterator[int]) -> None:
+        self._storage = storage
+        self._patch = patch
+        self._arrivals = arrivals
+        self._there = self._at = 0
+        self._piece = memoryview(b"")
+
+    def __call__(self, size: int) -> bytes:
+        """The next bytes, ``b""`` at the end. Raises TrustError, and what fetching raises."""
+        if not self._piece and self._at < self._patch.file.length:
+            self._load()
+        data, self._piece = bytes(self._piece[:size]), self._piece[size:]
+        return data
+
+    def _load(self) -> None:
+        length, pieces = self._patch.file.length, self._patch.delta.pieces
+        end = min(self._at + PIECE_BYTES, length)
+        while self._there < (end if pieces else length):
+            self._there = next(self._arrivals, length)
+        if not pieces and self._at == 0:
+            for _ in self._arrivals:  # ends with the check of the whole
+                pass
+        data = self._storage.read_at(self._at, end - self._at)
+        if pieces and hashlib.sha256(data).hexdigest() != pieces[self._at // PIECE_BYTES]:
+            message = f"{self._patch.file.name}: bytes {self._at} to {end} are not what was signed; discarded"
+            raise TrustError("target-hash", message)
+        self._piece, self._at = memoryview(data), end

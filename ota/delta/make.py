@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import lzma
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import detools
 
 from ota.errors import UsageError
-from ota.trust.model import Artefact, Delta, Source
+from ota.trust.model import PIECE_BYTES, Artefact, Delta, Source
 
 ALGORITHM = "detools-sequential"
 SHARE_MAX = 60  # percent of the compressed artefact; a larger patch is not worth its risk
@@ -35,12 +36,19 @@ def make_patch(source: Path | None, to: Path, out: Path, compression: str) -> No
         raise UsageError(f"{source or 'nothing'} -> {to}: no patch could be made: {error}") from error
 
 
-def describe(source: Source, to: Artefact, compression: str) -> Delta:
-    """What is signed about a patch."""
+def describe(source: Source, to: Artefact, compression: str, pieces: tuple[str, ...] = ()) -> Delta:
+    """What is signed about a patch. Raises UsageError."""
     if compression not in MEMORY:
         raise UsageError(f"compression {compression!r}: allowed: {', '.join(MEMORY)}")
     packing: str = compression
-    return Delta(ALGORITHM, packing, source, to.file.name, MEMORY[compression])  # type: ignore[arg-type]
+    return Delta(ALGORITHM, packing, source, to.file.name, MEMORY[compression], pieces)  # type: ignore[arg-type]
+
+
+def pieces_of(patch: Path) -> tuple[str, ...]:
+    """SHA-256 of each PIECE_BYTES of a patch; none for one that is a single piece: its own hash says the same."""
+    with patch.open("rb") as file:
+        found = tuple(iter(lambda: file.read(PIECE_BYTES), b""))
+    return tuple(hashlib.sha256(piece).hexdigest() for piece in found) if len(found) > 1 else ()
 
 
 def compressed_length(path: Path) -> int:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import http.client
+import os
+import socket
 import ssl
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from ota.errors import TransferError, UsageError
 from ota.fleet.messages import MESSAGE_BYTES_MAX
+from ota.transfer.meter import carried
 
 TIMEOUT_S = 30.0
 _GONE = (404, 410)
@@ -17,16 +21,25 @@ _BUSY = (408, 425, 429, 500, 502, 503, 504)
 class HttpServer:
     """``base``: any URL of the server; others must have the same origin, for they get the device's token.
 
-    ``authorization``: ``TargetToken …`` or ``GatewayToken …``; empty with a client certificate in ``tls``.
+    ``authorization``: ``TargetToken …`` or ``GatewayToken …``; empty with a client certificate in ``tls``. ``spend``
+    hears after each exchange how many bytes it took.
     """
 
-    def __init__(self, base: str, authorization: str, tls: ssl.SSLContext | None, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        base: str,
+        authorization: str,
+        tls: ssl.SSLContext | None,
+        timeout_s: float = TIMEOUT_S,
+        spend: Callable[[int], None] = lambda _size: None,
+    ) -> None:
         self._origin = _origin(base)
         if self._origin[0] != ("https" if tls is not None else "http"):
             raise UsageError(f"{base}: must be https with TLS settings, http without")
         self._authorization = authorization
         self._tls = tls
         self._timeout_s = timeout_s
+        self._spend = spend
 
     def get(self, url: str) -> bytes:
         """A JSON document. Raises TransferError: "gone" for 404 and 410."""
@@ -48,7 +61,10 @@ class HttpServer:
             raise TransferError("ddi-origin", f"{url}: a link away from {where}, which is not followed", retry=False)
         connection = self._connection(parts.netloc)
         path = parts.path + (f"?{parts.query}" if parts.query else "")
+        link: socket.socket | None = None
         try:
+            connection.connect()
+            link = socket.socket(fileno=os.dup(connection.sock.fileno()))  # the connection may close its own at once
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
             data = answer.read(MESSAGE_BYTES_MAX + 1)
@@ -57,6 +73,9 @@ class HttpServer:
             raise TransferError("network", f"{url}: {error}", retry=True) from error
         finally:
             connection.close()
+            if link is not None:
+                self._spend(carried(link))
+                link.close()
         if missing:
             raise TransferError("network", f"{url}: {missing} bytes of the answer did not come", retry=True)
         return _checked(url, answer.status, data)

@@ -155,4 +155,6 @@ def attributes(values: Mapping[str, str]) -> bytes:
 
 
 def _short(details: Sequence[str]) -> list[str]:
-    return [detail[:DETAIL_CHARS_MAX] for detail in details[-DETAILS_MAX:]]
+    """The first says why; of the others the last count."""
+    kept = [*details[:1], *details[1:][-(DETAILS_MAX - 1) :]]
+    return [detail[:DETAIL_CHARS_MAX] for detail in kept]

@@ -6,14 +6,14 @@ cut the result is reported, not the update repeated.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
 
 from ota.agent.notebook import StateFiles
-from ota.errors import TransferError
+from ota.errors import TransferError, TrustError, UsageError
 from ota.fleet.messages import (
     Artifact,
     Cancelling,
@@ -44,6 +44,7 @@ class Record(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """The one action this device is about. ``action`` empty: none.
 
     ``sha256``: what it installs. ``result``: how it ended, still to be reported; ``closed``: the last one reported.
+    ``told``: what the server knows about this device.
     """
 
     action: str = ""
@@ -52,6 +53,7 @@ class Record(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     result: Finished = "none"
     details: list[str] = []
     closed: str = ""
+    told: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +80,16 @@ class Verdicts(Protocol):
     """What the device knows about artefacts."""
 
     def trusted(self, artifact: Artifact) -> str:
-        """SHA-256 of the trusted artefact that the server means; empty if there is none."""
+        """SHA-256 of the trusted artefact that the server means; empty if there is none. Raises OtaError."""
 
-    def running(self) -> str:
-        """SHA-256 of the committed artefact that runs; empty if unknown."""
+    def running(self) -> Collection[str]:
+        """SHA-256 of every committed artefact that runs."""
 
-    def bad(self, sha256: str) -> str:
-        """Why it is never tried again; empty if it may be."""
+    def bad(self, sha256: str) -> Sequence[str]:
+        """Why it is never tried again, line by line; empty if it may be."""
 
     def may_cancel(self) -> bool:
-        """False once the machine restarts into the update."""
+        """False once the update runs, or the machine restarts into it."""
 
 
 class Session:
@@ -121,8 +123,7 @@ class Session:
         self._settle()
         self._report()
         poll = decode(self._server.get(self._base), Poll, "poll")
-        if url := poll.link("configData"):
-            self._server.send("PUT", url, attributes(self._about()))
+        self._introduce(poll.link("configData"))
         if url := poll.link("cancelAction"):
             return Answer(poll.sleep_s, cancel=self._cancel(url))
         if url := poll.link("confirmationBase"):
@@ -131,6 +132,14 @@ class Session:
             self._correct(url)
         offer = self._deployment(url) if (url := poll.link("deploymentBase")) else None
         return Answer(poll.sleep_s, offer)
+
+    def _introduce(self, url: str) -> None:
+        """Tell the server about this device when it asks, and when something has changed."""
+        about = dict(self._about())
+        if url or (self.record.told and self.record.told != about):
+            self._server.send("PUT", url or f"{self._base}/configData", attributes(about))
+        if self.record.told != about:
+            self._save(msgspec.structs.replace(self.record, told=about))
 
     def _deployment(self, url: str) -> Offer | None:
         deployment = decode(self._server.get(url), Deployment, "deploymentBase")
@@ -155,13 +164,21 @@ class Session:
         found = deployment.artifacts
         sha256, problem = "", f"{len(found)} artifacts: exactly one is understood"
         if len(found) == 1:
-            sha256 = self._verdicts.trusted(found[0][1])
-            problem = "" if sha256 else f"{found[0][1].filename} is no artefact that this device trusts"
-        self._save(Record(action=deployment.id, sha256=sha256, url=resource, closed=self.record.closed))
+            sha256, problem = self._look_up(found[0][1])
+        before = self.record
+        self._save(Record(deployment.id, sha256, resource, closed=before.closed, told=before.told))
         if problem:
             self.finish("failure", problem)
         else:
             self._server.send("POST", f"{resource}/feedback", feedback("proceeding", "none", ["accepted"]))
+
+    def _look_up(self, artifact: Artifact) -> tuple[str, str]:
+        """The trusted artefact's hash, or why there is none."""
+        try:
+            sha256 = self._verdicts.trusted(artifact)
+        except (TrustError, UsageError) as error:
+            return "", f"{artifact.filename}: {error}"
+        return sha256, "" if sha256 else f"{artifact.filename} is no artefact that this device trusts"
 
     def _answer_confirmation(self, url: str) -> None:
         wanted = decode(self._server.get(url), Deployment, "confirmationBase")
@@ -173,29 +190,31 @@ class Session:
         wanted = decode(self._server.get(url), Cancelling, "cancelAction")
         resource, is_ours = _resource(url), wanted.cancel_action.stop_id == self.record.action
         if is_ours and not self._verdicts.may_cancel():
-            text = ["the device restarts into the update: too late"]
+            text = ["the update runs already, or the device restarts into it: too late"]
             self._server.send("POST", f"{resource}/feedback", feedback("rejected", "none", text))
             return False
         self._server.send("POST", f"{resource}/feedback", feedback("closed", "success", ["cancelled"]))
         if is_ours:
-            self._save(Record(closed=self.record.action, result="failure", details=["cancelled"]))
+            closed, told = self.record.action, self.record.told
+            self._save(Record(closed=closed, result="failure", details=["cancelled"], told=told))
         return is_ours
 
     def _correct(self, url: str) -> None:
         """The server believes that this is installed; tell it once what really runs if that is something else."""
         installed = decode(self._server.get(url), Deployment, "installedBase")
-        believed = [artifact.sha256 for _, artifact in installed.artifacts]
-        if self._verdicts.running() and self._verdicts.running() not in believed and not self.record.action:
+        believed = {artifact.sha256 for _, artifact in installed.artifacts}
+        running = set(self._verdicts.running())
+        if running and not running & believed and not self.record.action:
             self._server.send("PUT", f"{self._base}/configData", attributes(self._about()))
 
     # ---- ending ----
 
-    def finish(self, result: Finished, detail: str) -> None:
+    def finish(self, result: Finished, *details: str) -> None:
         """The action has ended; durable when this returns, told to the server now or in a later poll."""
         if not self.record.action:
             return
         self.record.result = result
-        self.record.details = [*self.record.details, detail] if detail else self.record.details
+        self.record.details = [*self.record.details, *details]
         self._save(self.record)
 
     def progress(self, percent: int, text: str) -> None:
@@ -209,9 +228,9 @@ class Session:
         record = self.record
         if not record.action or record.result != "none":
             return record.result != "none" and bool(record.action)
-        if reason := self._verdicts.bad(record.sha256):
-            self.finish("failure", reason)
-        elif record.sha256 and record.sha256 == self._verdicts.running():
+        if reasons := self._verdicts.bad(record.sha256):
+            self.finish("failure", *reasons)
+        elif record.sha256 and record.sha256 in self._verdicts.running():
             self.finish("success", "running and committed")
         return self.record.result != "none"
 
@@ -225,7 +244,8 @@ class Session:
         except TransferError as error:
             if error.reason != "gone":
                 raise
-        self._save(Record(closed=record.action, result=record.result, details=record.details))
+        ended = Record(closed=record.action, result=record.result, details=record.details, told=record.told)
+        self._save(ended)
 
     def _save(self, record: Record) -> None:
         self.record = record

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ota.delta.make import SHARE_MAX, compressed_length, describe, make_patch
+from ota.delta.make import SHARE_MAX, compressed_length, describe, make_patch, pieces_of
 from ota.errors import UsageError
 from ota.repo.publish import add, artefacts, measure
 from ota.repo.repository import Repository
@@ -30,11 +30,12 @@ def add_patch(
     if source is not None:
         file, _ = measure(source, name)
         start = Source(file.length, file.sha256)
-    delta = describe(start, to, compression)
+    describe(start, to, compression)  # refuses what it does not know before the long work
     path = scratch / "patch"
     make_patch(source, full, path, compression)
     length = path.stat().st_size
     if source is not None and length * 100 > SHARE_MAX * compressed_length(full):
         raise UsageError(f"{source} -> {name}: the patch has {length} bytes, over {SHARE_MAX} % of the compressed file")
+    delta = describe(start, to, compression, pieces_of(path))
     patch_name = f"{kind}/{owner}/{start.sha256[:16]}-{to.file.sha256[:16]}.{compression}"
     return add(repository, path, patch_name, Custom(delta=delta)), 100 * length / to.file.length

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +13,8 @@ import msgspec
 
 from ota.clock import Clock
 from ota.durable import read_file, replace_file
-from ota.errors import BudgetError
+from ota.errors import BudgetError, StorageError
+from ota.transfer.meter import RESERVE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,10 @@ def at_time(ledger: Ledger, allowance: Allowance, now_s: int) -> Ledger:
 
 
 class BudgetFile:
-    """Bytes are charged before they are fetched, so that a power cut cannot give any away."""
+    """Bytes are charged before they are fetched, so that a power cut cannot give any away. Also the Meter of a link.
+
+    Threads and processes may share the file.
+    """
 
     def __init__(self, path: Path, allowance: Allowance, clock: Clock) -> None:
         self._path = path
@@ -50,21 +58,49 @@ class BudgetFile:
 
     def charge(self, size: int) -> None:
         """Take bytes out of the budget. Raises BudgetError when they are not there; then nothing is taken."""
-        left = self.left()
-        if left is None:
+        if not self._allowance.limit:
             return
-        ledger = self._ledger()
-        if size > left:
-            wait_s = max(0.0, ledger.start_s + self._allowance.period_s - self._clock.unix_s())
-            message = f"{size} bytes are needed, {left} of {self._allowance.limit} are left for {wait_s / 3600:.1f} h"
-            raise BudgetError(message, wait_s)
-        self._save(Ledger(ledger.start_s, ledger.used + size))
+        with self._locked():
+            ledger = self._ledger()
+            left = max(0, self._allowance.limit - ledger.used)
+            if size > left:
+                wait_s = max(0.0, ledger.start_s + self._allowance.period_s - self._clock.unix_s())
+                of = f"{left} of {self._allowance.limit} are left for {wait_s / 3600:.1f} h"
+                raise BudgetError(f"{size} bytes are needed, {of}", wait_s)
+            self._save(Ledger(ledger.start_s, ledger.used + size))
 
     def give_back(self, size: int) -> None:
         """Return bytes that were charged and not fetched."""
+        self.spend(-size)
+
+    def spend(self, size: int) -> None:
+        """Take bytes that were carried already, whether they are left or not."""
         if size and self._allowance.limit:
-            ledger = self._ledger()
-            self._save(Ledger(ledger.start_s, max(0, ledger.used - size)))
+            with self._locked():
+                ledger = self._ledger()
+                self._save(Ledger(ledger.start_s, max(0, ledger.used + size)))
+
+    def reserve(self) -> None:
+        """See Meter."""
+        self.charge(RESERVE_BYTES)
+
+    def settle(self, used: int) -> None:
+        """See Meter."""
+        self.spend(used - RESERVE_BYTES)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        path = self._path.with_name(self._path.name + ".lock")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StorageError("state-write", f"{path}: cannot be opened: {error.strerror}") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def _ledger(self) -> Ledger:
         data = read_file(self._path, 4096)

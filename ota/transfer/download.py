@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,15 +67,24 @@ class Download:
 
     def run(self) -> None:
         """Fetch what is missing. Raises TransferError when giving up for now, TrustError: other bytes than signed."""
+        for _ in self.arrivals():
+            pass
+
+    def arrivals(self) -> Generator[int, None, None]:
+        """The same step by step: yields how many bytes are there, at first those of earlier runs, at last all of them.
+
+        The next step is fetched when it is asked for; closing the iterator ends the connection.
+        """
         if self._wanted.length > self._storage.size:
             message = f"{self._storage.name}: {self._wanted.length} bytes do not fit into {self._storage.size}"
             raise StorageError("storage-full", message)
         self._resume()
+        yield self._done
         fruitless = 0
         while self._done < self._wanted.length:
             before = self._done
             try:
-                self._connection()
+                yield from self._connection()
             except TransferError as error:
                 fruitless = 0 if self._done > before else fruitless + 1
                 if not error.retry or fruitless > FRUITLESS_MAX:
@@ -106,7 +115,13 @@ class Download:
             points = b"".join(encode_point(point) for point in journal.points[:kept])
             replace_file(self._path, encode_head(journal.head) + points)
         else:
-            os.truncate(self._path, journal.size)
+            self._cut(journal.size)
+
+    def _cut(self, size: int) -> None:
+        try:
+            os.truncate(self._path, size)
+        except OSError as error:
+            raise StorageError("state-write", f"{self._path}: cannot be cut: {error.strerror}") from error
 
     def _verify(self, journal: Journal) -> int:
         """Read the data along the checkpoints; returns how many of them hold."""
@@ -129,7 +144,7 @@ class Download:
         self._hash, self._done, self._marked, self._etag = hashlib.sha256(), 0, 0, etag
         replace_file(self._path, encode_head(Head(self._wanted.sha256, self._wanted.length, etag)))
 
-    def _connection(self) -> None:
+    def _connection(self) -> Iterator[int]:
         """One connection, from where we are; the server may make us start over, but not for ever."""
         response = self._means.fetcher.open(Request(self._wanted.url, self._done, self._etag))
         try:
@@ -143,11 +158,11 @@ class Download:
                     raise TransferError("no-range", message, retry=False)
             if response.first != self._done or (self._done == 0 and response.etag != self._etag):
                 self._start_journal(response.etag)
-            self._receive(response)
+            yield from self._receive(response)
         finally:
             response.close()
 
-    def _receive(self, response: Response) -> None:
+    def _receive(self, response: Response) -> Iterator[int]:
         """Read to the end of the file or of the connection; what arrived is kept even when the connection breaks."""
         while self._done < self._wanted.length:
             goal = min(self._wanted.length, self._done + STEP)
@@ -157,6 +172,7 @@ class Download:
             finally:
                 self._means.budget.give_back(goal - self._done)
                 self._checkpoint()
+            yield self._done
 
     def _fill(self, response: Response, goal: int) -> None:
         while self._done < goal:

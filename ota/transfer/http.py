@@ -22,6 +22,7 @@ from urllib.parse import SplitResult, urlsplit
 from ota.clock import Cancel, Clock
 from ota.errors import TransferError, UsageError
 from ota.ports import Request
+from ota.transfer.meter import Meter, Unmetered, carried
 from ota.transfer.pace import Patience, RateWatch
 
 RECEIVE_BUFFER = 64 * 1024  # what a kill can lose beyond the journal
@@ -51,18 +52,22 @@ def tls_context(ca: str | None, certificate: str | None, key: str | None) -> ssl
 
 
 class HttpFetcher:
-    """The Fetcher port over sockets."""
+    """The Fetcher port over sockets. ``meter`` hears of all bytes that are not part of a body that was read."""
 
-    def __init__(self, server: Server, clock: Clock, cancel: Cancel, patience: Patience) -> None:
+    def __init__(
+        self, server: Server, clock: Clock, cancel: Cancel, patience: Patience, meter: Meter | None = None
+    ) -> None:
         self._server = server
         self._clock = clock
         self._cancel = cancel
         self._patience = patience
+        self._meter = meter if meter is not None else Unmetered()
 
     def open(self, request: Request) -> HttpResponse:
         """See Fetcher."""
         url = self._check(request.url)
-        wire = _Wire(self._clock, self._cancel, self._patience, request.url)
+        self._meter.reserve()
+        wire = _Wire(self._clock, self._cancel, self._patience, request.url, self._meter)
         with contextlib.ExitStack() as undo:
             undo.callback(wire.close)
             wire.connect(str(url.hostname), url.port or (443 if url.scheme == "https" else 80))
@@ -137,6 +142,7 @@ class HttpResponse:
             data = self._answer.read1(size)
         except (http.client.HTTPException, ValueError) as error:
             raise TransferError("connection-lost", f"{self._url}: the body broke off: {error!r}", retry=True) from error
+        self._wire.body += len(data)
         if self._left is not None:
             self._left -= len(data)
             if not data and self._left > 0:
@@ -170,15 +176,20 @@ class _Readable:
 
 
 class _Wire(io.RawIOBase):
-    """A non-blocking socket: every wait is cut into polls and looks at the Cancel, at silence and at the least rate."""
+    """A non-blocking socket: every wait is cut into polls and looks at the Cancel, at silence and at the least rate.
 
-    def __init__(self, clock: Clock, cancel: Cancel, patience: Patience, url: str) -> None:
+    ``body``: bytes of it that were read, and charged by the reader.
+    """
+
+    def __init__(self, clock: Clock, cancel: Cancel, patience: Patience, url: str, meter: Meter) -> None:
         self._clock = clock
         self._cancel = cancel
         self._patience = patience
         self._url = url
         self._socket: socket.socket | None = None
         self.ended = False
+        self.body = 0
+        self._meter: Meter | None = meter
         self._watch = RateWatch(patience, clock.monotonic_s())
 
     def readable(self) -> bool:
@@ -259,9 +270,13 @@ class _Wire(io.RawIOBase):
 
     def close(self) -> None:
         """Close the socket; the buffered reader above it has nothing to flush."""
+        meter, self._meter = self._meter, None
+        cost = carried(self._socket) if self._socket is not None else 0
         if self._socket is not None:
             self._socket.close()
         super().close()
+        if meter is not None:
+            meter.settle(max(0, cost - self.body))
 
     def _retry(self, call: Callable[[], int | None], limit_s: float, what: str) -> int:
         while True:

@@ -9,7 +9,8 @@ from tuf.ngclient.fetcher import FetcherInterface
 
 from ota.clock import Cancel, Clock
 from ota.errors import Cancelled, OtaError, TransferError
-from ota.ports import Fetcher, Request
+from ota.ports import Fetcher, Request, Response
+from ota.transfer.budget import BudgetFile
 from ota.transfer.pace import backoff_range
 
 ATTEMPTS = 4
@@ -19,8 +20,9 @@ PIECE = 16 * 1024
 class MetadataFetcher(FetcherInterface):
     """Fetches metadata files. Nothing is written to a temporary folder, nothing beyond the limit is read."""
 
-    def __init__(self, fetcher: Fetcher, clock: Clock, cancel: Cancel) -> None:
+    def __init__(self, fetcher: Fetcher, clock: Clock, cancel: Cancel, budget: BudgetFile | None = None) -> None:
         self._fetcher = fetcher
+        self._budget = budget
         self._clock = clock
         self._cancel = cancel
 
@@ -42,13 +44,25 @@ class MetadataFetcher(FetcherInterface):
         response = self._fetcher.open(Request(url))
         try:
             data = bytearray()
-            while piece := response.read(min(PIECE, max_length + 1 - len(data))):
+            while piece := self._piece(response, min(PIECE, max_length + 1 - len(data))):
                 data += piece
                 if len(data) > max_length:
                     raise exceptions.DownloadLengthMismatchError(f"{url}: longer than the {max_length} bytes allowed")
             return bytes(data)
         finally:
             response.close()
+
+    def _piece(self, response: Response, size: int) -> bytes:
+        """Charged before it is read."""
+        if self._budget is None:
+            return response.read(size)
+        self._budget.charge(size)
+        data = b""
+        try:
+            data = response.read(size)
+        finally:
+            self._budget.give_back(size - len(data))
+        return data
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         """Unused: only ``download_file`` would call it, and targets are not fetched through python-tuf."""

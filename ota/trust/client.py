@@ -6,6 +6,7 @@ survive a wiped cache, who may sign which names, and errors that name what happe
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,6 +70,7 @@ class TrustClient:
         self._file = FloorFile(folder / "floor.json")
         self._anchor = anchor
         self._clock = clock
+        self._lock = threading.RLock()  # a fleet's polls look things up while an update is being fetched
 
     def floor(self) -> Floor:
         """The image's and the device's own floor together."""
@@ -76,9 +78,10 @@ class TrustClient:
 
     def committed(self, line: str, release: int) -> None:
         """Raise the floor to a release that runs and is healthy."""
-        known = self._file.load()
-        if known.releases.get(line, 0) < release:
-            self._file.save(highest(known, Floor(releases={line: release})))
+        with self._lock:
+            known = self._file.load()
+            if known.releases.get(line, 0) < release:
+                self._file.save(highest(known, Floor(releases={line: release})))
 
     def time_s(self) -> int:
         """The system's time, or the floor where the system is behind it."""
@@ -87,7 +90,7 @@ class TrustClient:
     def catalogue(self, fetcher: FetcherInterface, url: str, kind: str, owner: str) -> Catalogue:
         """Refresh everything needed for one owner. Raises TrustError, TransferError, StorageError."""
         check_name(f"{kind}/{owner}/x")
-        with self._errors():
+        with self._lock, self._errors():
             self._cache.mkdir(parents=True, exist_ok=True)
             updater = _Updater(str(self._cache), url, fetcher=fetcher, config=LIMITS, bootstrap=self._anchor.root)
             updater.believe(datetime.fromtimestamp(self.time_s(), UTC))
@@ -100,13 +103,14 @@ class TrustClient:
 
     def remember(self, seen: list[Seen]) -> None:
         """Check verified roles against the floors, then raise the device's own. Raises TrustError."""
-        for one in seen:
-            check_seen(self.floor(), one)
-        before = grown = self._file.load()
-        for one in seen:
-            grown = learn(grown, one)
-        if grown != before:
-            self._file.save(grown)
+        with self._lock:
+            for one in seen:
+                check_seen(self.floor(), one)
+            before = grown = self._file.load()
+            for one in seen:
+                grown = learn(grown, one)
+            if grown != before:
+                self._file.save(grown)
 
     def _remember(self, updater: _Updater, role: str) -> None:
         roles = ["root", "targets", role]

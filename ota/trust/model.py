@@ -25,6 +25,8 @@ NAME = re.compile(r"(image|plugin)/([a-z0-9][a-z0-9-]{0,31})/([A-Za-z0-9][A-Za-z
 BUNDLE_ROLE = "bundle"
 TARGET_BYTES_MAX = 1 << 36
 MEMORY_BYTES_MAX = 1 << 30
+PIECE_BYTES = 128 * 1024
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -48,14 +50,18 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha256: str
 
 
-class Delta(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Signed about a patch. ``to``: name of the complete target. ``memory``: bytes that applying it needs."""
+class Delta(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Signed about a patch. ``to``: name of the complete target. ``memory``: bytes that applying it needs.
+
+    ``pieces``: SHA-256 of each PIECE_BYTES of the patch, so that it can be applied while it arrives.
+    """
 
     algorithm: Literal["detools-sequential"]
     compression: Literal["lzma", "heatshrink"]
     source: Source = msgspec.field(name="from")
     to: str = ""
     memory: int = 0
+    pieces: tuple[str, ...] = ()
 
 
 class Custom(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -123,14 +129,14 @@ def read_target(target: TargetFile) -> Artefact | Patch:
     except msgspec.ValidationError as error:
         raise TrustError("target-custom", f"target {target.path}: custom data: {error}") from error
     sha256 = target.hashes.get("sha256", "")
-    if not re.fullmatch(r"[0-9a-f]{64}", sha256) or not 0 < target.length <= TARGET_BYTES_MAX:
+    if not SHA256.fullmatch(sha256) or not 0 < target.length <= TARGET_BYTES_MAX:
         raise TrustError("target-entry", f"target {target.path}: needs a sha256 and a length up to {TARGET_BYTES_MAX}")
     file = File(target.path, target.length, sha256)
     if custom.release is not None and custom.delta is None:
         _check_release(target.path, custom.release)
         return Artefact(file, custom.release)
     if custom.delta is not None and custom.release is None:
-        _check_delta(target.path, custom.delta)
+        _check_delta(target.path, custom.delta, target.length)
         return Patch(file, custom.delta)
     raise TrustError("target-custom", f"target {target.path}: custom data: needs one of 'release' and 'delta'")
 
@@ -144,9 +150,13 @@ def _check_release(path: str, release: Release) -> None:
         raise TrustError("target-custom", f"target {path}: rollout: allowed 0 to 100 percent")
 
 
-def _check_delta(path: str, delta: Delta) -> None:
+def _check_delta(path: str, delta: Delta, length: int) -> None:
     check_name(delta.to)
     if delta.to.rpartition("/")[0] != path.rpartition("/")[0]:
         raise TrustError("delta-owner", f"target {path}: a patch to {delta.to}, which is another owner's")
     if not 0 <= delta.memory <= MEMORY_BYTES_MAX or not 0 <= delta.source.length <= TARGET_BYTES_MAX:
         raise TrustError("target-custom", f"target {path}: delta: length or memory out of range")
+    fitting = len(delta.pieces) == -(-length // PIECE_BYTES) and all(map(SHA256.fullmatch, delta.pieces))
+    if delta.pieces and not fitting:
+        message = f"target {path}: delta: pieces: one sha256 for each {PIECE_BYTES} of its {length} bytes"
+        raise TrustError("target-custom", message)

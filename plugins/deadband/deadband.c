@@ -100,20 +100,13 @@ int32_t PEN_EXPORT(pen_init)(void) {
     if (self.tracks == NULL) return 1;
     const struct deadband_tag *tags = (const void *)self.config.tags;
     for (uint32_t i = 0; i < self.config.tag_count; i++) self.tracks[i].key = tags[i].tag;
+    hal_keep(self.tracks, (int32_t)(self.config.tag_count * sizeof *self.tracks));
     publish_metrics();
     return 0;
 }
 
-/* Ends when the input is empty or the output is full; then the host calls again when there is room. */
 void PEN_EXPORT(pen_on_records)(int32_t ring) {
-    struct pen_ring *in = pen_ring_in(ring);
-    for (const struct pen_record *record; (record = pen_ring_peek(in)) != NULL;) {
-        struct pen_record *result = pen_ring_room(self.out, record->size);
-        if (result == NULL) break;
-        pen_record_copy(result, record);
-        if (handle(result)) pen_ring_put(self.out, result);
-        pen_ring_taken(in, record);
-    }
+    pen_record_relay(pen_ring_in(ring), self.out, handle);
     publish_metrics();
 }
 

@@ -6,7 +6,8 @@ enum {
     MBAP_LENGTH_MAX = 254, /* unit and a PDU of 253 bytes */
     RTU_OVERHEAD = 5,      /* unit, function, byte count or exception code, CRC */
     RTU_FRAME_MAX = 256,
-    EXCEPTION_FLAG = 0x80
+    EXCEPTION_FLAG = 0x80,
+    ECHO_BYTES = 3 /* of a reply to a write, behind function and the first byte: it repeats address and count */
 };
 
 static uint16_t get_be16(const uint8_t *at) { return (uint16_t)(at[0] << 8 | at[1]); }
@@ -17,8 +18,10 @@ static void put_be16(uint8_t *at, uint16_t value) {
 }
 
 static bool reads_bits(const struct frame_request *request) { return request->function <= 2; }
+static bool is_write(const struct frame_request *request) { return request->function > 4; }
 
 uint32_t frame_data_bytes(const struct frame_request *request) {
+    if (is_write(request)) return ECHO_BYTES;
     return reads_bits(request) ? (request->count + 7u) / 8u : request->count * 2u;
 }
 
@@ -38,22 +41,33 @@ uint16_t frame_crc(const uint8_t *bytes, uint32_t len) {
 /* The CRC is sent low byte first, and a frame with its CRC has CRC 0. */
 static bool crc_holds(const uint8_t *frame, uint32_t len) { return frame_crc(frame, len) == 0; }
 
-uint32_t frame_write(enum frame_kind kind, const struct frame_request *request, uint8_t out[FRAME_REQUEST_BYTES_MAX]) {
+/* Bits or registers of functions 15 and 16, with their length before them. */
+static uint32_t put_data(const struct frame_request *request, const uint8_t *data, uint8_t *at) {
+    if (request->function < 15) return 0;
+    uint32_t bytes = request->function == 15 ? (request->count + 7u) / 8u : request->count * 2u;
+    at[0] = (uint8_t)bytes;
+    for (uint32_t i = 0; i < bytes; i++) at[1 + i] = data[i];
+    return 1 + bytes;
+}
+
+uint32_t frame_write(enum frame_kind kind, const struct frame_request *request, const uint8_t *data,
+                     uint8_t out[FRAME_REQUEST_BYTES_MAX]) {
     uint8_t *adu = kind == FRAME_TCP ? out + MBAP_BYTES : out;
     adu[0] = request->unit;
     adu[1] = request->function;
     put_be16(adu + 2, request->address);
     put_be16(adu + 4, request->count);
+    uint32_t len = 6 + put_data(request, data, adu + 6);
     if (kind == FRAME_TCP) {
         put_be16(out, request->transaction);
         put_be16(out + 2, 0);
-        put_be16(out + 4, 6);
-        return MBAP_BYTES + 6;
+        put_be16(out + 4, (uint16_t)len);
+        return MBAP_BYTES + len;
     }
-    uint16_t crc = frame_crc(adu, 6);
-    adu[6] = (uint8_t)crc;
-    adu[7] = (uint8_t)(crc >> 8);
-    return 8;
+    uint16_t crc = frame_crc(adu, len);
+    adu[len] = (uint8_t)crc;
+    adu[len + 1] = (uint8_t)(crc >> 8);
+    return len + 2;
 }
 
 static void drop_front(struct frame_reader *reader, uint32_t count) {
@@ -76,13 +90,20 @@ void frame_expect(struct frame_reader *reader, const struct frame_request *reque
 
 void frame_expect_nothing(struct frame_reader *reader) { reader->expecting = false; }
 
+/* A server that limits a value may say so in its reply to functions 5 and 6; what it holds is read back anyway. */
+static bool is_echo(const struct frame_request *request, const uint8_t *adu) {
+    bool is_single = request->function < 15;
+    return get_be16(adu + 2) == request->address && (is_single || get_be16(adu + 4) == request->count);
+}
+
 /* adu: unit, function, ...; adu_len counts from there, without CRC. */
 static struct frame_reply judge(struct frame_reader *reader, const uint8_t *adu, uint32_t adu_len) {
     const struct frame_request *expected = &reader->expected;
     uint32_t data_bytes = frame_data_bytes(expected);
     struct frame_reply reply = {FRAME_INCOMPLETE, NULL, 0};
     if (!reader->expecting || adu[0] != expected->unit) return reply;
-    if (adu[1] == expected->function && adu[2] == data_bytes && adu_len == 3 + data_bytes) {
+    bool is_right = is_write(expected) ? is_echo(expected, adu) : adu[2] == data_bytes;
+    if (adu[1] == expected->function && adu_len == 3 + data_bytes && is_right) {
         reply.verdict = FRAME_DATA;
         reply.data = adu + 3;
     } else if (adu[1] == (expected->function | EXCEPTION_FLAG) && adu_len == 3) {

@@ -1,15 +1,20 @@
-/* Modbus driver: polls the servers behind one port, one request at a time.
+/* Modbus driver: polls the servers behind one port and carries out commands, one request at a time.
  *
  * A cycle has two passes. First all units that are online are read; then units whose backoff is over are tried once, so
- * that a dead unit costs the others at most one timeout per backoff, behind their own readings. */
+ * that a dead unit costs the others at most one timeout per backoff, behind their own readings.
+ *
+ * A command is two requests: write, read back. It goes before the next request of a cycle, but between two commands one
+ * request of the cycle is made, so that commands take at most half of the line. */
 #include "frame.h"
 #include "output.h"
 #include "pen.h"
 #include "pen_text.h"
 #include "state.h"
+#include "write.h"
 
 PEN_ABI_MARKER()
 
+enum { COMMAND_RINGS_MAX = 16, REPORT_BYTES = WRITE_REPORT_BYTES + (int)sizeof(struct pen_record) };
 enum { TIMER_STEP = 0, RETRY_NS = 10000000 /* when a ring or a transmit buffer is full */ };
 enum { EXCEPTION_GATEWAY_PATH = 0x0A, EXCEPTION_GATEWAY_TARGET = 0x0B };
 enum { SILENCE_US_FAST = 1750, SILENCE_BAUD_MAX = 19200, BITS_PER_CHARACTER = 11 };
@@ -19,7 +24,8 @@ enum state {
     DOWN,    /* the port is */
     RESTING, /* between cycles */
     POLLING, /* in a cycle, no request on the way */
-    WAITING  /* for the reply to the current request */
+    WAITING, /* for the reply to the current request */
+    WRITING  /* for the reply to the write, or to its reading back */
 };
 
 #define METRICS(X)                       \
@@ -36,7 +42,10 @@ enum state {
     X(cycles_skipped_total, PEN_COUNTER) \
     X(cycle_time_us, PEN_GAUGE)          \
     X(cycle_delay_us, PEN_GAUGE)         \
-    X(units_down, PEN_GAUGE)
+    X(units_down, PEN_GAUGE)             \
+    X(writes_total, PEN_COUNTER)         \
+    X(writes_refused_total, PEN_COUNTER) \
+    X(writes_failed_total, PEN_COUNTER)
 
 #define METRIC_INDEX(name, kind) M_##name,
 enum metric { METRICS(METRIC_INDEX) METRIC_COUNT };
@@ -52,13 +61,19 @@ static struct {
     struct plan plan;
     struct frame_reader reader;
     struct pen_ring *out;
+    struct pen_ring *commands[COMMAND_RINGS_MAX];
+    uint32_t command_rings;
+    struct write_rules rules;
+    struct write write;
+    bool polls_next;        /* a request of the cycle comes before the next command */
+    bool is_resting;        /* the state to go back to after a command: between cycles */
+    uint32_t write_attempts; /* of the request that is sent for it now */
     enum state state;
     int32_t pass;       /* 0: units online, 1: units in backoff */
     uint32_t at;        /* next or current request of the plan */
     uint32_t attempts;  /* of the current request */
     uint32_t probes;    /* sent in pass 1 of this cycle */
     uint32_t stale_due; /* points that wait for room for their stale record */
-    uint16_t transaction;
     int64_t now_ns;  /* monotonic time of the event being handled */
     int64_t wake_ns; /* when to go on without another event */
     int64_t next_cycle_ns;
@@ -186,22 +201,31 @@ static int64_t timeout_ns(const struct frame_request *request) {
     return (int64_t)self.config->timeout_ms * 1000000 + transmission;
 }
 
+static uint16_t next_transaction(void) { return (uint16_t)++self.plan.kept->transaction; }
+
+/* False: the port takes nothing now, it is tried again soon. */
+static bool transmit(const struct frame_request *frame, const uint8_t *data) {
+    uint8_t bytes[FRAME_REQUEST_BYTES_MAX];
+    int32_t len = (int32_t)frame_write(self.reader.kind, frame, data, bytes);
+    if (hal_tx(0, bytes, len) != len) {
+        line_busy_until(self.now_ns + RETRY_NS);
+        return false;
+    }
+    frame_expect(&self.reader, frame);
+    self.reply_due_ns = self.now_ns + timeout_ns(frame);
+    self.values[M_requests_total]++;
+    return true;
+}
+
 /* Sends the current request, or has it tried again soon when the port takes nothing now. */
 static void send(void) {
     const struct request *request = current();
     struct frame_request frame = {current_unit()->id, request->function, request->address, request->count,
-                                  ++self.transaction};
-    uint8_t bytes[FRAME_REQUEST_BYTES_MAX];
-    int32_t len = (int32_t)frame_write(self.reader.kind, &frame, bytes);
-    if (hal_tx(0, bytes, len) != len) {
-        line_busy_until(self.now_ns + RETRY_NS);
-        return;
-    }
-    frame_expect(&self.reader, &frame);
-    self.reply_due_ns = self.now_ns + timeout_ns(&frame);
-    self.values[M_requests_total]++;
+                                  next_transaction()};
+    if (!transmit(&frame, NULL)) return;
     if (self.attempts++ > 0) self.values[M_retries_total]++;
     if (self.pass == 1) self.probes++;
+    self.polls_next = false;
     self.state = WAITING;
 }
 
@@ -283,6 +307,136 @@ static void got_reply(const struct frame_reply *reply) {
     next_request();
 }
 
+/* ---- commands ---- */
+
+static struct point *written_point(void) { return &self.plan.points[self.write.point]; }
+
+static struct unit *unit_of(uint32_t point) {
+    struct unit *unit = self.plan.units;
+    while (point >= unit->first + unit->points) unit++;
+    return unit;
+}
+
+/* Room for the report was made sure of before the command was begun. */
+static void report(enum write_result result, const struct pen_text *why) {
+    static const uint8_t counters[] = {M_writes_total, M_writes_refused_total, M_writes_failed_total,
+                                       M_writes_failed_total};
+    write_report(self.out, written_point(), &self.write, result, why, hal_now(PEN_CLOCK_UNIX));
+    self.values[counters[result]]++;
+    self.write.phase = WRITE_NONE;
+    self.polls_next = true;
+}
+
+static void report_failure(const char *problem) {
+    char bytes[64];
+    struct pen_text why = {bytes, sizeof bytes, 0, false};
+    if (self.write.phase == WRITE_CHECK) pen_text_add(&why, "written, but not read back: ");
+    pen_text_add(&why, problem);
+    report(WRITE_FAILED, &why);
+}
+
+static void begin_write(uint32_t position, const struct pen_record *command) {
+    char bytes[WRITE_REPORT_BYTES];
+    struct pen_text why = {bytes, sizeof bytes, 0, false};
+    struct point *point = &self.plan.points[position];
+    bool is_made = write_make(&self.write, &self.rules, self.config, point, command, &why);
+    self.write.point = position;
+    self.write_attempts = 0;
+    if (!is_made) {
+        report(WRITE_REFUSED, &why);
+    } else if (self.state == DOWN) {
+        report_failure("the port is down");
+    } else if (unit_of(position)->state == UNIT_BACKOFF) {
+        report_failure("the unit does not answer");
+    }
+}
+
+/* The next command of a tag that is ours; those of other drivers are passed over. NULL: there is none. */
+static const struct pen_record *next_command(struct pen_ring **ring, uint32_t *position) {
+    for (uint32_t i = 0; i < self.command_rings; i++) {
+        const struct pen_record *record;
+        *ring = self.commands[i];
+        while ((record = pen_ring_peek(*ring)) != NULL) {
+            *position = plan_find_tag(&self.plan, record->tag);
+            if (*position < self.plan.point_count) return record;
+            pen_ring_taken(*ring, record);
+        }
+    }
+    return NULL;
+}
+
+/* Takes commands until one is to be sent. False: there is none, or no room for a report now. */
+static bool find_command(void) {
+    while (self.write.phase == WRITE_NONE) {
+        struct pen_ring *ring;
+        uint32_t position;
+        const struct pen_record *record = next_command(&ring, &position);
+        if (record == NULL || self.stale_due > 0 || pen_ring_left(self.out) < REPORT_BYTES) return false;
+        begin_write(position, record);
+        pen_ring_taken(ring, record);
+    }
+    return true;
+}
+
+static void send_write(void) {
+    struct frame_request frame =
+        self.write.phase == WRITE_SET ? self.write.set : write_check(&self.write, written_point());
+    frame.transaction = next_transaction();
+    self.is_resting = self.state == RESTING;
+    if (!transmit(&frame, self.write.data)) return;
+    if (self.write_attempts++ > 0) self.values[M_retries_total]++;
+    self.state = WRITING;
+}
+
+static void write_over(void) { self.state = self.is_resting ? RESTING : POLLING; }
+
+static void write_timed_out(void) {
+    uint32_t position = self.write.point;
+    frame_expect_nothing(&self.reader);
+    self.values[M_timeouts_total]++;
+    line_busy_until(self.now_ns + silence_ns());
+    write_over();
+    if (self.write_attempts <= self.config->retries) return;
+    struct unit *unit = unit_of(position);
+    report_failure("no answer");
+    await_late_answers(unit, 1);
+    unit_failed(unit);
+    mark_stale(unit->first, unit->points);
+}
+
+static void write_refused_by(uint8_t exception) {
+    char bytes[24];
+    struct pen_text text = {bytes, sizeof bytes - 1, 0, false};
+    pen_text_add(&text, "exception ");
+    pen_text_add_u64(&text, exception);
+    bytes[text.len] = '\0';
+    self.values[M_exceptions_total]++;
+    report_failure(bytes);
+}
+
+static void write_checked(const uint8_t *data) {
+    char bytes[WRITE_REPORT_BYTES];
+    struct pen_text why = {bytes, sizeof bytes, 0, false};
+    bool is_right = write_is_right(&self.write, written_point(), data, &why);
+    report(is_right ? WRITE_DONE : WRITE_MISMATCH, &why);
+}
+
+static void got_write_reply(const struct frame_reply *reply) {
+    struct unit *unit = unit_of(self.write.point);
+    self.values[M_responses_total]++;
+    if (self.write_attempts > 1) await_late_answers(unit, self.write_attempts);
+    write_over();
+    line_busy_until(self.now_ns + (int64_t)self.config->pause_us * 1000);
+    if (reply->verdict == FRAME_EXCEPTION) {
+        write_refused_by(reply->exception);
+    } else if (self.write.phase == WRITE_CHECK) {
+        write_checked(reply->data);
+    } else {
+        self.write.phase = WRITE_CHECK;
+        self.write_attempts = 0;
+    }
+}
+
 /* ---- cycles ---- */
 
 static void begin_cycle(void) {
@@ -351,16 +505,42 @@ static bool step_polling(void) {
     return true;
 }
 
+/* Commands are answered at once: what was asked for while the port was down is not done when it is up again. */
+static bool step_down(void) {
+    bool is_waiting = find_command() || self.stale_due > 0;
+    struct pen_ring *ring;
+    uint32_t position;
+    is_waiting |= next_command(&ring, &position) != NULL;
+    return wait_until(is_waiting ? self.now_ns + RETRY_NS : never);
+}
+
+/* Whether a command comes before what the cycle would do now. */
+static bool is_command_next(void) {
+    bool is_begun = self.write.phase != WRITE_NONE;
+    return is_begun || (!(self.polls_next && self.state == POLLING) && find_command());
+}
+
+static bool step_writing(void) {
+    struct unit *unit = unit_of(self.write.point);
+    int64_t quiet_ns = self.write_attempts > 0 ? 0 : unit->quiet_ns;
+    int64_t time_ns = quiet_ns > self.line_free_ns ? quiet_ns : self.line_free_ns;
+    if (self.now_ns < time_ns) return wait_until(time_ns);
+    send_write();
+    return true;
+}
+
 /* True: something was done, go on. False: nothing to do before wake_ns or another event. */
 static bool step(void) {
     switch (self.state) {
-    case DOWN: return wait_until(self.stale_due > 0 ? self.now_ns + RETRY_NS : never);
+    case DOWN: return step_down();
     case RESTING:
+        if (is_command_next()) return step_writing();
         if (self.now_ns < self.next_cycle_ns) return wait_until(self.next_cycle_ns);
         begin_cycle();
         return true;
-    case POLLING: return step_polling();
-    case WAITING: return wait_until(self.reply_due_ns);
+    case POLLING: return is_command_next() ? step_writing() : step_polling();
+    case WAITING:
+    case WRITING: return wait_until(self.reply_due_ns);
     }
     return false;
 }
@@ -409,6 +589,12 @@ static bool configure(void) {
     }
     const char *problem = plan_make(&self.plan, &config, self.out->capacity / 2, &tag);
     if (problem != NULL) return tag == PEN_NO_TAG ? refuse(problem) : refuse_tag(tag, problem);
+    problem = write_rules_make(&self.rules, self.config);
+    if (problem != NULL) return refuse(problem);
+    for (struct pen_ring *ring; self.command_rings < COMMAND_RINGS_MAX; self.command_rings++) {
+        if ((ring = pen_ring_in((int32_t)self.command_rings)) == NULL) break;
+        self.commands[self.command_rings] = ring;
+    }
     self.reader.kind = self.config->framing == MODBUS_FRAMING_TCP ? FRAME_TCP : FRAME_RTU;
     reset_units();
     for (uint32_t i = 0; i < METRIC_COUNT; i++) publish_metric(i);
@@ -426,6 +612,8 @@ static void port_up(void) {
 /* The unit that was being asked may be why the connection broke, and break the next one too: the others come first. */
 static void port_down(void) {
     struct unit *asked = self.state == WAITING ? current_unit() : NULL;
+    if (self.state == WRITING) asked = unit_of(self.write.point);
+    if (self.write.phase != WRITE_NONE) report_failure("the port went down");
     reset_units();
     if (asked != NULL) asked->state = UNIT_BEHIND;
     self.state = DOWN;
@@ -450,7 +638,9 @@ void PEN_EXPORT(pen_on_rx)(int32_t port) {
     for (int32_t len; (len = hal_rx(port, bytes, sizeof bytes)) > 0;) {
         for (int32_t i = 0; i < len; i++) {
             struct frame_reply reply = frame_take(&self.reader, bytes[i]);
-            if (reply.verdict != FRAME_INCOMPLETE && self.state == WAITING) got_reply(&reply);
+            if (reply.verdict == FRAME_INCOMPLETE) continue;
+            if (self.state == WAITING) got_reply(&reply);
+            if (self.state == WRITING) got_write_reply(&reply);
         }
     }
     line_busy_until(self.now_ns + silence_ns());
@@ -460,7 +650,18 @@ void PEN_EXPORT(pen_on_rx)(int32_t port) {
 void PEN_EXPORT(pen_on_timer)(int32_t id) {
     (void)id;
     self.now_ns = hal_now(PEN_CLOCK_MONOTONIC);
-    if (self.state == WAITING && self.now_ns >= self.reply_due_ns) timed_out();
+    bool is_over = self.now_ns >= self.reply_due_ns;
+    if (self.state == WAITING && is_over) {
+        timed_out();
+    } else if (self.state == WRITING && is_over) {
+        write_timed_out();
+    }
+    advance();
+}
+
+void PEN_EXPORT(pen_on_records)(int32_t ring) {
+    (void)ring;
+    self.now_ns = hal_now(PEN_CLOCK_MONOTONIC);
     advance();
 }
 
@@ -474,8 +675,13 @@ int32_t PEN_EXPORT(pen_save)(void) {
                                 .pass = self.pass,
                                 .attempts = self.attempts,
                                 .probes = self.probes,
-                                .transaction = self.transaction,
+                                .transaction = (uint16_t)self.plan.kept->transaction,
                                 .metric_count = METRIC_COUNT,
+                                .polls_next = self.polls_next,
+                                .is_resting = self.is_resting,
+                                .write_attempts = self.write_attempts,
+                                .write = self.write,
+                                .write_tag = self.write.phase == WRITE_NONE ? PEN_NO_TAG : written_point()->tag->tag,
                                 .next_cycle_ns = self.next_cycle_ns,
                                 .cycle_start_ns = self.cycle_start_ns,
                                 .line_free_ns = self.line_free_ns,
@@ -485,10 +691,26 @@ int32_t PEN_EXPORT(pen_save)(void) {
     return STATE_VERSION;
 }
 
+/* A command for a tag that this version does not know has its answer ignored. */
+static void resume_write(const struct state_place *place) {
+    self.polls_next = place->polls_next;
+    self.is_resting = place->is_resting;
+    self.write_attempts = place->write_attempts;
+    self.write = place->write;
+    self.write.point = plan_find_tag(&self.plan, place->write_tag);
+    if (self.write.point < self.plan.point_count) return;
+    self.write.phase = WRITE_NONE;
+    if (self.state != WRITING) return;
+    frame_expect_nothing(&self.reader);
+    line_busy_until(self.reply_due_ns);
+    write_over();
+}
+
 /* A request on the way that this version would not send has its answer ignored, and the cycle ends. */
 static void resume_at(const struct state_place *place) {
     self.state = (enum state)place->phase;
     self.at = state_find_request(&self.plan, &place->current);
+    resume_write(place);
     if (self.state != WAITING || self.at < self.plan.request_count) return;
     frame_expect_nothing(&self.reader);
     line_busy_until(self.reply_due_ns);
@@ -497,11 +719,11 @@ static void resume_at(const struct state_place *place) {
 
 int32_t PEN_EXPORT(pen_load)(int32_t version) {
     struct state_place place;
-    if (version != STATE_VERSION || !state_load(&place, &self.reader, &self.plan) || place.phase > WAITING) return 1;
+    if (version != STATE_VERSION || !state_load(&place, &self.reader, &self.plan) || place.phase > WRITING) return 1;
     self.pass = place.pass;
     self.attempts = place.attempts;
     self.probes = place.probes;
-    self.transaction = place.transaction;
+    self.plan.kept->transaction = place.transaction;
     self.next_cycle_ns = place.next_cycle_ns;
     self.cycle_start_ns = place.cycle_start_ns;
     self.line_free_ns = place.line_free_ns;

@@ -13,7 +13,7 @@ static bool put(struct pen_ring *ring, struct point *point, struct value value, 
     record->quality = value.quality;
     record->type = value.type;
     record->tag = point->tag->tag;
-    record->seq = point->seq++;
+    record->seq = point->numbers->sample++;
     record->time_ns = time_ns;
     record->value.u64 = value.bits;
     char *text = (char *)(record + 1);

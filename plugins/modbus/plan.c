@@ -166,11 +166,13 @@ static uint32_t text_bytes(const struct pen_config *config) {
 const char *plan_make(struct plan *plan, const struct pen_config *config, uint32_t room_max, uint32_t *tag) {
     uint32_t count = config->tag_count;
     uint32_t units = count < UNITS_MAX ? count : UNITS_MAX;
+    uint32_t kept_bytes = (uint32_t)(sizeof *plan->kept + count * sizeof(struct numbers));
     uint32_t fixed = count * (uint32_t)(sizeof(uint64_t) + sizeof *plan->points + sizeof *plan->requests) +
-                     units * (uint32_t)sizeof *plan->units;
+                     units * (uint32_t)sizeof *plan->units + kept_bytes;
     *tag = PEN_NO_TAG;
-    uint64_t *keys = pen_memory_take(fixed + text_bytes(config));
-    if (keys == NULL) return "not enough memory for the tags: raise limits.memory_bytes";
+    plan->kept = pen_memory_take(fixed + text_bytes(config));
+    if (plan->kept == NULL) return "not enough memory for the tags: raise limits.memory_bytes";
+    uint64_t *keys = (uint64_t *)(void *)(plan->kept->numbers + count);
     plan->points = (struct point *)(keys + count);
     plan->units = (struct unit *)(plan->points + count);
     plan->requests = (struct request *)(plan->units + units);
@@ -178,5 +180,13 @@ const char *plan_make(struct plan *plan, const struct pen_config *config, uint32
     if (problem != NULL) return problem;
     make_requests(plan, config->config, room_max);
     place_texts(plan, (char *)(plan->requests + count));
+    for (uint32_t i = 0; i < count; i++) plan->points[i].numbers = &plan->kept->numbers[i];
+    hal_keep(plan->kept, (int32_t)kept_bytes);
     return NULL;
+}
+
+uint32_t plan_find_tag(const struct plan *plan, uint32_t tag) {
+    uint32_t at = 0;
+    while (at < plan->point_count && plan->points[at].tag->tag != tag) at++;
+    return at;
 }

@@ -4,9 +4,14 @@
 #include "modbus_config.h"
 #include "pen_config.h"
 
+struct numbers { /* of the next records of a tag */
+    uint32_t sample;
+    uint32_t event;
+};
+
 struct point { /* one tag */
     const struct modbus_tag *tag;
-    uint32_t seq;     /* of the next record */
+    struct numbers *numbers;
     uint16_t address; /* protocol address */
     uint16_t span;    /* registers, or 1 bit */
     uint8_t unit;
@@ -46,7 +51,14 @@ struct unit {
     int64_t quiet_ns; /* until then an answer to an earlier, repeated request may still arrive */
 };
 
+struct kept { /* what goes on after a trap */
+    uint32_t transaction; /* of the last request: a late answer to one before must not pass for that to a new one */
+    uint32_t reserved;
+    struct numbers numbers[]; /* one for each point */
+};
+
 struct plan {
+    struct kept *kept;
     struct point *points;
     struct request *requests;
     struct unit *units;
@@ -58,5 +70,8 @@ struct plan {
 /* NULL, or what is wrong; *tag is the index of the tag it is about, or PEN_NO_TAG. room_max: bytes that the output ring
  * can surely take at once; a request whose records need more is split. */
 const char *plan_make(struct plan *plan, const struct pen_config *config, uint32_t room_max, uint32_t *tag);
+
+/* Position of the point of a tag; plan->point_count: there is none. */
+uint32_t plan_find_tag(const struct plan *plan, uint32_t tag);
 
 #endif

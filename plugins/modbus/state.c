@@ -26,6 +26,8 @@ struct unit_entry {
 struct point_entry { /* then text_len bytes */
     uint32_t tag;
     uint32_t seq;
+    uint32_t event_seq;
+    uint32_t padding;
     uint64_t value;
     uint8_t value_type;
     uint8_t is_stale;
@@ -78,7 +80,8 @@ static void put_points(const struct plan *plan) {
     for (uint32_t i = 0; i < plan->point_count; i++) {
         const struct point *point = &plan->points[i];
         struct point_entry entry = {.tag = point->tag->tag,
-                                    .seq = point->seq,
+                                    .seq = point->numbers->sample,
+                                    .event_seq = point->numbers->event,
                                     .value = point->value,
                                     .value_type = point->value_type,
                                     .is_stale = point->is_stale,
@@ -176,7 +179,8 @@ static bool get_points(struct plan *plan, uint32_t count) {
         if (!get_text(text, entry.text_len, text == NULL ? 0 : point->span * 2u)) return false;
         if (point == NULL) continue;
         near++;
-        point->seq = entry.seq;
+        point->numbers->sample = entry.seq;
+        point->numbers->event = entry.event_seq;
         point->is_stale = entry.is_stale != 0;
         point->stale_due = entry.stale_due != 0;
         if (!is_known(point, &entry)) continue;

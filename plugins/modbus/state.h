@@ -4,8 +4,9 @@
 #define STATE_H
 #include "frame.h"
 #include "plan.h"
+#include "write.h"
 
-enum { STATE_VERSION = 1, STATE_METRICS_MAX = 32 };
+enum { STATE_VERSION = 2, STATE_METRICS_MAX = 32 };
 
 /* A request as the bus sees it; function 0: none. */
 struct state_request {
@@ -21,13 +22,18 @@ struct state_request {
 struct state_place {
     struct state_request current; /* next or on the way */
     uint8_t phase;
-    uint8_t reserved[3];
+    bool polls_next;
+    bool is_resting;
+    uint8_t reserved;
     int32_t pass;
     uint32_t attempts;
     uint32_t probes;
     uint16_t transaction;
     uint16_t metric_count;
+    uint32_t write_attempts;
+    uint32_t write_tag; /* of the command that is carried out */
     uint32_t padding;
+    struct write write;
     int64_t next_cycle_ns;
     int64_t cycle_start_ns;
     int64_t line_free_ns;

@@ -69,18 +69,22 @@ static struct value read_number(const struct point *point, uint64_t raw) {
     }
 }
 
-static double as_number(const struct value *value) {
+double value_number(const struct value *value) {
     if (value->type == PEN_F64) return number_of(value->bits);
     return value->type == PEN_I64 ? (double)(int64_t)value->bits : (double)value->bits;
 }
 
+bool value_is_nan(const struct point *point, uint64_t raw) {
+    uint64_t used = UINT64_MAX >> (64u - 16u * point->span);
+    return point->tag->has_nan_value && ((raw ^ point->tag->nan_value) & used) == 0;
+}
+
 static struct value read_checked(const struct point *point, uint64_t raw) {
     const struct modbus_tag *tag = point->tag;
-    uint64_t used = UINT64_MAX >> (64u - 16u * point->span);
-    if (tag->has_nan_value && ((raw ^ tag->nan_value) & used) == 0) return no_value;
+    if (value_is_nan(point, raw)) return no_value;
     struct value value = read_number(point, raw);
     if (value.type == PEN_NONE) return value;
-    double number = as_number(&value);
+    double number = value_number(&value);
     if ((tag->has_min && number < tag->min) || (tag->has_max && number > tag->max)) value.quality = PEN_BAD;
     return value;
 }
@@ -122,4 +126,68 @@ struct value value_read(const struct point *point, const uint8_t *data, uint16_t
         return (struct value){PEN_BOOL, PEN_GOOD, is_set};
     }
     return read_checked(point, raw);
+}
+
+/* ---- numbers to registers ---- */
+
+/* False: beyond 64 bits. */
+static bool to_integer(const struct value *value, bool *is_negative, uint64_t *magnitude) {
+    double number = __builtin_rint(value_number(value));
+    *is_negative = number < 0;
+    *magnitude = value->bits;
+    if (value->type == PEN_I64 && *is_negative) *magnitude = 0 - value->bits;
+    if (value->type != PEN_F64) return true;
+    double size = __builtin_fabs(number);
+    if (size >= 0x1p64) return false;
+    *magnitude = (uint64_t)size;
+    return true;
+}
+
+static bool encode_bcd(uint64_t number, uint32_t digits, uint64_t *raw) {
+    *raw = 0;
+    for (uint32_t i = 0; i < digits; i++, number /= 10) *raw |= number % 10 << (4 * i);
+    return number == 0;
+}
+
+static bool encode_integer(const struct point *point, const struct value *value, uint64_t *raw) {
+    uint32_t bits = 16u * point->span;
+    uint64_t highest = UINT64_MAX >> (64u - bits);
+    bool is_negative;
+    uint64_t magnitude;
+    if (!to_integer(value, &is_negative, &magnitude)) return false;
+    *raw = is_negative ? (0 - magnitude) & highest : magnitude;
+    switch (point->type) {
+    case MODBUS_TAG_TYPE_I16:
+    case MODBUS_TAG_TYPE_I32:
+    case MODBUS_TAG_TYPE_I64: return magnitude <= (highest >> 1) + is_negative;
+    case MODBUS_TAG_TYPE_BCD16:
+    case MODBUS_TAG_TYPE_BCD32: return !is_negative && encode_bcd(magnitude, bits / 4, raw);
+    default: return !is_negative && magnitude <= highest;
+    }
+}
+
+static bool encode_single(double number, uint64_t *raw) {
+    union {
+        float number;
+        uint32_t bits;
+    } pun = {.number = (float)number};
+    *raw = pun.bits;
+    return pun.number - pun.number == 0;
+}
+
+bool value_encode(const struct point *point, const struct value *value, uint64_t *raw) {
+    if (point->type == MODBUS_TAG_TYPE_F32) return encode_single(value_number(value), raw);
+    if (point->type != MODBUS_TAG_TYPE_F64) return encode_integer(point, value, raw);
+    *raw = bits_of(value_number(value));
+    return true;
+}
+
+void value_spread(uint64_t raw, uint32_t count, uint8_t order, uint8_t *registers) {
+    uint32_t high = order & ORDER_BYTES_SWAPPED ? 1 : 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint8_t *word = registers + 2 * (order & ORDER_WORDS_SWAPPED ? count - 1 - i : i);
+        uint32_t part = (uint32_t)(raw >> (16 * (count - 1 - i)));
+        word[high] = (uint8_t)(part >> 8);
+        word[high ^ 1] = (uint8_t)part;
+    }
 }

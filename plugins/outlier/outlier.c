@@ -193,8 +193,9 @@ static bool make_tracks(void) {
     uint32_t count = self.config.tag_count;
     const struct outlier_tag *tags = (const void *)self.config.tags;
     for (uint32_t i = 0; i < count; i++) self.value_count += tags[i].window;
-    uint32_t tracks_bytes = count * (uint32_t)sizeof *self.tracks;
-    self.tracks = pen_memory_take(tracks_bytes + self.value_count * (uint32_t)sizeof(uint64_t));
+    uint32_t bytes = count * (uint32_t)sizeof *self.tracks;
+    bytes += self.value_count * (uint32_t)sizeof(uint64_t);
+    self.tracks = pen_memory_take(bytes);
     if (self.tracks == NULL) return false;
     self.values = (uint64_t *)(self.tracks + count);
     uint32_t first = 0;
@@ -203,6 +204,7 @@ static bool make_tracks(void) {
         self.tracks[i] = (struct track){(uint64_t)size << 32 | tags[i].tag, first, size, 0, 0, 0, 0};
         first += size;
     }
+    hal_keep(self.tracks, (int32_t)bytes);
     return true;
 }
 
@@ -213,16 +215,8 @@ int32_t PEN_EXPORT(pen_init)(void) {
     return make_tracks() ? 0 : 1;
 }
 
-/* Ends when the input is empty or the output is full; then the host calls again when there is room. */
 void PEN_EXPORT(pen_on_records)(int32_t ring) {
-    struct pen_ring *in = pen_ring_in(ring);
-    for (const struct pen_record *record; (record = pen_ring_peek(in)) != NULL;) {
-        struct pen_record *result = pen_ring_room(self.out, record->size);
-        if (result == NULL) break;
-        pen_record_copy(result, record);
-        if (handle(result)) pen_ring_put(self.out, result);
-        pen_ring_taken(in, record);
-    }
+    pen_record_relay(pen_ring_in(ring), self.out, handle);
     publish_metrics();
 }
 

@@ -191,6 +191,7 @@ int32_t PEN_EXPORT(pen_init)(void) {
     self.tracks = pen_memory_take(self.config.tag_count * (uint32_t)sizeof *self.tracks);
     if (self.tracks == NULL) return 1;
     for (uint32_t i = 0; i < self.config.tag_count; i++) self.tracks[i].key = settings_of(&self.tracks[i])->tag;
+    hal_keep(self.tracks, (int32_t)(self.config.tag_count * sizeof *self.tracks));
     publish_metrics();
     flush();
     return 0;

@@ -38,23 +38,18 @@ static void apply(struct pen_record *record, const struct scale_tag *tag) {
     record->value.f64 = value;
 }
 
+static bool handle(struct pen_record *record) {
+    if (!pen_record_is_number(record)) return true;
+    const struct scale_tag *tag = pen_config_tag(&self.config, record->tag);
+    if (tag != NULL && !is_identity(tag)) apply(record, tag);
+    if (record->type == PEN_F64 && !pen_is_finite(record->value.f64)) pen_record_mark_bad(record);
+    return true;
+}
+
 int32_t PEN_EXPORT(pen_init)(void) {
     self.out = pen_ring_out(0);
     for (int32_t i = 0; i < RINGS_MAX; i++) self.in[i] = pen_ring_in(i);
     return self.out != NULL && pen_config_load(&self.config, 0, sizeof(struct scale_tag)) ? 0 : 1;
 }
 
-/* Ends when the input is empty or the output is full; then the host calls again when there is room. */
-void PEN_EXPORT(pen_on_records)(int32_t ring) {
-    struct pen_ring *in = self.in[ring];
-    for (const struct pen_record *record; (record = pen_ring_peek(in)) != NULL;) {
-        struct pen_record *result = pen_ring_room(self.out, record->size);
-        if (result == NULL) return;
-        pen_record_copy(result, record);
-        const struct scale_tag *tag = pen_record_is_number(record) ? pen_config_tag(&self.config, record->tag) : NULL;
-        if (tag != NULL && !is_identity(tag)) apply(result, tag);
-        if (result->type == PEN_F64 && !pen_is_finite(result->value.f64)) pen_record_mark_bad(result);
-        pen_ring_put(self.out, result);
-        pen_ring_taken(in, record);
-    }
-}
+void PEN_EXPORT(pen_on_records)(int32_t ring) { pen_record_relay(self.in[ring], self.out, handle); }

@@ -6,7 +6,9 @@
 #define WR_AOT_ABI_H
 #include "wr.h"
 
-enum { WRA_ABI = 1 };
+enum { WRA_ABI = 2 };
+
+enum { WRA_WORK_MAX = 128 * 1024 }; /* bytes of bulk work between two looks at the limits: some 10 us */
 
 typedef struct wra_context wra_context;
 typedef struct wra_func wra_func;
@@ -60,7 +62,8 @@ typedef struct wra_memory {
     void *store;
     uint8_t *data;
     uint64_t size;
-    uint64_t len; /* accesses below this need no other check */
+    uint64_t len;   /* accesses below this need no other check */
+    uint64_t plain; /* below this nobody else has a part in it, and stores cannot fault */
 } wra_memory;
 
 /* What compiled code needs of its instance. */
@@ -72,6 +75,7 @@ typedef struct wra_instance {
     wra_global **globals;
     wra_global *cells; /* the globals it defines */
     const void *const *types;
+    uint8_t *memory; /* data of memory 0; memories never move */
 } wra_instance;
 
 /* ---- the running call ---- */
@@ -80,6 +84,7 @@ typedef struct wra_instance {
 typedef struct wra_runtime {
     void (*enter)(wra_context *x, const wr_slot *end); /* the stack or the budget is used up */
     int64_t (*tick)(wra_context *x);                   /* ditto, in a loop that counts by itself; new allowance */
+    void (*check)(wra_context *x);                     /* so much work was done that the limits must be looked at */
     void (*call)(wra_context *x, const wra_func *func, wr_slot *args); /* any function */
     void (*finish)(wra_context *x, wr_slot *frame); /* runs x->tail and what it calls last, down to the results */
     uint64_t (*memory_size)(wra_context *x, uint32_t memory);
@@ -105,6 +110,7 @@ struct wra_context {
     uintptr_t native_limit; /* the C stack may not go below */
     int64_t budget;         /* back-edges and calls until the next check */
     int64_t allowance_mask; /* 0: fuel is counted, so loops may not run ahead of the budget; else all ones */
+    uint64_t work;          /* done since the last check, as bytes of bulk work */
     const wra_func *tail;   /* what the function that just returned calls last; its arguments are in its frame */
     void (*trap)(wra_context *x, uint32_t status, uint32_t offset) __attribute__((noreturn));
     const wra_runtime *rt;

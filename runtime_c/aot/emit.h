@@ -30,6 +30,15 @@ typedef struct wr_aot_block {
     wr_vt single; /* the result where results is NULL and result_count 1 */
 } wr_aot_block;
 
+/* How a loop with rounds that were counted beforehand goes on. */
+typedef enum wr_aot_pace {
+    AOT_ASKS,   /* it does not count beforehand */
+    AOT_COUNTS, /* k rounds to go */
+    AOT_RUNS,   /* round t of a loop whose accesses cannot trap */
+    AOT_NESTS,  /* ditto, inside of such a loop */
+    AOT_REPEATS /* its accesses cannot trap either, but it asks each time */
+} wr_aot_pace;
+
 typedef struct wr_aot_label {
     wr_aot_kind kind;
     wr_aot_block type;
@@ -39,6 +48,8 @@ typedef struct wr_aot_label {
     uint8_t copy;    /* LOOP: which copy of an unrolled one, from 1; 0: not unrolled, or the copy that counts */
     uint8_t copies;
     bool is_copy;
+    wr_aot_pace pace;
+    uint8_t shift;   /* LOOP: a jump back takes so many from the allowance, as a power of 2 */
 } wr_aot_label;
 
 /* A table or type that a function has a variable for. */
@@ -53,7 +64,8 @@ enum { AOT_NO_LABEL = UINT32_MAX };
 typedef struct wr_aot_loop {
     bool has_calls;
     bool has_loops;
-    uint32_t size; /* bytes of its body */
+    uint32_t size;  /* bytes of its body */
+    uint8_t shift;  /* of what a jump back takes from the allowance: long bodies count more often */
 } wr_aot_loop;
 
 /* An inlined call: where it is, and in which other one. */
@@ -107,12 +119,14 @@ typedef struct wr_aot_body {
     uint32_t chain;            /* as in emit->chains */
     uint32_t result;           /* inlined: number of its result and of the label behind it */
     uint32_t inlined_bytes;    /* of the outermost: what was inlined into it so far */
+    const struct wr_aot_count *proven; /* the loop in hand, if its accesses cannot trap */
+    uint32_t unweighed; /* instructions that have not been counted as work */
     uint32_t prepaid;  /* jumps that this copy has paid for and gives back when the loop is left from it */
     bool dead;
     uint32_t dead_depth;
     uint32_t memories; /* bits: those it touches */
     wr_vec used;       /* wr_aot_use: what else it loads once */
-    bool has_calls, has_cells;
+    bool has_calls, has_cells, has_plain;
 } wr_aot_body;
 
 /* scan.c. Opcodes: a byte, or 0xFC00 + number, 0xFE00 + number, WR_CODE_SIMD + number. */
@@ -157,8 +171,17 @@ void wr_aot_die(wr_aot_body *body);
 void wr_aot_return(wr_aot_body *body);
 void wr_aot_branch(wr_aot_body *body, uint32_t depth);
 
+/* emit_loop.c */
+wr_status wr_aot_loop_block(wr_aot_body *body, const wr_aot_block *type);
+/* A jump back as the last instruction of a loop that counts beforehand; false: it is not one. */
+bool wr_aot_loop_again(wr_aot_body *body, uint32_t depth, const char *condition);
+/* Pays back the rounds of loops that are left before their end, and of the region. */
+void wr_aot_leave_loops(wr_aot_body *body, size_t target);
+
 /* Until only this many labels are open. (emit_body.c) */
 wr_status wr_aot_translate_until(wr_aot_body *body, size_t labels);
+uint32_t wr_aot_simple_operands(uint32_t code);              /* 0: not one of them */
+uint32_t wr_aot_access_bytes(uint32_t code);
 wr_status wr_aot_simple(wr_aot_body *body, uint32_t code);   /* emit_simple.c; NOT_FOUND: not one of them */
 wr_status wr_aot_memory(wr_aot_body *body, uint32_t code);   /* emit_memory.c */
 wr_status wr_aot_table(wr_aot_body *body, uint32_t code);    /* emit_table.c */
@@ -174,6 +197,8 @@ typedef struct wr_aot_memarg {
 wr_status wr_aot_read_memarg(wr_aot_body *body, wr_aot_memarg *out);
 /* The expression of the effective address; traps first where it is too large. */
 wr_aot_name wr_aot_address(wr_aot_body *body, const wr_aot_value *address, const wr_aot_memarg *arg);
+/* Ditto of an access that needs no check; false: it is not one. (emit_loop.c) */
+bool wr_aot_proven(wr_aot_body *body, const wr_aot_value *address, const wr_aot_memarg *arg, wr_aot_name *out);
 
 /* A call as the callee's body; false: it is not one to inline. (emit_inline.c) */
 bool wr_aot_is_inlined(const wr_aot_body *body, uint32_t index);

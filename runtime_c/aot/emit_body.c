@@ -89,6 +89,9 @@ static wr_status do_global(wr_aot_body *body, uint32_t code) {
 
 /* ---- dispatch ---- */
 
+/* As many as fill so many bytes in about the same time. */
+enum { WEIGHED_INSNS = 128, WORK_PER_INSN = 16 };
+
 static wr_status refuse(wr_aot_body *body, uint32_t code) {
     const char *name = wr_opcode_name(code);
     return wr_error_set(body->emit->error, WR_UNSUPPORTED, body->offset, "%s at offset 0x%x is not compiled",
@@ -136,11 +139,19 @@ static bool passes_over(wr_aot_body *body, uint32_t code) {
     return code != 0x0B && !(code == 0x05 && body->dead_depth == 0);
 }
 
+/* Loops without calls take more from their allowance, the longer they are. */
+static void weigh(wr_aot_body *body) {
+    if (body->dead || body->region != AOT_NO_LABEL || ++body->unweighed < WEIGHED_INSNS) return;
+    EMIT("    WORK(%u, 0x%x);\n", WEIGHED_INSNS * WORK_PER_INSN, body->offset);
+    body->unweighed = 0;
+}
+
 wr_status wr_aot_translate_until(wr_aot_body *body, size_t labels) {
     while (body->labels.count > labels) {
         uint32_t code;
         body->offset = wr_reader_offset(&body->reader);
         WR_TRY(wr_aot_read_code(&body->reader, &code));
+        weigh(body);
         WR_TRY(passes_over(body, code) ? wr_aot_skip(&body->reader, code) : translate(body, code));
         if (body->text.status != WR_OK) return body->text.status;
     }
@@ -215,6 +226,7 @@ static void put_uses(const wr_aot_body *body, wr_text *out) {
         const wr_aot_use *use = (const wr_aot_use *)body->used.items + i;
         wr_text_add(out, "    USE_%s(%u);\n", use->is_type ? "TYPE" : "TABLE", use->index);
     }
+    if (body->has_plain) wr_text_add(out, "    USE_PLAIN();\n");
     if (body->has_cells) wr_text_add(out, "    USE_CELLS();\n");
     if (body->has_calls) wr_text_add(out, "    USE_INSTANCE();\n");
 }
@@ -232,8 +244,9 @@ wr_status wr_aot_begin(wr_aot_body *body, wr_aot_emit *emit, uint32_t index, wr_
     body->stack.count = body->labels.count = body->temps.count = body->text.bytes.count = body->used.count = 0;
     body->flushed = body->numbers = body->loop_at = body->memories = 0;
     body->region = body->copied = AOT_NO_LABEL;
-    body->prepaid = 0;
-    body->has_region = body->has_calls = body->has_cells = body->dead = false;
+    body->prepaid = body->unweighed = 0;
+    body->proven = NULL;
+    body->has_plain = body->has_region = body->has_calls = body->has_cells = body->dead = false;
     body->inlined_bytes = 0;
     WR_TRY(read_locals(body));
     WR_TRY(wr_aot_scan_loops(body));

@@ -5,10 +5,6 @@ wr_aot_label *wr_aot_label_at(const wr_aot_body *body, size_t index) {
     return (wr_aot_label *)body->labels.items + index;
 }
 
-/* Small loops without calls pay for several jumps at once: one copy of the body each, and one that counts, for when the
- * allowance is nearly used up. */
-enum { UNROLL_COPIES = 4, UNROLL_BYTES_MAX = 64, UNROLL_TWICE_BYTES_MAX = 128 };
-
 static wr_aot_label *innermost(const wr_aot_body *body) { return wr_aot_label_at(body, body->labels.count - 1); }
 
 static const wr_vt *results_of(const wr_aot_block *type) {
@@ -28,17 +24,11 @@ void wr_aot_die(wr_aot_body *body) {
 
 /* ---- leaving ---- */
 
-static void leave_region(wr_aot_body *body, size_t target) {
-    if (body->copied != AOT_NO_LABEL && target < body->copied && body->prepaid != 0)
-        EMIT("    n += %u;\n", body->prepaid);
-    if (body->region != AOT_NO_LABEL && target < body->region) EMIT("    LOOP_END();\n");
-}
-
 void wr_aot_return(wr_aot_body *body) {
     const uint32_t count = body->type->result_count;
     const wr_vt *types = body->type->values + body->type->param_count;
     const size_t first = body->stack.count - count;
-    leave_region(body, 0);
+    wr_aot_leave_loops(body, 0);
     if (body->outer != NULL) {
         if (count == 1) EMIT("    r%u = %s;\n", body->result, wr_aot_text_at(body, first).text);
         EMIT("    goto R%u;\n", body->result);
@@ -83,10 +73,14 @@ void wr_aot_branch(wr_aot_body *body, uint32_t depth) {
                  label->copy + 1);
             return;
         }
-        leave_region(body, index);
-        EMIT("    %s(0x%x);\n", inside ? "LOOP_JUMP" : "JUMP", body->offset);
+        wr_aot_leave_loops(body, index);
+        if (inside) {
+            EMIT("    LOOP_JUMP(%u, 0x%x);\n", 1u << label->shift, body->offset);
+        } else {
+            EMIT("    JUMP(0x%x);\n", body->offset);
+        }
     } else {
-        leave_region(body, index);
+        wr_aot_leave_loops(body, index);
         label->reached = true;
     }
     EMIT("    goto L%u;\n", label->number);
@@ -103,76 +97,6 @@ wr_status wr_aot_push_label(wr_aot_body *body, wr_aot_kind kind, const wr_aot_bl
     return body->status;
 }
 
-/* ---- unrolling ---- */
-
-static wr_status put_copy(wr_aot_body *body, const wr_aot_block *type, uint32_t number, uint8_t copy, uint8_t copies) {
-    const size_t labels = body->labels.count;
-    WR_TRY(wr_aot_push_label(body, AOT_LOOP, type));
-    wr_aot_label *label = innermost(body);
-    label->number = number;
-    label->copy = copy;
-    label->copies = copies;
-    label->is_copy = true;
-    body->copied = (uint32_t)labels;
-    body->prepaid = copy != 0 ? copies + 1u - copy : 0;
-    WR_TRY(wr_aot_translate_until(body, labels));
-    if (!body->dead && copy != 0) EMIT("    n += %u;\n    goto X%u;\n", body->prepaid, number);
-    body->copied = AOT_NO_LABEL;
-    body->prepaid = 0;
-    return body->status;
-}
-
-static wr_status put_unrolled(wr_aot_body *body, const wr_aot_block *type, uint8_t copies) {
-    const wr_reader start = body->reader;
-    const uint32_t number = body->numbers++, loop_at = body->loop_at;
-    const size_t height = body->stack.count;
-    bool is_left = false;
-    EMIT("L%u:; /* loop @0x%x */\n    if (unlikely(n < %u)) goto S%u;\n    n -= %u;\n", number, body->offset, copies,
-         number, copies);
-    for (uint8_t copy = 1; copy <= copies + 1; copy++) {
-        const bool counts = copy > copies;
-        if (counts) EMIT("S%u:;\n", number);
-        if (copy > 1 && !counts) EMIT("L%u_%u:;\n", number, copy);
-        body->reader = start;
-        body->loop_at = loop_at;
-        body->dead = false;
-        wr_aot_drop_to(body, height);
-        WR_TRY(put_copy(body, type, number, counts ? 0 : copy, copies));
-        is_left = is_left || !body->dead;
-    }
-    body->dead = !is_left;
-    if (is_left) EMIT("X%u:;\n", number);
-    return body->status;
-}
-
-/* How many jumps the loop in hand pays for at once; 0: it counts each. */
-static uint8_t copies_of(const wr_aot_loop *loop, const wr_aot_block *type) {
-    if (loop->has_calls || loop->has_loops || type->param_count != 0) return 0;
-    if (loop->size <= UNROLL_BYTES_MAX) return UNROLL_COPIES;
-    return loop->size <= UNROLL_TWICE_BYTES_MAX ? UNROLL_COPIES / 2 : 0;
-}
-
-static wr_status begin_loop(wr_aot_body *body, const wr_aot_block *type) {
-    const wr_aot_loop *loop = (const wr_aot_loop *)body->loops.items + body->loop_at++;
-    const bool opens_region = !loop->has_calls && body->region == AOT_NO_LABEL;
-    if (opens_region) {
-        body->region = (uint32_t)body->labels.count;
-        body->has_region = true;
-        EMIT("    LOOP_BEGIN();\n");
-    }
-    const uint8_t copies = copies_of(loop, type);
-    if (copies != 0) {
-        WR_TRY(put_unrolled(body, type, copies));
-        if (!opens_region) return body->status;
-        body->region = AOT_NO_LABEL;
-        if (!body->dead) EMIT("    LOOP_END();\n");
-        return body->status;
-    }
-    WR_TRY(wr_aot_push_label(body, AOT_LOOP, type));
-    EMIT("L%u:; /* loop @0x%x */\n", innermost(body)->number, body->offset);
-    return body->status;
-}
-
 static wr_status begin_block(wr_aot_body *body, wr_aot_kind kind) {
     wr_aot_block type;
     WR_TRY(wr_aot_read_block(body->module, &body->reader, &type));
@@ -180,7 +104,7 @@ static wr_status begin_block(wr_aot_body *body, wr_aot_kind kind) {
     if (kind == AOT_IF) condition = wr_aot_pop(body);
     wr_aot_settle_locals(body);
     for (uint32_t i = 0; i < type.param_count; i++) wr_aot_settle(body, body->stack.count - type.param_count + i);
-    if (kind == AOT_LOOP) return begin_loop(body, &type);
+    if (kind == AOT_LOOP) return wr_aot_loop_block(body, &type);
     WR_TRY(wr_aot_push_label(body, kind, &type));
     const uint32_t number = innermost(body)->number;
     if (kind == AOT_IF) EMIT("    if (!%s) goto E%u;\n", wr_aot_text(body, &condition).text, number);
@@ -242,6 +166,7 @@ static wr_status do_br_if(wr_aot_body *body) {
     uint32_t depth;
     WR_TRY(wr_read_u32(&body->reader, &depth));
     const wr_aot_value condition = wr_aot_pop(body);
+    if (wr_aot_loop_again(body, depth, wr_aot_text(body, &condition).text)) return body->status;
     EMIT("    if (%s) {\n", wr_aot_text(body, &condition).text);
     wr_aot_branch(body, depth);
     EMIT("    }\n");

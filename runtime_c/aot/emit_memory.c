@@ -8,16 +8,20 @@ typedef struct access {
     wr_vt type;
     const char *ctype; /* in memory */
     const char *cast;
+    uint32_t bytes;
 } access;
 
 enum { FIRST_ACCESS = 0x28, FIRST_STORE = 0x36 };
 /* Floats move as floats: from memory to a vector register at once. */
 #define LOAD_ROW(C, NAME, TEXT, V, S, M, ALIGN, CAST) \
     [(C)-FIRST_ACCESS] = {WR_VT_##V, WR_VT_##V == WR_VT_F32 ? "float" : WR_VT_##V == WR_VT_F64 ? "double" : #M, \
-                          WR_VT_##V == WR_VT_F32 || WR_VT_##V == WR_VT_F64 ? "" : #CAST},
+                          WR_VT_##V == WR_VT_F32 || WR_VT_##V == WR_VT_F64 ? "" : #CAST, sizeof(M)},
 #define STORE_ROW(C, NAME, TEXT, V, S, M, ALIGN) \
-    [(C)-FIRST_ACCESS] = {WR_VT_##V, WR_VT_##V == WR_VT_F32 ? "float" : WR_VT_##V == WR_VT_F64 ? "double" : #M, ""},
+    [(C)-FIRST_ACCESS] = {WR_VT_##V, WR_VT_##V == WR_VT_F32 ? "float" : WR_VT_##V == WR_VT_F64 ? "double" : #M, "", \
+                          sizeof(M)},
 static const access accesses[] = {WR_LOAD(LOAD_ROW) WR_STORE(STORE_ROW)};
+
+uint32_t wr_aot_access_bytes(uint32_t code) { return accesses[code - FIRST_ACCESS].bytes; }
 
 wr_status wr_aot_read_memarg(wr_aot_body *body, wr_aot_memarg *out) {
     uint32_t align;
@@ -44,6 +48,12 @@ static wr_status do_load(wr_aot_body *body, const access *row) {
     wr_aot_memarg arg;
     WR_TRY(wr_aot_read_memarg(body, &arg));
     const wr_aot_value address = wr_aot_pop(body);
+    wr_aot_name proven;
+    if (wr_aot_proven(body, &address, &arg, &proven)) {
+        EMIT("    %s = %s AT(%s, %u, %s);\n", wr_aot_push(body, row->type).text, row->cast, row->ctype, arg.memory,
+             proven.text);
+        return body->status;
+    }
     const wr_aot_name at = wr_aot_address(body, &address, &arg), to = wr_aot_push(body, row->type);
     const bool is_float = row->type == WR_VT_F32 || row->type == WR_VT_F64;
     EMIT("    LOAD(%s, %u, %s, %s, %s, %s, 0x%x);\n", is_float ? "FLOAT" : "INT", arg.memory, to.text, row->cast,
@@ -55,6 +65,12 @@ static wr_status do_store(wr_aot_body *body, const access *row) {
     wr_aot_memarg arg;
     WR_TRY(wr_aot_read_memarg(body, &arg));
     const wr_aot_value value = wr_aot_pop(body), address = wr_aot_pop(body);
+    wr_aot_name proven;
+    if (wr_aot_proven(body, &address, &arg, &proven)) {
+        EMIT("    AT(%s, %u, %s) = (%s)%s;\n", row->ctype, arg.memory, proven.text, row->ctype,
+             wr_aot_text(body, &value).text);
+        return body->status;
+    }
     const wr_aot_name from = wr_aot_text(body, &value), at = wr_aot_address(body, &address, &arg);
     EMIT("    STORE(%u, %s, %s, %s, 0x%x);\n", arg.memory, row->ctype, at.text, from.text, body->offset);
     return body->status;

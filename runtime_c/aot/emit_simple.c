@@ -43,6 +43,11 @@ static void put_expression(wr_aot_body *body, const char *expr, const char *a, c
     }
 }
 
+uint32_t wr_aot_simple_operands(uint32_t code) {
+    const simple_row *row = code < 0x100 || (code >= 0xFC00 && code < 0xFC08) ? &rows[ROW_AT(code)] : NULL;
+    return row == NULL || row->operand == 0 ? 0 : row->binary ? 2 : 1;
+}
+
 wr_status wr_aot_simple(wr_aot_body *body, uint32_t code) {
     const simple_row *row = code < 0x100 || (code >= 0xFC00 && code < 0xFC08) ? &rows[ROW_AT(code)] : NULL;
     if (row == NULL || row->operand == 0) return WR_NOT_FOUND;

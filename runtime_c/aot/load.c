@@ -26,6 +26,7 @@ SAME_PLACE(wra_table, wr_table, elems);
 SAME_PLACE(wra_table, wr_table, size);
 SAME_PLACE(wra_memory, wr_memory, data);
 SAME_PLACE(wra_memory, wr_memory, len);
+SAME_PLACE(wra_memory, wr_memory, plain);
 
 /* ---- the file ---- */
 
@@ -203,6 +204,7 @@ static void bind_data(wr_instance *instance) {
         .globals = (wra_global **)(void *)instance->globals,
         .cells = (wra_global *)(void *)instance->own_globals,
         .types = (const void *const *)(const void *)instance->module->types,
+        .memory = instance->module->memory_count != 0 ? instance->memories[0]->data : NULL,
     };
 }
 

@@ -85,13 +85,66 @@ static inline uintptr_t stack_pointer(void) {
         x->budget -= n;                         \
     } while (0)
 #define LOOP_END() x->budget += n
-#define LOOP_JUMP(OFFSET)          \
-    do {                           \
-        if (unlikely(--n < 0)) {   \
+#define LOOP_JUMP(WEIGHT, OFFSET)           \
+    do {                                    \
+        if (unlikely((n -= (WEIGHT)) < 0)) { \
             SITE(OFFSET);          \
             n = x->rt->tick(x);    \
         }                          \
     } while (0)
+
+/* However long code is that neither jumps back nor calls, the limits are looked at in time. */
+#define WORK(BYTES, OFFSET)                                      \
+    do {                                                         \
+        if (unlikely((x->work += (BYTES)) >= WRA_WORK_MAX)) {    \
+            SITE(OFFSET);                                        \
+            x->rt->check(x);                                     \
+        }                                                        \
+    } while (0)
+
+/* Rounds of a loop that are paid for beforehand (emit_loop.c): no more than the allowance. */
+#define LIMIT(K, SHIFT) K = n >> (SHIFT) < (int64_t)K ? (uintptr_t)(n > 0 ? n >> (SHIFT) : 0) : K
+#define MOST(K, ROUNDS) \
+    if ((K) > (ROUNDS)) K = (ROUNDS)
+/* Of a loop and one inside of it, which jumps back Q times per round. What is left of an allowance that is too small
+ * for all is dropped for a new one, if that can be large enough. */
+enum { TOP_UP_MAX = 4096 };
+#define TOP_UP(NEED, OFFSET)                                                                       \
+    do {                                                                                           \
+        if (unlikely((NEED) > (uint64_t)n) && (NEED) <= TOP_UP_MAX && x->allowance_mask != 0) {     \
+            SITE(OFFSET);                                                                          \
+            n = x->rt->tick(x) + 1;                                                                \
+        }                                                                                          \
+    } while (0)
+#define LIMIT_NEST(K, Q, SHIFT, OFFSET)                                                             \
+    do {                                                                                            \
+        const uint64_t cost_ = ((uint64_t)(Q) + 1) << (SHIFT), all_ = cost_ * ((uint64_t)(K) + 1);   \
+        TOP_UP(all_, OFFSET);                                                                       \
+        if (all_ > (uint64_t)n) K = (uint64_t)n < cost_ ? 0 : (uintptr_t)((uint64_t)n / cost_ - 1);  \
+    } while (0)
+/* How many rounds in a row surely end with a value that is not 0, or below the limit; each adds STEP to it. */
+static inline uint64_t rounds_nonzero(uint32_t first, int32_t step) {
+    if (step == 0) return 0;
+    return step > 0 ? (0u - first) / (uint32_t)step : first / (0u - (uint32_t)step);
+}
+static inline uint64_t rounds_below(uint32_t first, uint64_t limit, int32_t step) {
+    if (first >= limit || step == 0) return 0;
+    const uint32_t way = step < 0 ? first : (uint32_t)(limit - 1) - first;
+    return (uint64_t)(way / (step < 0 ? 0u - (uint32_t)step : (uint32_t)step)) + 1;
+}
+/* No fewer than these, and without a division; 0: it is not sure that there is an end. */
+static inline uint32_t rounds_at_most(uint32_t first, uint64_t limit, int32_t step) {
+    if (first >= limit || step <= 0 || limit + (uint32_t)step > UINT64_C(1) << 32) return 0;
+    return (((uint32_t)(limit - 1) - first) >> (31 - __builtin_clz((uint32_t)step))) + 1;
+}
+#define BELOW_0(VALUE) ((VALUE) < 0 ? (VALUE) : 0)
+#define ABOVE_0(VALUE) ((VALUE) > 0 ? (VALUE) : 0)
+/* No round needs what another one stores. */
+#if defined(__clang__)
+#define PARALLEL _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define PARALLEL _Pragma("GCC ivdep")
+#endif
 
 /* ---- memory ---- */
 
@@ -133,6 +186,7 @@ CELL(double)
 #define KEEP_VECTOR(VALUE) __asm__ volatile("" : : "r"((VALUE)[0]), "r"((VALUE)[1]))
 #endif
 
+#define USE_PLAIN() const wra_memory *const own = x->self->memories[0]
 #ifdef WR_CHECKED
 #define USE_MEMORY(K)                                          \
     const wra_memory *const memory##K = x->self->memories[K];  \

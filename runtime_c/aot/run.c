@@ -63,13 +63,20 @@ static int64_t tick(wra_context *x) {
     return allowance;
 }
 
+/* An allowance may be out: the budget stays what it is, or both would add up. */
+static void check(wra_context *x) {
+    const int64_t budget = x->budget;
+    check_limits(x);
+    if (x->allowance_mask != 0) x->budget = budget;
+}
+
 /* ---- calls ---- */
 
 static void use_instance(wr_exec *exec, wr_instance *instance) {
-    wr_set_instance(exec, instance);
+    exec->instance = instance; /* the rest is the interpreter's (wr_set_instance) */
     exec->aot.self = &instance->aot;
     exec->aot.cells = instance->aot.cells;
-    exec->aot.memory = instance->module->memory_count != 0 ? instance->memories[0]->data : NULL;
+    exec->aot.memory = instance->aot.memory;
 }
 
 static void check_native(wra_context *x) {
@@ -85,9 +92,9 @@ static void finish(wra_context *x, wr_slot *frame) {
     }
 }
 
-static void run(wra_context *x, const wr_func *func, wr_slot *frame) {
+static inline void run(wra_context *x, const wr_func *func, wr_slot *frame) {
     func->thunk(x, frame, func->compiled);
-    finish(x, frame);
+    if (__builtin_expect(x->tail != NULL, 0)) finish(x, frame);
 }
 
 static void call_host(wra_context *x, const wr_func *func, wr_slot *args) {
@@ -176,9 +183,9 @@ static __attribute__((noinline)) void begin_thread(wr_exec *exec) {
     pthread_attr_t attributes;
     void *low = NULL;
     size_t size = 0;
-    exec->native_thread = pthread_self();
+    exec->native_thread = &wr_fault_exec;
     exec->aot.native_limit = 0;
-    if (pthread_getattr_np(exec->native_thread, &attributes) != 0) return;
+    if (pthread_getattr_np(pthread_self(), &attributes) != 0) return;
     if (pthread_attr_getstack(&attributes, &low, &size) == 0) {
         exec->aot.native_limit = (uintptr_t)low + (size / 4 < NATIVE_RESERVE ? size / 4 : NATIVE_RESERVE);
     }
@@ -187,7 +194,7 @@ static __attribute__((noinline)) void begin_thread(wr_exec *exec) {
 
 static void prepare(wr_exec *exec) {
     wra_context *x = &exec->aot;
-    if (__builtin_expect(x->rt == NULL || !pthread_equal(exec->native_thread, pthread_self()), 0)) begin_thread(exec);
+    if (__builtin_expect(exec->native_thread != &wr_fault_exec, 0)) begin_thread(exec);
     x->budget = exec->budget;
     x->allowance_mask = exec->fuel_limited ? 0 : -1;
     x->tail = NULL;
@@ -213,25 +220,37 @@ static void run_callee(wr_exec *exec, const wr_insn *nothing, wr_slot *frame) {
     exec->status = WR_OK;
 }
 
-wr_status wr_aot_run(wr_exec *exec, const wr_func *func, wr_slot *frame) {
-    wra_context *x = &exec->aot;
-    const wra_instance *const self = x->self;
-    wra_global *const cells = x->cells;
-    uint8_t *const memory = x->memory;
-    wr_aot_link *const link = exec->aot_link;
-    if ((size_t)(exec->stack_end - frame) < func->frame_slots) return WR_TRAP_STACK;
+static inline wr_status run_from_host(wr_exec *exec, const wr_func *func, wr_slot *frame) {
     prepare(exec);
     use_instance(exec, func->instance);
     exec->callee = func;
     wr_exec *outer = wr_fault_enter(exec);
     wr_fault_call(exec, NULL, frame, run_callee);
     wr_fault_leave(outer);
-    exec->budget = x->budget;
+    exec->budget = exec->aot.budget;
+    return exec->status;
+}
+
+/* From a host function: what called that goes on afterwards. */
+static __attribute__((noinline)) wr_status run_nested(wr_exec *exec, const wr_func *func, wr_slot *frame) {
+    wra_context *x = &exec->aot;
+    const wra_instance *const self = x->self;
+    wra_global *const cells = x->cells;
+    uint8_t *const memory = x->memory;
+    wr_aot_link *const link = exec->aot_link;
+    wr_status status = run_from_host(exec, func, frame);
     exec->aot_link = link;
     x->self = self;
     x->cells = cells;
     x->memory = memory;
-    return exec->status;
+    return status;
+}
+
+wr_status wr_aot_run(wr_exec *exec, const wr_func *func, wr_slot *frame) {
+    if ((size_t)(exec->stack_end - frame) < func->frame_slots) return WR_TRAP_STACK;
+    if (__builtin_expect(exec->depth != 1, 0)) return run_nested(exec, func, frame);
+    exec->aot_link = NULL; /* a trap may have left one */
+    return run_from_host(exec, func, frame);
 }
 
 /* ---- memories and tables ---- */
@@ -253,7 +272,7 @@ static wr_exec *lend_budget(wra_context *x) {
 }
 
 static void take_budget_back(wra_context *x, wr_status status) {
-    x->budget = exec_of(x)->budget;
+    if (x->allowance_mask == 0) x->budget = exec_of(x)->budget; /* as in check */
     try_status(x, status);
 }
 
@@ -322,6 +341,7 @@ static uint32_t wait_for(wra_context *x, uint32_t memory, uint64_t at, uint64_t 
 const wra_runtime wr_aot_runtime = {
     .enter = enter,
     .tick = tick,
+    .check = check,
     .call = call,
     .finish = finish,
     .memory_size = memory_size,

@@ -165,10 +165,16 @@ static wr_status open_block(wr_aot_body *body, wr_vec *open, bool is_loop, uint3
     return WR_OK;
 }
 
+/* As much text as is counted as one jump. */
+enum { UNIT_BYTES = 64, SHIFT_MAX = 12 };
+
 static void close_block(const wr_aot_body *body, wr_vec *open, uint32_t offset) {
     if (open->count == 0) return;
     const uint32_t loop = ((const uint32_t *)open->items)[--open->count];
-    if (loop != AOT_NO_LABEL) loop_at(body, loop)->size = offset - loop_at(body, loop)->size;
+    if (loop == AOT_NO_LABEL) return;
+    wr_aot_loop *closed = loop_at(body, loop);
+    closed->size = offset - closed->size;
+    while (closed->shift < SHIFT_MAX && closed->size >> closed->shift > UNIT_BYTES) closed->shift++;
 }
 
 wr_status wr_aot_scan_loops(wr_aot_body *body) {

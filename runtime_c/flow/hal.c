@@ -1,5 +1,6 @@
 /* What a plugin can ask of its host. Everything here is deterministic: it depends on the stage's state and the frozen
  * time of the event only. Plugin pointers are checked; a wrong one is the plugin's trap. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "stage.h"
@@ -238,6 +239,24 @@ static wr_status hal_STATE_GET(wr_exec *exec, void *env, wr_slot *slots) {
     if (len == 0) return WR_OK;
     memcpy(into, carry->bytes + carry->at, len);
     carry->at += len;
+    return WR_OK;
+}
+
+/* The bytes are read when the instance traps, and put back when the one after it asks for as many. */
+static wr_status hal_KEEP(wr_exec *exec, void *env, wr_slot *slots) {
+    (void)exec;
+    wr_stage *stage = env;
+    void *bytes;
+    wr_status status = writable(stage, slots[0], slots[1], &bytes);
+    if (status != WR_OK) return status;
+    wr_keep *keep = &stage->keep;
+    uint32_t address = slots[0].u32, len = slots[1].u32;
+    bool is_back = len > 0 && len == keep->kept;
+    uint8_t *room = is_back ? keep->bytes : len > stage->state_bytes_max ? NULL : realloc(keep->bytes, len + 1);
+    slots[0].i32 = room == NULL ? WR_PEN_FULL : is_back;
+    if (room == NULL) return WR_OK;
+    if (is_back) memcpy(bytes, keep->bytes, len);
+    *keep = (wr_keep){.address = address, .len = len, .bytes = room};
     return WR_OK;
 }
 

@@ -108,6 +108,8 @@ static uint64_t offer_records(wr_ring_end *end) {
     wr_ring_pin(end->ring, end->consumer);
     wr_mark head = wr_ring_head(end->ring);
     wr_walk walk = wr_ring_walk(end->ring, next_of(end), head.pos, WR_RING_BATCH_MAX);
+    end->offered = walk.records;
+    end->seen = head.pos;
     if (walk.malformed && walk.records == 0) {
         wr_ring_jump(end->consumer, head);
         return head.pos;
@@ -141,27 +143,34 @@ static wr_status settle_output(wr_ring_end *end, uint64_t cursor, uint64_t *reco
     return walk.malformed ? WR_TRAP_RING : WR_OK;
 }
 
-/* The cursor must be a boundary. Walking goes by the ring's own end, so that a record its producer has spoiled since
- * it was offered is not held against the consumer. */
+/* Up to a cursor that must be a boundary. Walking goes by the ring's own end, so that a record its producer has spoiled
+ * since it was offered is not held against the consumer. */
+static wr_status walk_input(wr_ring_end *end, uint64_t next, uint64_t cursor, uint64_t *records) {
+    wr_walk walk = {.pos = next};
+    while (walk.pos < cursor && !walk.malformed) {
+        wr_walk step = wr_ring_walk(end->ring, walk.pos, end->limit, 1);
+        if (step.pos > cursor) break;
+        walk = (wr_walk){step.pos, walk.records + step.records, step.malformed};
+    }
+    *records = walk.records;
+    wr_ring_advance(end->consumer, walk.pos, walk.records);
+    if (walk.malformed) {
+        wr_ring_jump(end->consumer, wr_ring_head(end->ring));
+        return WR_OK;
+    }
+    return walk.pos == cursor ? WR_OK : WR_TRAP_RING;
+}
+
 static wr_status settle_input(wr_ring_end *end, uint64_t cursor, uint64_t *records) {
     uint64_t next = next_of(end);
     wr_status status = WR_OK;
     if (!in_range(end, next, cursor)) {
         status = WR_TRAP_RING;
+    } else if (cursor > next && cursor == end->limit && end->offered > 0) { /* all of it: counted when offered */
+        *records = end->offered;
+        wr_ring_advance(end->consumer, cursor, end->offered);
     } else if (cursor > next) {
-        wr_walk walk = {.pos = next};
-        while (walk.pos < cursor && !walk.malformed) {
-            wr_walk step = wr_ring_walk(end->ring, walk.pos, end->limit, 1);
-            if (step.pos > cursor) break;
-            walk = (wr_walk){step.pos, walk.records + step.records, step.malformed};
-        }
-        *records = walk.records;
-        wr_ring_advance(end->consumer, walk.pos, walk.records);
-        if (walk.malformed) {
-            wr_ring_jump(end->consumer, wr_ring_head(end->ring));
-        } else if (walk.pos != cursor) {
-            status = WR_TRAP_RING;
-        }
+        status = walk_input(end, next, cursor, records);
     }
     wr_ring_unpin(end->ring, end->consumer);
     return status;
@@ -189,3 +198,7 @@ uint64_t wr_ring_end_backlog(const wr_ring_end *end) { return wr_ring_head(end->
 uint64_t wr_ring_end_room(const wr_ring_end *end) {
     return wr_ring_room_limit(end->ring) - end->ring->producer.head.pos;
 }
+
+uint64_t wr_ring_end_backlog_offered(const wr_ring_end *end) { return end->seen - next_of(end); }
+
+uint64_t wr_ring_end_room_offered(const wr_ring_end *end) { return end->limit - end->ring->producer.head.pos; }

@@ -24,6 +24,8 @@ typedef struct wr_ring_end {
     uint32_t address;         /* of the control page in the plugin's memory; 0: not mapped */
     wr_ring_control *control; /* the same page in the host */
     uint64_t limit;           /* offered to the running call */
+    uint64_t offered;         /* records of an input up to there */
+    uint64_t seen;            /* end of an input's records when it was offered */
 } wr_ring_end;
 
 /* BAD_ARGUMENT: no such consumer, or the end is taken already. */
@@ -52,5 +54,8 @@ void wr_ring_end_skip(wr_ring_end *end);
 
 uint64_t wr_ring_end_backlog(const wr_ring_end *end); /* bytes an input has not taken */
 uint64_t wr_ring_end_room(const wr_ring_end *end);    /* bytes an output could write */
+/* The same as the last call knew them: what came since then is news to the plugin. */
+uint64_t wr_ring_end_backlog_offered(const wr_ring_end *end);
+uint64_t wr_ring_end_room_offered(const wr_ring_end *end);
 
 #endif

@@ -129,6 +129,7 @@ static void note(wr_shadow *shadow, uint32_t output, const uint8_t *old_bytes, c
 }
 
 static void drop_front(wr_shadow_queue *queue, uint32_t bytes) {
+    if (bytes == 0) return; /* else a long queue would be moved in each call */
     queue->len -= bytes;
     memmove(queue->bytes, queue->bytes + bytes, queue->len);
 }

@@ -165,6 +165,7 @@ wr_status wr_stage_new(const wr_stage_env *env, const wr_stage_config *config, c
 void wr_stage_free(wr_stage *stage) {
     if (stage == NULL) return;
     wr_stage_unload(stage);
+    free(stage->keep.bytes);
     for (uint32_t i = 0; i < stage->in_count; i++) wr_ring_end_return(&stage->ins[i]);
     for (uint32_t i = 0; i < stage->out_count; i++) wr_ring_end_return(&stage->outs[i]);
     for (uint32_t i = 0; i < stage->port_count; i++) {

@@ -76,6 +76,13 @@ typedef struct wr_carry {
     bool is_beyond;   /* more than max was handed over */
 } wr_carry;
 
+/* Memory of the instance that outlives a trap of it. */
+typedef struct wr_keep {
+    uint32_t address, len; /* where it is in the running instance; len 0: nowhere */
+    uint8_t *bytes;        /* what it was at the last trap */
+    uint32_t kept;         /* bytes of it; 0: nothing */
+} wr_keep;
+
 typedef struct wr_shadow wr_shadow;
 
 typedef struct wr_stage {
@@ -108,6 +115,7 @@ typedef struct wr_stage {
     wr_instant now; /* of the running entry point call */
     wr_shadow *shadow;          /* runs along; NULL: none */
     wr_carry *saving, *loading; /* while pen_save, pen_load run */
+    wr_keep keep;
 
     wr_stage_stats stats;
     int64_t trap_times[WR_STAGE_TRAPS_MAX]; /* mono_ns of the last ones, oldest first */

@@ -130,12 +130,30 @@ void wr_stage_keep_counters(wr_stage *stage) {
     }
 }
 
+/* Whether the next trap stops the stage. */
+static bool is_last_try(const wr_stage *stage) {
+    return stage->trap_times[0] != INT64_MIN && stage->now.mono_ns - stage->trap_times[0] <= WR_STAGE_TRAPS_NS;
+}
+
+/* What the plugin keeps goes on to its next instance, but for the last try: it may be what makes it trap. */
+static void save_kept(wr_stage *stage) {
+    wr_keep *keep = &stage->keep;
+    const void *bytes = stage->memory == NULL ? NULL : wr_memory_at(stage->memory, keep->address, keep->len);
+    if (bytes != NULL && keep->len > 0) {
+        memcpy(keep->bytes, bytes, keep->len);
+        keep->kept = keep->len;
+    }
+    if (is_last_try(stage)) keep->kept = 0;
+    keep->len = 0;
+}
+
 /* A new instance on the same rings, values and ports. Starting may trap as well, which counts like any other. */
 static void restart(wr_stage *stage, const char *message) {
     wr_error error;
     memcpy(error.message, message, sizeof error.message);
     if (stage->shadow != NULL) wr_shadow_break(stage->shadow, "the running version trapped");
     while (note_trap(stage, error.message)) {
+        save_kept(stage);
         wr_stage_unload(stage);
         wr_stage_keep_counters(stage);
         if (wr_stage_boot(stage, &error) == WR_OK) {
@@ -306,12 +324,14 @@ bool wr_stage_ready(const wr_stage *stage) {
     return false;
 }
 
-/* An input that lost nothing in its call waits for more records, more room or another event. */
+/* An input that lost nothing in its call waits for more records, more room or another event. More than the call knew:
+ * what came while it ran must wake it as well. */
 static void park(wr_stage *stage, uint32_t index, uint64_t taken) {
-    uint64_t backlog = wr_ring_end_backlog(&stage->ins[index]);
+    uint64_t backlog = wr_ring_end_backlog_offered(&stage->ins[index]), room = 0;
     bool stalled = taken == 0 && backlog > 0;
+    for (uint32_t i = 0; i < stage->out_count; i++) room += wr_ring_end_room_offered(&stage->outs[i]);
     stage->stats.stalls += stalled;
-    stage->waits[index] = (wr_stage_wait){.parked = stalled, .backlog = backlog, .room = room_of_outputs(stage)};
+    stage->waits[index] = (wr_stage_wait){.parked = stalled, .backlog = backlog, .room = room};
 }
 
 void wr_stage_run(wr_stage *stage, wr_instant now) {

@@ -604,7 +604,8 @@ wr_status wr_loop_port_stats(wr_loop *loop, uint32_t port, wr_port_stats *out);
     X(RING_OUT, "ring_out", "i", "i")            \
     X(PORT_STATE, "port_state", "i", "i")        \
     X(STATE_PUT, "state_put", "ii", "i")         \
-    X(STATE_GET, "state_get", "ii", "i")
+    X(STATE_GET, "state_get", "ii", "i")         \
+    X(KEEP, "keep", "ii", "i")
 
 #define WR_HAL_ENUM_(NAME, WASM, PARAMS, RESULTS) WR_HAL_##NAME,
 typedef enum wr_hal { WR_HAL_TABLE(WR_HAL_ENUM_) WR_HAL_COUNT } wr_hal;

@@ -36,7 +36,8 @@ static void *ledger_alloc(void *user, void *old, size_t old_size, size_t size) {
         return NULL;
     }
     book->blocks += block == NULL;
-    book->bytes += size - (block != NULL ? old_size : 0);
+    book->bytes += size;
+    book->bytes -= block != NULL ? old_size : 0;
     memcpy(fresh, &size, sizeof size);
     return fresh + HEAD;
 }

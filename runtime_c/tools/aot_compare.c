@@ -1,11 +1,13 @@
 /* Runs modules interpreted and compiled, and compares everything that can be seen: status, results, back-trace, fuel,
  * memories and globals.
  *
- *   aot_compare MODULES.so [--bounds auto|guard|checked] [--fuel N] [--sweep N] [--seeds N] [--stack BYTES] MODULE.wasm...
+ *   aot_compare MODULES.so [--bounds auto|guard|checked] [--fuel N] [--sweep N] [--seeds N] [--again 0|1]
+ *               [--stack BYTES] MODULE.wasm...
  *
  * MODULES.so has the code of the modules; those it has not are an error. Each exported function is called with --seeds
- * sets of arguments and --fuel (default 100000); with --sweep once more with each fuel from 1 to N. Prints a line per
- * difference, and last `compared CALLS calls of MODULES modules, DIFFERENCES differences`. Exit status 1: some.
+ * sets of arguments and --fuel (default 100000); with --sweep once more with each fuel from 1 to N; with --again 1,
+ * what ended with fuel left is called again without any. Prints a line per difference, and last `compared CALLS calls
+ * of MODULES modules, DIFFERENCES differences`. Exit status 1: some.
  * Imported functions return zeros; memories, tables and globals that are imported are made. */
 #include <inttypes.h>
 #include <stdarg.h>
@@ -22,6 +24,7 @@ typedef struct compare_options {
     wr_bounds bounds;
     uint64_t fuel, sweep;
     uint32_t seeds, stack_bytes;
+    bool again;
 } compare_options;
 
 /* One way of running a module. */
@@ -210,6 +213,16 @@ static void compare_globals(comparison *it, const char *after) {
 
 /* ---- a module ---- */
 
+static void compare_both(comparison *it, const wr_export_desc *export, const wr_extern *a, const wr_extern *b,
+                         const wr_slot *args, uint64_t fuel) {
+    const wr_func_type type = wr_func_type_of(a->of.func);
+    call(&it->interpreted, a, args, fuel);
+    call(&it->compiled, b, args, fuel);
+    compare_call(it, export->name, &type, fuel);
+    compare_memories(it, export->name);
+    compare_globals(it, export->name);
+}
+
 static void compare_function(comparison *it, const wr_export_desc *export) {
     wr_extern a, b;
     (void)wr_instance_export(it->interpreted.instance, export->name, export->name_len, &a);
@@ -227,11 +240,10 @@ static void compare_function(comparison *it, const wr_export_desc *export) {
             if (kind == WR_TYPE_I32 || kind == WR_TYPE_F32) args[slot].u64 = args[slot].u32;
             slot += kind == WR_TYPE_V128 ? 2 : 1;
         }
-        call(&it->interpreted, &a, args, fuel);
-        call(&it->compiled, &b, args, fuel);
-        compare_call(it, export->name, &type, fuel);
-        compare_memories(it, export->name);
-        compare_globals(it, export->name);
+        compare_both(it, export, &a, &b, args, fuel);
+        if (it->options->again && !sweeps && it->interpreted.status != WR_TRAP_FUEL) {
+            compare_both(it, export, &a, &b, args, 0);
+        }
     }
 }
 
@@ -278,6 +290,8 @@ static int parse_options(compare_options *out, int argc, char **argv) {
             out->sweep = number;
         } else if (strcmp(argv[at], "--seeds") == 0) {
             out->seeds = (uint32_t)number;
+        } else if (strcmp(argv[at], "--again") == 0) {
+            out->again = number != 0;
         } else if (strcmp(argv[at], "--stack") == 0) {
             out->stack_bytes = (uint32_t)number;
         } else if (strcmp(argv[at], "--bounds") == 0) {

@@ -12,7 +12,8 @@ void wr_mem_free(const wr_engine *engine, void *block, size_t size);
 typedef struct wr_arena_block {
     struct wr_arena_block *next;
     size_t size;
-    size_t used;
+    size_t used; /* from the front, aligned */
+    size_t end;  /* of what is free: bytes are taken from there */
 } wr_arena_block;
 
 typedef struct wr_arena {
@@ -25,9 +26,20 @@ typedef struct wr_arena {
 /* expected: bytes that will be asked for, roughly, 0: unknown; small arenas take small blocks. */
 void wr_arena_init(wr_arena *arena, const wr_engine *engine, size_t expected);
 void wr_arena_free(wr_arena *arena);
-/* count * size bytes, aligned to 16, or NULL. */
+/* count * size bytes, aligned to 8, or NULL. */
 void *wr_arena_take(wr_arena *arena, size_t count, size_t size);
 void *wr_arena_zero(wr_arena *arena, size_t count, size_t size); /* ditto, zeroed */
+/* A copy of bytes, not aligned, with a zero behind it; or NULL. */
+void *wr_arena_copy(wr_arena *arena, const void *bytes, size_t count);
+
+/* A block outside any arena, as a growing array of bytes; the old one's stay when it moves. */
+wr_arena_block *wr_arena_block_resize(const wr_engine *engine, wr_arena_block *old, size_t bytes);
+void *wr_arena_block_items(wr_arena_block *block);
+void wr_arena_block_free(const wr_engine *engine, wr_arena_block *block);
+/* It is worth a block of its own. */
+bool wr_arena_is_large(const wr_arena *arena, size_t bytes);
+/* Makes the block, cut to its first bytes, a part of the arena, and returns these; cannot fail. */
+void *wr_arena_adopt(wr_arena *arena, wr_arena_block *block, size_t bytes);
 
 /* Growable array: items stay valid until the next reserve. */
 typedef struct wr_vec {

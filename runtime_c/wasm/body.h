@@ -11,10 +11,12 @@ typedef enum wr_place { WR_PLACE_TEMP, WR_PLACE_LOCAL, WR_PLACE_CONST } wr_place
 
 typedef struct wr_operand {
     wr_vt type;
-    wr_place place;
-    uint32_t slot; /* its temporary slot, wherever the value is now */
-    uint32_t local_slot;
-    uint64_t value; /* of a constant; v128: the address of its bytes in the body */
+    uint16_t slot; /* its temporary slot, wherever the value is now */
+    uint8_t place; /* wr_place */
+    union {
+        uint64_t value; /* of a constant; v128: the address of its bytes in the body */
+        uint32_t local_slot;
+    };
 } wr_operand;
 
 typedef enum wr_label_kind {
@@ -27,15 +29,13 @@ typedef enum wr_label_kind {
 } wr_label_kind;
 
 typedef struct wr_block_type {
-    const wr_vt *params;
-    const wr_vt *results;
+    const wr_vt *values; /* of the parameters, then of the results; NULL: there is at most one result */
     uint32_t param_count;
     uint32_t result_count;
-    wr_vt single; /* the result where results is NULL and result_count 1 */
+    wr_vt single;
 } wr_block_type;
 
 typedef struct wr_label {
-    wr_label_kind kind;
     wr_block_type type;
     uint32_t height;    /* operands below the parameters */
     uint32_t slot;      /* of the first parameter and of the first result */
@@ -46,13 +46,14 @@ typedef struct wr_label {
     uint32_t stub_table; /* which table that was: index + 1 of its first word */
     uint32_t inits;     /* locals that were initialised before the block */
     uint32_t catches;   /* try: first entry of its clauses in body->catches */
+    uint8_t kind;       /* wr_label_kind */
     bool unreachable;   /* typing: the operand stack is polymorphic */
     bool dead_entry;    /* no code is emitted for this block at all */
 } wr_label;
 
 typedef struct wr_local {
     wr_vt type;
-    uint32_t slot;
+    uint16_t slot;
     bool unset; /* not nullable and not assigned on the way here */
 } wr_local;
 
@@ -66,12 +67,18 @@ struct wr_body {
     wr_vec inits;    /* uint32_t: locals in the order they were initialised */
     wr_vec pending;  /* wr_catch of open try_tables */
     wr_vec catches;  /* wr_catch of closed ones, inner first */
-    wr_vec code;     /* wr_insn */
-    wr_vec marks;    /* uint32_t per instruction: module offset */
+    wr_vec marks;    /* uint8_t: as in wr_code.offsets */
+    wr_arena_block *code; /* holds insns; a large one becomes a part of the module as it is */
+    wr_insn *insns;
+    uint32_t insn_count;
+    uint32_t insn_capacity;
     wr_status status;  /* first failure of emitting or pushing; checked once per instruction */
     uint32_t temp_base;
     uint32_t slot_max;
     uint32_t last;     /* index + 1 of the last instruction while its destination may still be changed, else 0 */
+    uint32_t last_marks; /* marks before that instruction */
+    uint32_t last_marked;
+    uint32_t marked;   /* module offset of the last instruction emitted */
     uint32_t barrier;  /* control may arrive here from elsewhere: nothing before it may be merged with what follows */
     uint32_t flushed;  /* operands below this stand for no local */
     uint32_t offset;   /* of the instruction being translated */
@@ -136,7 +143,7 @@ void wr_emit_not(wr_body *body, const wr_operand *operand, wr_op equals_zero);
 wr_status wr_finish_code(wr_body *body, wr_code *code);
 
 /* fuse.c */
-void wr_fuse(wr_insn *insns, size_t count);
+void wr_finish_ops(wr_insn *insns, size_t count, bool is_checked);
 
 /* translate_try.c */
 wr_status wr_translate_try_table(wr_body *body);

@@ -76,8 +76,11 @@ void wr_exec_set_exit_code(wr_exec *exec, int32_t code) { exec->exit_code = code
 
 /* ---- limits ---- */
 
+/* Without a deadline there is no clock to look at. */
+static int64_t next_chunk(const wr_exec *exec) { return exec->deadline_us != 0 ? exec->chunk : CHUNK_MOST; }
+
 static void grant(wr_exec *exec, int64_t charged) {
-    int64_t chunk = exec->chunk;
+    int64_t chunk = next_chunk(exec);
     if (exec->fuel_limited && exec->fuel_left < (uint64_t)chunk) chunk = (int64_t)exec->fuel_left;
     exec->granted = chunk;
     exec->budget = chunk - charged;
@@ -96,7 +99,7 @@ static wr_status check_clock(wr_exec *exec, bool used_up) {
 
 /* Budget ran out, or a long operation asks: charges fuel, looks at interrupt and clock, grants the next budget. */
 wr_status wr_exec_check(wr_exec *exec) {
-    exec->work = 0;
+    exec->aot.work = 0;
     int64_t charged = exec->budget < 0 ? 1 : 0; /* the back-edge or call that found the budget empty */
     if (exec->fuel_limited) {
         exec->fuel_left -= (uint64_t)(exec->granted - (charged != 0 ? 0 : exec->budget));
@@ -115,8 +118,8 @@ wr_status wr_exec_check(wr_exec *exec) {
 }
 
 wr_status wr_exec_worked(wr_exec *exec, uint64_t bytes) {
-    exec->work += bytes;
-    return exec->work < WR_WORK_MAX ? WR_OK : wr_exec_check(exec);
+    exec->aot.work += bytes;
+    return exec->aot.work < WR_WORK_MAX ? WR_OK : wr_exec_check(exec);
 }
 
 wr_status wr_exec_refill(wr_exec *exec) {
@@ -128,7 +131,7 @@ wr_status wr_exec_refill(wr_exec *exec) {
 static void start_limits(wr_exec *exec) {
     exec->deadline_ns = 0;
     if (exec->deadline_us == 0 && !exec->fuel_limited) {
-        exec->granted = exec->budget = exec->chunk;
+        exec->granted = exec->budget = next_chunk(exec);
         return;
     }
     if (exec->deadline_us != 0) {

@@ -4,13 +4,13 @@
 enum { MOVES_MAX = 4 }; /* above this, values settle first and move as one block: keeps code size linear */
 
 static const wr_vt *block_results(const wr_block_type *type) {
-    return type->results == NULL ? &type->single : type->results;
+    return type->values == NULL ? &type->single : type->values + type->param_count;
 }
 
 const wr_vt *wr_branch_types(const wr_label *label, uint32_t *count) {
     bool loop = label->kind == WR_LABEL_LOOP;
     *count = loop ? label->type.param_count : label->type.result_count;
-    return loop ? label->type.params : block_results(&label->type);
+    return loop ? label->type.values : block_results(&label->type);
 }
 
 void wr_drop_to(wr_body *body, uint32_t height) {
@@ -100,11 +100,11 @@ wr_status wr_push_label(wr_body *body, wr_label_kind kind, const wr_block_type *
     wr_loader *loader = body->loader;
     if (body->labels.count >= loader->engine->config.limits.nesting_max) return WR_LIMIT_NESTING;
     WR_TRY(wr_vec_reserve(loader->engine, &body->labels, 1, sizeof(wr_label)));
-    wr_label label = {.kind = kind, .type = *type, .inits = (uint32_t)body->inits.count};
+    wr_label label = {.kind = (uint8_t)kind, .type = *type, .inits = (uint32_t)body->inits.count};
     if (kind == WR_LABEL_FUNC) {
         label.slot = body->temp_base;
     } else {
-        WR_TRY(wr_check_top(body, type->params, type->param_count, true));
+        WR_TRY(wr_check_top(body, type->values, type->param_count, true));
         wr_settle_locals(body);
         wr_settle_top(body, type->param_count);
         label.dead_entry = wr_is_dead(body);
@@ -134,7 +134,7 @@ wr_status wr_read_block_type(wr_body *body, wr_block_type *out) {
     if (index < 0) return WR_BAD_VALUE_TYPE;
     if (index >= body->module->type_count) return wr_load_fail(body->loader, WR_UNKNOWN_TYPE, "%u", (uint32_t)index);
     const wr_type *type = body->module->types[index];
-    *out = (wr_block_type){type->values, type->values + type->param_count, type->param_count, type->result_count, 0};
+    *out = (wr_block_type){type->values, type->param_count, type->result_count, 0};
     return WR_OK;
 }
 
@@ -149,7 +149,7 @@ static wr_status translate_if(wr_body *body) {
     wr_operand condition;
     WR_TRY(wr_read_block_type(body, &type));
     WR_TRY(wr_pop(body, WR_VT_I32, &condition));
-    WR_TRY(wr_check_top(body, type.params, type.param_count, true));
+    WR_TRY(wr_check_top(body, type.values, type.param_count, true));
     bool dead = wr_is_dead(body);
     wr_settle_locals(body);
     wr_settle_top(body, type.param_count);
@@ -183,7 +183,7 @@ static wr_status translate_else(wr_body *body) {
     wr_forget_inits(body, label);
     wr_patch_here(body, label->else_fixup);
     wr_drop_to(body, label->height);
-    wr_push_temps(body, label->type.params, label->type.param_count);
+    wr_push_temps(body, label->type.values, label->type.param_count);
     return body->status;
 }
 
@@ -215,8 +215,8 @@ static wr_status translate_end(wr_body *body) {
         const wr_vt *results = block_results(&label.type);
         if (label.type.param_count != label.type.result_count) return WR_TYPE_MISMATCH;
         for (uint32_t i = 0; i < label.type.param_count; i++) {
-            if (!wr_vt_matches(label.type.params[i], results[i])) {
-                return wr_mismatch(body, results[i], label.type.params[i]);
+            if (!wr_vt_matches(label.type.values[i], results[i])) {
+                return wr_mismatch(body, results[i], label.type.values[i]);
             }
         }
         wr_patch_here(body, label.else_fixup);
@@ -299,7 +299,7 @@ static wr_status emit_table_stubs(wr_body *body, const uint8_t *targets, uint32_
             wr_emit(body, OP_BR);
             wr_link_branch(body, label, wr_here(body) - 1);
         }
-        ((wr_insn *)body->code.items)[entry + i].imm = (int32_t)(label->stub - (entry + i));
+        body->insns[entry + i].imm = (int32_t)(label->stub - (entry + i));
     }
     body->reader->at = after;
     return body->status;

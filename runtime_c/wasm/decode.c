@@ -88,11 +88,8 @@ wr_status wr_load_name(wr_loader *loader, wr_name *out) {
     WR_TRY(wr_read_bytes(&loader->reader, len, &bytes));
     if (!wr_utf8_valid(bytes, len)) return WR_BAD_UTF8;
     if (len > loader->engine->config.limits.name_bytes_max) return WR_LIMIT_NAME_BYTES;
-    char *copy = WR_LOAD_ALLOC(loader, (size_t)len + 1, char);
-    if (copy == NULL) return WR_NO_MEMORY;
-    memcpy(copy, bytes, len);
-    *out = (wr_name){copy, len};
-    return WR_OK;
+    *out = (wr_name){wr_arena_copy(&loader->module->arena, bytes, len), len};
+    return out->bytes != NULL ? WR_OK : WR_NO_MEMORY;
 }
 
 wr_status wr_load_count(wr_loader *loader, uint32_t max, wr_status limit, uint32_t *out) {

@@ -1,31 +1,63 @@
 /* The instruction buffer: emission, fusion of comparisons with branches, branch patching, final form. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "body.h"
 #include "interp.h"
 
-static wr_insn *insn_at(const wr_body *body, size_t index) { return (wr_insn *)body->code.items + index; }
+enum { MARK_ESCAPE = 255, MARK_MOST = 1 + sizeof(uint32_t), BYTES_PER_INSN = 5, INSNS_LEAST = 4, INSNS_MOST = 1 << 27 };
+
+static wr_insn *insn_at(const wr_body *body, size_t index) { return body->insns + index; }
+
+/* A new buffer fits most bodies of this length; once full, it grows by a sixteenth. */
+static wr_status grow_code(wr_body *body) {
+    const uint32_t fits = body->insn_capacity;
+    const size_t ahead = fits == 0 ? wr_reader_left(body->reader) / BYTES_PER_INSN : fits / 16;
+    const size_t capacity = fits + ahead + INSNS_LEAST;
+    if (capacity > INSNS_MOST) return WR_NO_MEMORY;
+    wr_arena_block *block = wr_arena_block_resize(body->loader->engine, body->code, capacity * sizeof(wr_insn));
+    if (block == NULL) return WR_NO_MEMORY;
+    body->code = block;
+    body->insns = wr_arena_block_items(block);
+    body->insn_capacity = (uint32_t)capacity;
+    return WR_OK;
+}
+
+/* How far the instruction lies behind the one before, in the module's bytes: one byte, five from 255 on. */
+static void mark(wr_body *body) {
+    uint8_t *at = (uint8_t *)body->marks.items + body->marks.count;
+    const uint32_t delta = body->offset - body->marked;
+    body->marked = body->offset;
+    if (__builtin_expect(delta < MARK_ESCAPE, 1)) {
+        *at = (uint8_t)delta;
+        body->marks.count += 1;
+    } else {
+        *at = MARK_ESCAPE;
+        memcpy(at + 1, &delta, sizeof delta);
+        body->marks.count += MARK_MOST;
+    }
+}
 
 wr_insn *wr_emit(wr_body *body, wr_op op) {
-    const wr_engine *engine = body->loader->engine;
     if (wr_is_dead(body) || body->status != WR_OK) return &body->scrap;
-    wr_status status = wr_vec_reserve(engine, &body->code, 1, sizeof(wr_insn));
-    if (status == WR_OK) status = wr_vec_reserve(engine, &body->marks, 1, sizeof(uint32_t));
-    if (status != WR_OK) {
-        body->status = status;
-        return &body->scrap;
-    }
-    wr_insn *insn = insn_at(body, body->code.count++);
+    if (body->insn_count == body->insn_capacity) body->status = grow_code(body);
+    if (body->status == WR_OK) body->status = wr_vec_reserve(body->loader->engine, &body->marks, MARK_MOST, 1);
+    if (body->status != WR_OK) return &body->scrap;
+    mark(body);
+    wr_insn *insn = insn_at(body, body->insn_count++);
     *insn = (wr_insn){.op = op};
-    ((uint32_t *)body->marks.items)[body->marks.count++] = body->offset;
     body->last = 0;
     return insn;
 }
 
 wr_insn *wr_emit_def(wr_body *body, wr_op op, uint32_t dst) {
+    const uint32_t marked = body->marked, marks = (uint32_t)body->marks.count;
     wr_insn *insn = wr_emit(body, op);
     insn->a = (uint16_t)dst;
-    if (insn != &body->scrap) body->last = (uint32_t)body->code.count;
+    if (insn == &body->scrap) return insn;
+    body->last = body->insn_count;
+    body->last_marked = marked;
+    body->last_marks = marks;
     return insn;
 }
 
@@ -51,11 +83,13 @@ wr_insn *wr_producer(const wr_body *body, const wr_operand *operand) {
 }
 
 void wr_unemit(wr_body *body) {
-    body->code.count = body->marks.count = body->last - 1;
+    body->insn_count = body->last - 1;
+    body->marks.count = body->last_marks;
+    body->marked = body->last_marked;
     body->last = 0;
 }
 
-uint32_t wr_here(const wr_body *body) { return (uint32_t)body->code.count; }
+uint32_t wr_here(const wr_body *body) { return body->insn_count; }
 
 void wr_bind_here(wr_body *body) {
     body->last = 0;
@@ -142,8 +176,8 @@ static wr_op step_on(wr_op branch) {
 }
 
 static bool is_step(const wr_body *body, uint32_t slot) {
-    if (wr_is_dead(body) || body->code.count == 0 || body->code.count <= body->barrier) return false;
-    const wr_insn *insn = insn_at(body, body->code.count - 1);
+    if (wr_is_dead(body) || body->insn_count == 0 || body->insn_count <= body->barrier) return false;
+    const wr_insn *insn = insn_at(body, body->insn_count - 1);
     return insn->op == OP_I32_ADD_RI && insn->a == slot && insn->b == slot && insn->imm == (int16_t)insn->imm;
 }
 
@@ -206,36 +240,6 @@ void wr_emit_not(wr_body *body, const wr_operand *operand, wr_op equals_zero) {
 
 /* ---- final form ---- */
 
-enum { MARK_ESCAPE = 255 };
-
-static uint32_t mark_delta(const uint32_t *marks, size_t index, uint32_t base) {
-    return marks[index] - (index == 0 ? base : marks[index - 1]);
-}
-
-/* One byte per instruction, five where it lies further than 254 bytes behind the one before. */
-static wr_status finish_marks(wr_body *body, wr_code *code) {
-    const uint32_t *marks = body->marks.items;
-    size_t size = 0;
-    for (size_t i = 0; i < body->marks.count; i++) {
-        size += mark_delta(marks, i, code->body_offset) < MARK_ESCAPE ? 1 : 1 + sizeof(uint32_t);
-    }
-    uint8_t *out = WR_LOAD_ALLOC(body->loader, size, uint8_t);
-    if (out == NULL) return WR_NO_MEMORY;
-    code->offsets = out;
-    code->offsets_size = (uint32_t)size;
-    for (size_t i = 0; i < body->marks.count; i++) {
-        uint32_t delta = mark_delta(marks, i, code->body_offset);
-        if (delta < MARK_ESCAPE) {
-            *out++ = (uint8_t)delta;
-        } else {
-            *out++ = MARK_ESCAPE;
-            memcpy(out, &delta, sizeof delta);
-            out += sizeof delta;
-        }
-    }
-    return WR_OK;
-}
-
 uint32_t wr_code_offset(const wr_code *code, const wr_insn *insn) {
     uint32_t offset = code->body_offset;
     const uint8_t *at = code->offsets;
@@ -250,50 +254,75 @@ uint32_t wr_code_offset(const wr_code *code, const wr_insn *insn) {
     return offset;
 }
 
-/* Memory instructions come in pairs, guarded then checked (code.h). */
-static uintptr_t checked_op(uintptr_t op) { return op > OP_MEMORY_FIRST && op < OP_MEMORY_LAST ? op + 1 : op; }
+/* The instructions as part of the module: large ones where they are, in a block cut to size. */
+static const wr_insn *keep_insns(wr_body *body) {
+    wr_arena *arena = &body->loader->module->arena;
+    const size_t bytes = body->insn_count * sizeof(wr_insn);
+    if (!wr_arena_is_large(arena, bytes)) {
+        wr_insn *insns = wr_arena_take(arena, body->insn_count, sizeof *insns);
+        return insns == NULL ? NULL : memcpy(insns, body->insns, bytes);
+    }
+    const wr_insn *insns = wr_arena_adopt(arena, body->code, bytes);
+    body->code = NULL;
+    body->insn_capacity = 0;
+    return insns;
+}
 
 wr_status wr_finish_code(wr_body *body, wr_code *code) {
-    size_t count = body->code.count;
-    wr_insn *insns = wr_arena_take(&body->loader->module->arena, count, sizeof *insns);
-    if (insns == NULL) return WR_NO_MEMORY;
-    memcpy(insns, body->code.items, count * sizeof *insns);
-    wr_fuse(insns, count);
-    const uintptr_t *handlers = wr_interp_handlers();
-    for (size_t i = 0; i < count; i++) {
-        insns[i].op = handlers[body->module->code_is_checked ? checked_op(insns[i].op) : insns[i].op];
-    }
-    code->insns = insns;
-    code->insn_count = (uint32_t)count;
-    wr_catch *catches = WR_LOAD_ALLOC(body->loader, body->catches.count, wr_catch);
-    if (catches == NULL) return WR_NO_MEMORY;
+    wr_arena *arena = &body->loader->module->arena;
+    wr_finish_ops(body->insns, body->insn_count, body->module->code_is_checked);
+    code->insns = keep_insns(body);
+    wr_catch *catches = wr_arena_take(arena, body->catches.count, sizeof *catches);
+    code->offsets = wr_arena_copy(arena, body->marks.items, body->marks.count);
+    if (code->insns == NULL || catches == NULL || code->offsets == NULL) return WR_NO_MEMORY;
     if (body->catches.count != 0) memcpy(catches, body->catches.items, body->catches.count * sizeof *catches);
+    code->insn_count = body->insn_count;
     code->catches = catches;
     code->catch_count = (uint32_t)body->catches.count;
-    return finish_marks(body, code);
+    code->offsets_size = (uint32_t)body->marks.count;
+    return WR_OK;
 }
 
 /* ---- the checked variant ---- */
 
-static uintptr_t checked_handler(const uintptr_t *handlers, uintptr_t handler) {
-    for (uintptr_t op = OP_MEMORY_FIRST + 1; op < OP_MEMORY_LAST; op += 2) {
-        if (handlers[op] == handler) return handlers[op + 1];
+typedef struct handler_pair {
+    uintptr_t guarded, checked;
+} handler_pair;
+enum { PAIR_COUNT = (OP_MEMORY_LAST - OP_MEMORY_FIRST - 1) / 2 };
+
+static int by_guarded(const void *left, const void *right) {
+    const uintptr_t a = ((const handler_pair *)left)->guarded, b = ((const handler_pair *)right)->guarded;
+    return a < b ? -1 : a > b;
+}
+
+static void sort_pairs(handler_pair *pairs) {
+    const uintptr_t *handlers = wr_interp_handlers();
+    for (size_t i = 0; i < PAIR_COUNT; i++) {
+        const uintptr_t *pair = &handlers[OP_MEMORY_FIRST + 1 + 2 * i];
+        pairs[i] = (handler_pair){pair[0], pair[1]};
     }
-    return handler;
+    qsort(pairs, PAIR_COUNT, sizeof *pairs, by_guarded);
+}
+
+static uintptr_t checked_handler(const handler_pair *pairs, uintptr_t handler) {
+    const handler_pair key = {handler, 0};
+    const handler_pair *pair = bsearch(&key, pairs, PAIR_COUNT, sizeof *pairs, by_guarded);
+    return pair != NULL ? pair->checked : handler;
 }
 
 static wr_code *make_checked(wr_module *module) {
     uint32_t count = module->func_count - module->func_imports;
     wr_code *codes = wr_arena_zero(&module->arena, count, sizeof *codes);
     if (codes == NULL) return NULL;
-    const uintptr_t *handlers = wr_interp_handlers();
+    handler_pair pairs[PAIR_COUNT];
+    sort_pairs(pairs);
     for (uint32_t i = 0; i < count; i++) {
         codes[i] = module->code[i];
         wr_insn *insns = wr_arena_zero(&module->arena, codes[i].insn_count, sizeof *insns);
         if (insns == NULL) return NULL;
         for (uint32_t k = 0; k < codes[i].insn_count; k++) {
             insns[k] = module->code[i].insns[k];
-            insns[k].op = checked_handler(handlers, insns[k].op);
+            insns[k].op = checked_handler(pairs, insns[k].op);
         }
         codes[i].insns = insns;
     }

@@ -16,16 +16,8 @@ typedef struct wr_previous {
 static wr_previous previous_segv, previous_bus;
 static pthread_mutex_t install_lock = PTHREAD_MUTEX_INITIALIZER;
 static bool installed;
-static _Thread_local wr_exec *current_exec __attribute__((tls_model("initial-exec")));
+_Thread_local wr_exec *wr_fault_exec;
 static _Thread_local bool passing_on __attribute__((tls_model("initial-exec")));
-
-wr_exec *wr_fault_enter(wr_exec *exec) {
-    wr_exec *before = current_exec;
-    current_exec = exec;
-    return before;
-}
-
-void wr_fault_leave(wr_exec *before) { current_exec = before; }
 
 /* The memory of the running instance that the address lies in, as reserved. */
 static const wr_memory *find_memory(const wr_exec *exec, const uint8_t *address) {
@@ -54,7 +46,7 @@ static void pass_on(const struct sigaction *previous, int signal, siginfo_t *inf
 }
 
 static void on_fault(int signal, siginfo_t *info, void *context) {
-    wr_exec *exec = current_exec;
+    wr_exec *exec = wr_fault_exec;
     bool raised = info->si_code <= 0; /* by a process, not by an instruction */
     if (exec != NULL && exec->fault != NULL && !raised) {
         const uint8_t *address = info->si_addr;

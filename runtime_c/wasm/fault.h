@@ -6,9 +6,17 @@
 
 /* For every engine and every memory that relies on it: puts the handler in front of one that was installed since. */
 wr_status wr_fault_install(void);
-/* The execution this thread is in from now on; returns the one before. */
-wr_exec *wr_fault_enter(wr_exec *exec);
-void wr_fault_leave(wr_exec *before);
+/* The execution this thread is in. */
+extern _Thread_local wr_exec *wr_fault_exec __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
+/* From now on; returns the one before. */
+static inline wr_exec *wr_fault_enter(wr_exec *exec) {
+    wr_exec *before = wr_fault_exec;
+    wr_fault_exec = exec;
+    return before;
+}
+
+static inline void wr_fault_leave(wr_exec *before) { wr_fault_exec = before; }
 
 /* Runs body(exec, insn, fp) until it returns or a fault ends it: exec->fault is where wr_fault_resume gets back to. */
 typedef void (*wr_fault_body)(wr_exec *exec, const wr_insn *insn, wr_slot *fp);

@@ -1,9 +1,16 @@
-/* Which neighbours become one (fused.h). Runs once over the finished code of a function. */
+/* The finished code of a function: which neighbours become one (fused.h), and handlers in place of operations. */
 #include "body.h"
+#include "interp.h"
+
+/* Memory instructions come in pairs, guarded then checked (code.h). */
+static uintptr_t checked_op(uintptr_t op) { return op > OP_MEMORY_FIRST && op < OP_MEMORY_LAST ? op + 1 : op; }
 
 #ifdef WR_NO_FUSION
 
-void wr_fuse(wr_insn *insns, size_t count) { (void)insns, (void)count; }
+static uint16_t fused_op(wr_insn *insn, size_t left) {
+    (void)insn, (void)left;
+    return OP_NONE;
+}
 
 #else
 
@@ -120,13 +127,19 @@ static uint16_t pair_op(const wr_insn *insn, wr_insn *next) {
     return op != OP_NONE ? op : paired[first][second];
 }
 
-/* Pairs may overlap: whoever jumps to the second instruction finds it, maybe as the first of the next pair. */
-void wr_fuse(wr_insn *insns, size_t count) {
-    for (size_t i = 0; i + 1 < count; i++) {
-        uint16_t op = i + 2 < count && is_product(insns[i + 2].op) ? product_op(&insns[i]) : OP_NONE;
-        if (op == OP_NONE) op = pair_op(&insns[i], &insns[i + 1]);
-        if (op != OP_NONE) insns[i].op = op;
-    }
+static uint16_t fused_op(wr_insn *insn, size_t left) {
+    const uint16_t op = left > 2 && is_product(insn[2].op) ? product_op(insn) : OP_NONE;
+    return op != OP_NONE ? op : left > 1 ? pair_op(insn, insn + 1) : OP_NONE;
 }
 
 #endif
+
+/* Pairs may overlap: whoever jumps to the second instruction finds it, maybe as the first of the next pair. */
+void wr_finish_ops(wr_insn *insns, size_t count, bool is_checked) {
+    const uintptr_t *handlers = wr_interp_handlers();
+    for (size_t i = 0; i < count; i++) {
+        const uint16_t both = fused_op(&insns[i], count - i);
+        const uintptr_t op = both != OP_NONE ? both : insns[i].op;
+        insns[i].op = handlers[is_checked ? checked_op(op) : op];
+    }
+}

@@ -163,11 +163,12 @@ WR_UNARY_TRAP(BODY_UNARY_TRAP)
 
 /* ---- memory access ---- */
 
-/* A fault leaves through the signal handler, so the position is written down first. */
-#define MAY_FAULT()    \
-    do {               \
-        exec->pc = pc; \
-        exec->fp = fp; \
+/* A fault leaves through the signal handler, so the position is written down first; volatile, or compilers would leave
+ * it out where the second instruction of a pair writes down its own before anybody reads this one. */
+#define MAY_FAULT()                                 \
+    do {                                            \
+        *(const wr_insn *volatile *)&exec->pc = pc; \
+        *(wr_slot *volatile *)&exec->fp = fp;       \
     } while (0)
 #define ADDRESS_OF(FIELD) ((uint64_t)SLOT(FIELD).u32 + pc->uimm)
 #define CHECK_BOUNDS(AT, SIZE) \
@@ -258,8 +259,8 @@ HANDLER(USE_MEMORY) {
 HANDLER(DATA) { TRAP(WR_TRAP_UNREACHABLE); }
 HANDLER(UNREACHABLE) { TRAP(WR_TRAP_UNREACHABLE); }
 HANDLER(WORK) {
-    exec->work += pc->uimm;
-    if (__builtin_expect(exec->work >= WR_WORK_MAX, 0)) TRY(wr_exec_check(exec));
+    exec->aot.work += pc->uimm;
+    if (__builtin_expect(exec->aot.work >= WR_WORK_MAX, 0)) TRY(wr_exec_check(exec));
     NEXT();
 }
 HANDLER(BR) { JUMP_CHECKED(); }

@@ -131,8 +131,9 @@ wr_status wr_memory_make(wr_store *store, const wr_limit_pair *limits, const wr_
     wr_status status = reserve_space(memory, store->engine->config.bounds, map_bytes);
     if (status != WR_OK) return status;
     if (!resize(memory, memory->pages * PAGE_BYTES)) return WR_NO_MEMORY;
-    memory->len = memory->size;
+    memory->len = memory->plain = memory->size;
     if (limits->shared) {
+        memory->plain = 0;
         /* Growth by another thread must count at once, so only the MMU knows the end. */
         memory->len = memory->pages_max * PAGE_BYTES;
         memory->shared = wr_shared_new(store->engine, memory->size);
@@ -192,6 +193,7 @@ uint64_t wr_memory_grow(wr_memory *memory, uint64_t pages) {
     memory->pages += pages;
     memory->size += pages * PAGE_BYTES;
     memory->len = memory->size;
+    if (memory->mapped == 0) memory->plain = memory->size;
     return before;
 }
 

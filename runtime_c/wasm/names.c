@@ -8,10 +8,8 @@ wr_status wr_load_custom(wr_loader *loader) {
     wr_custom custom = {0};
     WR_TRY(wr_load_name(loader, &custom.name));
     custom.size = (uint32_t)wr_reader_left(&loader->reader);
-    uint8_t *copy = WR_LOAD_ALLOC(loader, custom.size, uint8_t);
-    if (copy == NULL) return WR_NO_MEMORY;
-    memcpy(copy, loader->reader.at, custom.size);
-    custom.bytes = copy;
+    custom.bytes = wr_arena_copy(&module->arena, loader->reader.at, custom.size);
+    if (custom.bytes == NULL) return WR_NO_MEMORY;
     loader->reader.at = loader->reader.end;
     if ((module->custom_count & (module->custom_count + 1)) == 0) { /* full at 0, 1, 3, 7, ... */
         wr_custom *grown = WR_LOAD_ALLOC(loader, 2 * (size_t)module->custom_count + 1, wr_custom);

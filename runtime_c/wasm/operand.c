@@ -40,7 +40,6 @@ static inline void copy(wr_operand *to, const wr_operand *from) {
     to->type = from->type;
     to->place = from->place;
     to->slot = from->slot;
-    to->local_slot = from->local_slot;
     to->value = from->value;
 }
 
@@ -50,7 +49,7 @@ wr_status wr_pop(wr_body *body, wr_vt type, wr_operand *out) {
         if (!label->unreachable) {
             return wr_load_fail(body->loader, WR_TYPE_MISMATCH, "expected %s, found nothing", type_name(type));
         }
-        *out = (wr_operand){.type = WR_VT_BOTTOM, .slot = label->slot};
+        *out = (wr_operand){.type = WR_VT_BOTTOM, .slot = (uint16_t)label->slot};
         return WR_OK;
     }
     const wr_operand *top = operand_at(body, body->operands.count - 1);
@@ -79,7 +78,7 @@ static wr_operand *push(wr_body *body, wr_vt type) {
     if (end > body->slot_max) body->slot_max = end;
     wr_operand *top = operand_at(body, body->operands.count++);
     top->type = type;
-    top->slot = slot;
+    top->slot = (uint16_t)slot;
     return top;
 }
 
@@ -91,7 +90,6 @@ wr_status wr_pop_ref(wr_body *body, wr_operand *out) {
 void wr_push_back(wr_body *body, const wr_operand *operand) {
     wr_operand *top = push(body, operand->type);
     top->place = operand->place;
-    top->local_slot = operand->local_slot;
     top->value = operand->value;
 }
 

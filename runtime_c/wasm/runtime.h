@@ -72,6 +72,7 @@ struct wr_memory {
     uint8_t *data;
     uint64_t size;      /* bytes in use; shared memories: see wr_memory_size */
     uint64_t len;       /* accesses below this need no other check: size, or the maximum of a shared memory */
+    uint64_t plain;     /* accesses below this share with nobody and cannot fault: no mapped regions, no threads */
     struct wr_shared *shared; /* NULL: of one store only */
     uint64_t reserved;  /* bytes of address space behind data */
     uint64_t pages;     /* of the plugin's own, without mapped regions */
@@ -144,11 +145,10 @@ struct wr_exec {
     uint32_t depth;           /* nested wr_call */
     int32_t exit_code;
     wr_exn *exception;        /* thrown and not caught by the call that just ended */
-    uint64_t work;            /* bytes of bulk work since the last check */
     atomic_bool interrupt;
     wra_context aot;           /* what compiled code knows of this */
     struct wr_aot_link *aot_link; /* innermost call between instances that compiled code takes part in */
-    pthread_t native_thread;   /* whose C stack aot.native_limit is about */
+    const void *native_thread; /* &wr_fault_exec of the thread whose C stack aot.native_limit is about */
     bool is_traced;            /* trap has its back-trace already */
     wr_insn exit_insns[2];     /* [1] is what the outermost function returns to */
     wr_insn instance_insns[2]; /* [1] is what a function called across instances returns to */
@@ -183,7 +183,7 @@ wr_status wr_memory_wait(wr_exec *exec, const wr_memory *memory, const void *cel
 
 /* One back-edge or call can mean much work beside: bulk instructions count bytes, calls of the host as so many. Checks
  * when it adds up to some 10 us. */
-enum { WR_WORK_MAX = 128 * 1024, WR_WORK_HOST = WR_WORK_MAX / 64 };
+enum { WR_WORK_MAX = WRA_WORK_MAX, WR_WORK_HOST = WR_WORK_MAX / 64 };
 wr_status wr_exec_worked(wr_exec *exec, uint64_t bytes);
 /* wr_exec_check for an instruction that will charge again. */
 wr_status wr_exec_refill(wr_exec *exec);

@@ -89,11 +89,8 @@ static wr_status load_data(wr_loader *loader, wr_data *data) {
     const uint8_t *bytes;
     WR_TRY(wr_read_u32(&loader->reader, &data->size));
     if (wr_read_bytes(&loader->reader, data->size, &bytes) != WR_OK) return WR_UNEXPECTED_END;
-    uint8_t *copy = WR_LOAD_ALLOC(loader, data->size, uint8_t);
-    if (copy == NULL) return WR_NO_MEMORY;
-    memcpy(copy, bytes, data->size);
-    data->bytes = copy;
-    return WR_OK;
+    data->bytes = wr_arena_copy(&loader->module->arena, bytes, data->size);
+    return data->bytes != NULL ? WR_OK : WR_NO_MEMORY;
 }
 
 wr_status wr_load_data_section(wr_loader *loader) {

@@ -17,7 +17,9 @@ struct wr_module_stream {
     uint8_t id;       /* of the section that is open */
     uint32_t section; /* offsets of its first byte */
     uint32_t end;     /* and of the one behind it */
-    wr_error failed;  /* the first failure */
+    wr_status failed; /* the first failure; the loader's detail tells more */
+    bool is_placed;   /* and it is at one place in the module: */
+    uint32_t place;
 };
 
 /* ---- units ---- */
@@ -98,6 +100,7 @@ static wr_status count_bodies(wr_module_stream *stream, bool *waits) {
     reader->at = start;
     WR_TRY(wr_load_code_count(&stream->loader, stream->end - wr_reader_offset(reader)));
     reader->end = end;
+    wr_vec_free(stream->loader.engine, &stream->loader.scratch, sizeof(wr_const_op));
     stream->body = wr_body_new(&stream->loader);
     stream->step = STEP_CODE_ENTRY;
     return stream->body != NULL ? WR_OK : WR_NO_MEMORY;
@@ -144,9 +147,10 @@ static wr_status take_unit(wr_module_stream *stream, bool *waits) {
 /* ---- pieces ---- */
 
 static wr_status fail(wr_module_stream *stream, wr_status status, uint32_t offset) {
-    const char *detail = stream->loader.detail;
-    return wr_error_set(&stream->failed, status, offset, "%s%sat offset 0x%x", detail, detail[0] != '\0' ? " " : "",
-                        offset);
+    stream->failed = status;
+    stream->is_placed = true;
+    stream->place = offset;
+    return status;
 }
 
 /* Decodes what is complete among these bytes and holds the rest, which may lie among the held ones already. */
@@ -170,11 +174,11 @@ static wr_status take_piece(wr_module_stream *stream, const uint8_t *bytes, size
     const wr_engine *engine = stream->loader.engine;
     stream->fed += len;
     if (stream->fed > engine->config.limits.module_bytes_max) {
-        return wr_error_set(&stream->failed, WR_LIMIT_MODULE_BYTES, 0, "%zu bytes", stream->fed);
+        return stream->failed = wr_load_fail(&stream->loader, WR_LIMIT_MODULE_BYTES, "%zu bytes", stream->fed);
     }
     if (stream->len != 0 && stream->fed > stream->len) {
-        return wr_error_set(&stream->failed, WR_BAD_ARGUMENT, 0, "%zu bytes, %zu were announced", stream->fed,
-                            stream->len);
+        return stream->failed = wr_load_fail(&stream->loader, WR_BAD_ARGUMENT, "%zu bytes, %zu were announced",
+                                             stream->fed, stream->len);
     }
     stream->is_last = stream->len != 0 && stream->fed == stream->len;
     if (stream->held.count == 0) return take(stream, bytes, len);
@@ -204,8 +208,10 @@ static wr_status take_end(wr_module_stream *stream) {
 /* ---- the interface ---- */
 
 static wr_status report(const wr_module_stream *stream, wr_error *error) {
-    if (error != NULL && stream->failed.status != WR_OK) *error = stream->failed;
-    return stream->failed.status;
+    const char *detail = stream->loader.detail, *gap = detail[0] != '\0' ? " " : "";
+    if (stream->failed == WR_OK || !stream->is_placed)
+        return stream->failed == WR_OK ? WR_OK : wr_error_set(error, stream->failed, 0, "%s", detail);
+    return wr_error_set(error, stream->failed, stream->place, "%s%sat offset 0x%x", detail, gap, stream->place);
 }
 
 wr_status wr_module_begin(wr_engine *engine, size_t len, wr_module_stream **out, wr_error *error) {
@@ -226,13 +232,13 @@ wr_status wr_module_begin(wr_engine *engine, size_t len, wr_module_stream **out,
 }
 
 wr_status wr_module_feed(wr_module_stream *stream, const uint8_t *bytes, size_t len, wr_error *error) {
-    if (stream->failed.status == WR_OK) (void)take_piece(stream, bytes, len);
+    if (stream->failed == WR_OK) (void)take_piece(stream, bytes, len);
     return report(stream, error);
 }
 
 wr_status wr_module_finish(wr_module_stream *stream, wr_module **out, wr_error *error) {
     wr_engine *engine = stream->loader.engine;
-    if (stream->failed.status == WR_OK && out != NULL) (void)take_end(stream);
+    if (stream->failed == WR_OK && out != NULL) (void)take_end(stream);
     const wr_status status = report(stream, error);
     if (status == WR_OK && out != NULL) {
         *out = stream->loader.module;

@@ -332,10 +332,11 @@ static wr_status translate_opcode(wr_body *body, uint8_t opcode) {
 
 /* ---- functions ---- */
 
+/* Slots that do not fit are refused once all are counted. */
 static wr_status add_locals(wr_body *body, wr_vt type, bool unset, uint32_t count, uint32_t *slot) {
     WR_TRY(wr_vec_reserve(body->loader->engine, &body->locals, count, sizeof(wr_local)));
     for (uint32_t i = 0; i < count; i++) {
-        ((wr_local *)body->locals.items)[body->locals.count++] = (wr_local){type, *slot, unset};
+        ((wr_local *)body->locals.items)[body->locals.count++] = (wr_local){type, (uint16_t)*slot, unset};
         *slot += wr_vt_slots(type);
     }
     return WR_OK;
@@ -361,9 +362,9 @@ static wr_status read_locals(wr_body *body, uint32_t *slot) {
 
 static wr_status begin_function(wr_body *body, const wr_type *type, wr_code *code) {
     uint32_t slot = 0;
-    body->operands.count = body->labels.count = body->locals.count = body->code.count = body->marks.count = 0;
+    body->operands.count = body->labels.count = body->locals.count = body->marks.count = 0;
     body->inits.count = body->pending.count = body->catches.count = 0;
-    body->last = body->flushed = body->barrier = body->weighed = 0;
+    body->insn_count = body->last = body->flushed = body->barrier = body->weighed = 0;
     body->status = WR_OK;
     WR_TRY(wr_vec_reserve(body->loader->engine, &body->operands, 1, sizeof(wr_operand))); /* never NULL */
     for (uint32_t i = 0; i < type->param_count; i++) WR_TRY(add_locals(body, type->values[i], false, 1, &slot));
@@ -374,8 +375,8 @@ static wr_status begin_function(wr_body *body, const wr_type *type, wr_code *cod
     body->slot_max = body->temp_base > type->result_slots ? body->temp_base : type->result_slots;
     if (body->slot_max > WR_FRAME_SLOTS_MAX) return WR_LIMIT_FRAME;
     code->info_slot = (uint16_t)slot;
-    code->body_offset = wr_reader_offset(body->reader);
-    wr_block_type results = {NULL, type->values + type->param_count, 0, type->result_count, 0};
+    code->body_offset = body->marked = wr_reader_offset(body->reader);
+    const wr_block_type results = {type->values + type->param_count, 0, type->result_count, 0};
     return wr_push_label(body, WR_LABEL_FUNC, &results);
 }
 
@@ -427,7 +428,7 @@ void wr_body_free(wr_body *body) {
     wr_vec_free(engine, &body->inits, sizeof(uint32_t));
     wr_vec_free(engine, &body->pending, sizeof(wr_catch));
     wr_vec_free(engine, &body->catches, sizeof(wr_catch));
-    wr_vec_free(engine, &body->code, sizeof(wr_insn));
-    wr_vec_free(engine, &body->marks, sizeof(uint32_t));
+    wr_arena_block_free(engine, body->code);
+    wr_vec_free(engine, &body->marks, 1);
     wr_mem_free(engine, body, sizeof *body);
 }

@@ -62,7 +62,7 @@ wr_status wr_translate_try_table(wr_body *body) {
     uint32_t count;
     WR_TRY(wr_read_block_type(body, &type));
     WR_TRY(wr_read_count(body->reader, &count));
-    WR_TRY(wr_check_top(body, type.params, type.param_count, true));
+    WR_TRY(wr_check_top(body, type.values, type.param_count, true));
     wr_settle_locals(body);
     wr_settle_top(body, type.param_count);
     uint32_t first = (uint32_t)body->pending.count;

@@ -1,4 +1,4 @@
-"""A site whose every reading is countable: a server whose registers count how often they are read, two stages with
+"""A site whose every reading is countable: a server whose registers count how often they are read, three stages with
 state, and a link that keeps what arrives. Whatever is lost or repeated on the way shows."""
 
 from __future__ import annotations
@@ -38,9 +38,12 @@ config = {{ poll_ms = 10, timeout_ms = 2000, retries = 0 }}
 [stage.si]
 plugin = "scale"
 inputs = ["plc"]
+[stage.clean]
+plugin = "outlier"
+inputs = ["si"]
 [stage.json]
 plugin = "json_maker"
-inputs = ["si"]
+inputs = ["clean"]
 config = {{ topic = "c", batch_ms = 20 }}
 [link.sink]
 kind = "mqtt"
@@ -50,10 +53,12 @@ host = "127.0.0.1"
 name = "a"
 from = "plc"
 modbus = {{ type = "u32", address = 0 }}
+outlier = {{ window = 20, tolerance = 1000 }}
 [[tag]]
 name = "b"
 from = "plc"
 modbus = {{ type = "u32", address = 10 }}
+outlier = {{ window = 20, tolerance = 1000 }}
 """
 
 

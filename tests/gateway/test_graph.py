@@ -160,3 +160,89 @@ def test_a_stage_with_another_version(tmp_path: Path) -> None:
         plan_stage(plan, "plc", replace(stage.manifest, ports=2))
     with pytest.raises(ConfigError, match="found 65536, allowed: at most 4096 bytes"):
         plan_stage(plan, "plc", replace(stage.manifest, limits=replace(stage.manifest.limits, memory_bytes=4096)))
+
+
+# ---- commands -----------------------------------------------------------------------------------------------------
+
+WATCH = """\
+name = "watch"
+version = "1.0.0"
+abi = 1
+kind = "etl"
+summary = "tells drivers"
+[capabilities]
+hal = ["ring_in", "ring_out"]
+[limits]
+memory_bytes = 131072
+deadline_us = 20000
+[rings]
+in = "samples"
+out = "samples"
+commands = "out"
+[tag.limit]
+type = "u16"
+optional = true
+doc = "d"
+[tag.command]
+type = "tag"
+optional = true
+doc = "d"
+"""
+DRIVER = sites.MANIFESTS["fieldbus"].replace('out = "samples"', 'out = "samples"\ncommands = "in"')
+HIGH, LOW = 'high = { limit = 9, command = "tank/level" }', "watch = { limit = 1 }"
+
+
+def command_site(settings: str, takers: str = 'commands = ["high"]') -> str:
+    """Two stages of watch behind si; meters takes the commands of one of them, unless ``takers`` says otherwise."""
+    stages = "".join(
+        f'[stage.{name}]\nplugin = "watch"\ninputs = ["{source}"]\n\n'
+        for name, source in (("low", "si"), ("high", "low"))
+    )
+    site = sites.SITE.replace("[stage.text]", f"{stages}[stage.text]").replace(
+        'inputs = ["si"]\nconfig', 'inputs = ["high"]\nconfig'
+    )
+    site = site.replace("gain = { factor = 0.1 }", f"gain = {{ factor = 0.1 }}\n{settings}")
+    return site.replace("ring = { bytes = 8192 }", f"ring = {{ bytes = 8192 }}\n{takers}")
+
+
+def command_plan(folder: Path, site: str) -> tuple[Plan, list[str]]:
+    site_path, board_path = sites.write(folder, site)
+    known = {**manifests(), "watch": parse_manifest(WATCH, "watch"), "fieldbus": parse_manifest(DRIVER, "fieldbus")}
+    problems = Problems()
+    plan = make_plan(load_site(site_path), load_board(board_path), known, problems)
+    return plan, [f"{one.key}: {one.message}" for one in problems.found]
+
+
+def test_settings_of_a_stage_go_before_those_of_its_plugin_and_tags_become_numbers(tmp_path: Path) -> None:
+    plan, problems = command_plan(tmp_path, command_site(f"{HIGH}\n{LOW}"))
+    assert problems == []
+    packed = {one.name: one.config for one in plan.stages}
+    tag = struct.Struct("<IH2xI??6x")
+    assert tag.unpack_from(packed["high"], HEAD.size) == (0, 9, 1, True, True)
+    assert tag.unpack_from(packed["low"], HEAD.size) == (0, 1, 0, True, False)
+    assert [(one.name, one.commands) for one in plan.stages if one.commands] == [
+        ("meters", (ReadPlan("high.commands", "drop-oldest"),))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "takers", "expected"),
+    [
+        (
+            HIGH, "",
+            'tag[0].high.command: stage "meters", which "tank/level" is read by, takes no commands of stage "high"; '
+            'add commands = ["high"] to it',
+        ),
+        (
+            HIGH.replace("level", "lever"), 'commands = ["high"]',
+            'tag[0] "boiler/temperature": high.command: found "tank/lever", which is no tag; did you mean '
+            '"tank/level"?',
+        ),
+        (
+            HIGH.replace("limit", "limits"), 'commands = ["high"]',
+            'tag[0] "boiler/temperature": high.limits: unknown key; did you mean "limit"?',
+        ),
+    ],
+)  # fmt: skip
+def test_mistakes_about_commands(tmp_path: Path, settings: str, takers: str, expected: str) -> None:
+    assert command_plan(tmp_path, command_site(settings, takers))[1] == [expected]

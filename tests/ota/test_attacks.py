@@ -222,6 +222,15 @@ def test_endless_metadata(publisher: Publisher, tmp_path: Path, clock: HandClock
     assert server.wire < 100_000
 
 
+@pytest.mark.parametrize("role", ["timestamp", "snapshot", "targets", "image-rpi4"])
+def test_oversized_metadata(publisher: Publisher, tmp_path: Path, clock: HandClock, role: str) -> None:
+    """One byte beyond what is signed about its length; of a timestamp, about which nothing is, beyond its limit."""
+    server, path = publisher.server(), publisher.repository.published(role)
+    size = 16 * 1024 if role == "timestamp" else path.stat().st_size
+    server.replaced[f"metadata/{path.name}"] = path.read_bytes().ljust(size + 1)
+    refused("metadata-oversized", lambda: catalogue(client(tmp_path, publisher.anchor(), clock), server, clock))
+
+
 def test_endless_target(publisher: Publisher, tmp_path: Path, clock: HandClock) -> None:
     server = publisher.server()
     offered = catalogue(client(tmp_path, publisher.anchor(), clock), server, clock)

@@ -10,7 +10,7 @@ import detools
 import pytest
 
 from ota.clock import Cancel
-from ota.delta.apply import add_bytes, apply_patch
+from ota.delta.apply import StorageReader, add_bytes, apply_patch
 from ota.delta.make import LOOKAHEAD, WINDOW
 from ota.delta.reader import Add, Insert, operations
 from ota.errors import DeltaError
@@ -39,7 +39,8 @@ def described(patch: bytes, old: bytes, new: bytes, compression: str) -> tuple[P
 def applied(patch: bytes, old: bytes, new: bytes, compression: str) -> bytes:
     one, to = described(patch, old, new, compression)
     target = Memory(len(new))
-    apply_patch(one, to, (Memory(len(old), old), Memory(len(patch), patch)), target, Cancel())
+    reader = StorageReader(Memory(len(patch), patch), len(patch))
+    apply_patch(one, to, (Memory(len(old), old), reader), target, Cancel())
     return bytes(target.data)
 
 

@@ -15,7 +15,7 @@ from ota.boot.simulated import SimulatedBoot
 from ota.clock import Cancel
 from ota.errors import BudgetError, Cancelled, DeltaError, OtaError, StorageError, TransferError, TrustError
 from ota.ports import BootState, Storage
-from ota.stage import Job, Place, candidates, stage
+from ota.stage import SPOOL_BYTES_MAX, Job, Place, candidates, stage
 from ota.storage import FileStorage, Window
 from ota.transfer.download import Means
 from ota.trust.client import Catalogue
@@ -135,7 +135,9 @@ def test_which_patches_are_worth_it() -> None:
     artefact = Artefact(File("image/a/b", 10_000, "00"), Release("x", 1, ""))
     small, large, greedy, packed = entry(100), entry(700), entry(50, memory=2000), entry(1000, source=0)
     assert candidates([large, small, greedy, packed], 1000, artefact, 100_000) == [small, packed]
-    assert candidates([small], 1000, artefact, 10_050) == []
+    bulky = Artefact(File("image/a/b", 10_000_000, "00"), Release("x", 1, ""))
+    spooled, endless = entry(SPOOL_BYTES_MAX), entry(SPOOL_BYTES_MAX + 1)
+    assert candidates([endless, spooled], 1000, bulky, 10_050_000) == [spooled]
     assert candidates([greedy], 2000, artefact, 100_000) == [greedy]
     assert candidates([entry(10_000)], 1000, artefact, 100_000) == []
 

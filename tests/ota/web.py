@@ -26,7 +26,10 @@ Odd = Callable[[BaseHTTPRequestHandler], bool]
 
 
 class Web(ThreadingHTTPServer):
-    """Serves a folder. ``odd``: what is asked first; True means that it has answered."""
+    """Serves a folder. ``odd``: what is asked first; True means that it has answered.
+
+    ``sent``: bytes of bodies by path.
+    """
 
     daemon_threads = True
 
@@ -35,6 +38,7 @@ class Web(ThreadingHTTPServer):
         self.folder = folder
         self.odd = odd
         self.requests: list[dict[str, str]] = []
+        self.sent: dict[str, int] = {}
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Clients that break off are what is tested."""
@@ -60,6 +64,8 @@ class _Handler(BaseHTTPRequestHandler):
         if first:
             self.send_header("Content-Range", f"bytes {first}-{len(data) - 1}/{len(data)}")
         self.end_headers()
+        name = self.path.lstrip("/")  # counted first: who has all of it may ask at once
+        self.server.sent[name] = self.server.sent.get(name, 0) + len(data) - first
         self.wfile.write(data[first:])
 
     def log_message(self, format: str, *args: object) -> None:

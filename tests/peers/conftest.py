@@ -15,7 +15,7 @@ from tests.gateway.peers import Mosquitto
 
 # Program -> Debian package.
 PROGRAMS = {"mosquitto": "mosquitto", "mosquitto_sub": "mosquitto-clients", "mbpoll": "mbpoll", "socat": "socat"}
-PLUGINS = ("modbus", "scale", "json_maker")
+PLUGINS = ("modbus", "scale", "alarm", "pid", "json_maker")
 PLACES = "/usr/sbin:/usr/local/sbin"  # where mosquitto is and an ordinary user's PATH does not look
 
 

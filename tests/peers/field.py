@@ -18,18 +18,25 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 from gateway.app.plant import null_modem
 
 Table = Literal["coil", "discrete", "holding", "input"]
-TABLES: dict[int, Table] = {1: "coil", 2: "discrete", 3: "holding", 4: "input"}  # by function code
+# By function code: those that read, those that write.
+TABLES: dict[int, Table] = {1: "coil", 2: "discrete", 3: "holding", 4: "input"}
+WRITTEN: dict[int, Table] = {5: "coil", 15: "coil", 6: "holding", 16: "holding"}
 REGISTERS = 320
 MBPOLL_MOST_S = 20.0
 BAUDRATE = 115200
 
 
 class Image:
-    """What the servers hold. Registers are words; coils and discrete inputs are 0 or 1."""
+    """What the servers hold. Registers are words; coils and discrete inputs are 0 or 1.
+
+    ``writes`` are the requests that wrote so far: unit, function, address, values. What is ``stuck`` stays as it is.
+    """
 
     def __init__(self, *units: int) -> None:
         self.values = {(unit, table): [0] * REGISTERS for unit in units for table in TABLES.values()}
         self.before_read: Callable[[], None] = lambda: None
+        self.writes: list[tuple[int, int, int, list[int]]] = []
+        self.stuck: set[tuple[int, Table, int]] = set()
         self._units = units
 
     def put(self, unit: int, table: Table, address: int, values: list[int]) -> None:
@@ -44,11 +51,17 @@ class Image:
         async def refresh(
             function: int, start: int, address: int, count: int, registers: list[int], written: Any
         ) -> ExcCodes | None:
-            del address, count, written
+            del count
             assert start == 0
-            self.before_read()
-            values = self.values[unit, TABLES[function]]
-            registers[:] = _packed(values) if TABLES[function] in ("coil", "discrete") else values
+            table = (TABLES | WRITTEN)[function]  # pymodbus reads what it has written with the function that wrote it
+            values = self.values[unit, table]
+            if written is None:
+                self.before_read()
+            else:
+                self.writes.append((unit, function, address, [int(value) for value in written]))
+                if (unit, table, address) not in self.stuck:
+                    self.put(unit, table, address, self.writes[-1][3])
+            registers[:] = _packed(values) if table in ("coil", "discrete") else values
             return None
 
         bits = SimData(0, values=[False] * REGISTERS, datatype=DataType.BITS)

@@ -18,13 +18,14 @@ HELLO = "listener/hello"  # a retained message: mosquitto_sub prints it as soon 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One sample of a payload; the names are those of the JSON."""
+    """One sample or event of a payload; the names are those of the JSON."""
 
     tag: str
     v: Any
     q: str
     t: int
     n: int
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ class Listener:
     def __init__(self, broker_port: int, version: int = 5) -> None:
         self.messages: list[Message] = []
         self.samples: dict[str, list[Sample]] = {}
+        self.events: dict[str, list[Sample]] = {}
         self._command = ["mosquitto_sub", "-h", "127.0.0.1", "-p", str(broker_port), "-V", VERSIONS[version]]
         self._command += ["-t", "#", "-q", "2", "-i", f"listener-{broker_port}", "-c", "-F", "%q %t %p"]
         self._command += ["-x", "3600"] if version == 5 else []
@@ -119,10 +121,14 @@ class Listener:
 
     def _take(self, qos: int, topic: str, body: str) -> None:
         payload = json.loads(body)
-        samples = [Sample(one["tag"], one["v"], one["q"], one["t"], one["n"]) for one in payload["samples"]]
+        samples = [
+            Sample(one["tag"], one["v"], one["q"], one["t"], one["n"], one.get("kind", "sample"))
+            for one in payload["samples"]
+        ]
         self.messages.append(Message(qos, topic, payload["seq"], samples))
         for sample in samples:
-            self.samples.setdefault(sample.tag, []).append(sample)
+            kept = self.events if sample.kind == "event" else self.samples
+            kept.setdefault(sample.tag, []).append(sample)
 
     # ---- what came ----
 

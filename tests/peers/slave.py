@@ -21,7 +21,7 @@ from typing import Self
 from gateway.clock import Clock
 from tests.peers import site
 
-READ_HOLDING, EXCEPTION = 3, 0x80
+READ_HOLDING, WRITE_REGISTER, EXCEPTION = 3, 6, 0x80
 MBAP = struct.Struct(">HHH")
 RTU_REQUEST_BYTES = 8
 APART_S = 0.001  # lets what was sent arrive by itself before more is sent
@@ -220,7 +220,7 @@ class Slave(ABC):
     def asked(self, transaction: int, pdu: bytes, wire: Wire) -> None:
         """Answer the request in ``pdu`` (with its unit before) while more may come."""
         unit, function, address, count = struct.unpack(">BBHH", pdu)
-        assert function == READ_HOLDING
+        assert function in (READ_HOLDING, WRITE_REGISTER)
         reply = Reply(len(self.replies), Request(transaction, unit, function, address, count))
         assert reply.number < 1 << 16
         self.replies.append(reply)

@@ -15,8 +15,11 @@ from typing import Any
 
 import pytest
 
+from gateway.api.client import ControlClient
+from gateway.app.cli import main
 from gateway.app.plugin_build import build
 from gateway.app.plugin_new import new
+from gateway.wasm import TARGET
 from tests.gateway.peers import Mosquitto
 from tests.peers import site
 from tests.peers.gateway import Gateway
@@ -64,6 +67,10 @@ class Scene:
 
     async def ask(self, *words: str) -> Any:
         return json.loads(await self.ok(*words, "--json"))
+
+    async def ask_state(self) -> Any:
+        with ControlClient(self.gateway.state / "control.sock") as client:
+            return client.call("state", {}, dict)
 
     async def more(self) -> None:
         """Wait until ten more samples have arrived: those read from now on."""
@@ -144,6 +151,28 @@ def test_push_swap_and_rollback_lose_nothing(
                 ("install", "done"), ("push", "done"), ("swap", "done"), ("rollback", "done"),
             ]  # fmt: skip
             assert "rollback" in await here.ok("plugin", "history", name)
+        assert all(one["traps"] == 0 for one in here.gateway.status["stages"].values())
+
+    play(tmp_path, broker, act)
+
+
+def test_compiled_code_is_pushed_with_its_version_or_made_afterwards(
+    tmp_path: Path, broker: Mosquitto, newer: Callable[[str, str], str]
+) -> None:
+    async def act(here: Scene) -> None:
+        plain, compiled = newer("modbus", "8.0.0"), newer("modbus", "9.0.0")
+        assert main(["aot", compiled]) == 0
+        assert "and will be interpreted: there is no" in await here.ok("plugin", "push", plain)
+        assert "is there, with compiled code, " in await here.ok("plugin", "push", compiled)
+        for version, how in (("8.0.0", "interpreted"), ("9.0.0", "compiled")):
+            assert f", {how})" in await here.ok("plugin", "swap", "modbus", version)
+            await here.more()
+            assert (await here.ask_state())["stages"]["field"]["compiled"] == (how == "compiled")
+        assert "8.0.0 (" in await here.ok("plugin", "compile", "modbus", "8.0.0")
+        assert ", compiled)" in await here.ok("plugin", "swap", "modbus", "8.0.0")
+        await here.more()
+        code = {one["ref"]["version"]: one["code"] for one in (await here.ask("plugin", "show", "modbus"))["versions"]}
+        assert code == {"9.0.0": [TARGET], "8.0.0": [TARGET], "0.1.0": []}
         assert all(one["traps"] == 0 for one in here.gateway.status["stages"].values())
 
     play(tmp_path, broker, act)

@@ -214,6 +214,7 @@ class Stage:
             "ring_out": ("i", "i", lambda number: _address(self.outputs, number)),
             "state_put": ("ii", "i", self._state_put),
             "state_get": ("ii", "i", self._state_get),
+            "keep": ("ii", "i", lambda _at, _size: 0),
             "port_state": ("i", "i", lambda port: int(self.ports[port].is_up) if port < len(self.ports) else E_NONE),
         }
 

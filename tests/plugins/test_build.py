@@ -19,6 +19,7 @@ from gateway.config.manifest import (
     parse_manifest,
 )
 from gateway.errors import PluginError
+from gateway.signature import ExternKind
 from gateway.store.container import custom_section
 from gateway.wasm import Engine, Module
 from tests.runtime_c import toolchain
@@ -166,6 +167,23 @@ def test_a_custom_section_of_any_size(size: int) -> None:
     content = bytes(range(256)) * 65
     with Engine() as engine, Module(engine, "it", b"\0asm\1\0\0\0" + custom_section("four", content[:size])) as module:
         assert module.custom("four") == content[:size]
+
+
+def test_every_function_has_a_name_and_none_has_two(folder: Path, tmp_path: Path) -> None:
+    source = PLUGIN_C.replace(
+        "int32_t PEN_EXPORT",
+        "static __attribute__((noinline)) int32_t own(int32_t a) { hal_log(0, 0, a); return a; }\nint32_t PEN_EXPORT",
+    ).replace("return (int32_t)", "return own((int32_t)hal_now(0)) + (int32_t)")
+    (folder / "every.c").write_text(source, encoding="utf-8")
+    data = build(folder, tmp_path / "out").read_bytes()
+    with Engine() as engine, Module(engine, "every", data) as module:
+        imported, names = len(module.imports()), [module.function_name(n) for n in range(module.count(ExternKind.FUNC))]
+        section = module.custom("name")
+    assert set(names[imported:]) == {"own", "pen_abi_1", "pen_init"}
+    assert section is not None
+    assert b"own" in section
+    assert b"pen_init" not in section, "its export says so"
+    assert b"hal" not in section
 
 
 def test_a_changed_manifest_is_a_changed_input(folder: Path, tmp_path: Path) -> None:

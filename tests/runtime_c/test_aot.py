@@ -11,8 +11,9 @@ import pytest
 
 from gateway.app import aot_build
 from gateway.app.aot_build import Compiler, compile_module, find_compiler
-from gateway.errors import HostFault
+from gateway.errors import HostFault, WasmTrap
 from gateway.wasm import Bounds, Engine, Execution, Module, Store, emit_c
+from tests.runtime_c import loop_modules
 from tests.runtime_c.spec import Engine as SpecEngine
 from tests.runtime_c.spec import run_archive
 from tests.runtime_c.test_c_units import require
@@ -87,6 +88,113 @@ def test_kernels_at_every_fuel(kernels: Path, tmp_path: Path) -> None:
     artefact = tmp_path / "kernels.so"
     compile_module(find_compiler(HOST), "kernels", kernels.read_bytes(), artefact)
     compare("native", artefact, [kernels], "--sweep", "1500", calls_min=1500)
+
+
+# ---- loops without checks: only without fuel, which counts each jump ----
+
+SEEDS = 3
+
+
+def bounds_of(target: str, checked: bool) -> str:
+    return "checked" if checked or aot_build.TARGETS[target].is_checked else "guard"
+
+
+def compare_loops(toolchain: str, target: str, folder: Path, seeds: Sequence[int], checked: bool) -> None:
+    """Random loops; the files are named by their seeds."""
+    modules = []
+    texts = []
+    with Engine() as engine:
+        for seed in seeds:
+            modules.append(folder / f"loops-{seed}.wasm")
+            modules[-1].write_bytes(loop_modules.module(seed))
+            texts.append(emit_c(engine, modules[-1].name, modules[-1].read_bytes()))
+    artefact = folder / "loops.so"
+    bounds = bounds_of(target, checked)
+    aot_build.build(find_compiler(target), texts, artefact, checked=bounds == "checked")
+    compare(toolchain, artefact, modules, "--bounds", bounds, "--fuel", "0", "--seeds", "9")
+
+
+@pytest.mark.parametrize("checked", [False, True], ids=["guard", "checked"])
+def test_loops(checked: bool, tmp_path: Path) -> None:
+    loops = to_wasm(CASES.with_name("aot_loops.c"))
+    artefact = tmp_path / "loops.so"
+    compile_module(find_compiler(HOST), "loops", loops.read_bytes(), artefact, checked=checked)
+    bounds = bounds_of(HOST, checked)
+    compare("native", artefact, [loops], "--bounds", bounds, "--fuel", "0", "--seeds", "90", calls_min=1000)
+    compare("native", artefact, [loops], "--bounds", bounds, "--sweep", "150", calls_min=1000)
+
+
+@pytest.mark.parametrize("checked", [False, True], ids=["guard", "checked"])
+def test_random_loops(checked: bool, tmp_path: Path) -> None:
+    compare_loops("native", HOST, tmp_path, range(SEEDS), checked)
+
+
+@pytest.mark.parametrize("target", FOREIGN)
+def test_random_loops_on_foreign_targets(target: str, tmp_path: Path) -> None:
+    compare_loops(f"{target}-shared", target, tmp_path, range(100, 101), checked=False)
+
+
+def test_loops_are_counted_beforehand() -> None:
+    """So that the comparisons above are about something."""
+    with Engine() as engine:
+        text = b"".join(emit_c(engine, "loops", loop_modules.module(seed)) for seed in range(SEEDS))
+    for what in (b"PARALLEL\n    for", b"    LIMIT_NEST(k", b"rounds_at_most(k", b"    k2--;"):
+        assert text.count(what) > 3
+
+
+# ---- limits: how much is done after a call should have ended, counted in rounds ----
+
+ADD = loop_modules.get(0) + loop_modules.const(1) + b"\x6a" + loop_modules.put(0)  # 4 instructions
+COUNT = b"\x23\x00" + loop_modules.const(1) + b"\x6a\x24\x00"
+BULK = loop_modules.const(0) + loop_modules.const(9) + loop_modules.const(60000)
+INSTRUCTIONS_MAX = 300_000  # of native code between two looks at the limits: below 200 us
+LOOPS = {  # the body of an endless loop, and how many instructions or bytes / 16 it is worth
+    "short": (ADD, 8),
+    "long": (ADD * 300, 1200),
+    "very long": (ADD * 6000, 24000),
+    "memory.fill": (loop_modules.const(0) * 2 + loop_modules.const(1 << 16) + b"\xfc\x0b\x00", 4096),
+    "memory.copy": (BULK + b"\xfc\x0a\x00\x00", 3800),
+    "table.fill": (loop_modules.const(0) + b"\xd0\x70" + loop_modules.const(70000) + b"\xfc\x11\x00", 35000),
+    "table.copy": (BULK + b"\xfc\x0e\x00\x00", 30000),
+}  # fmt: skip
+
+
+def interrupted(body: bytes, folder: Path) -> int:
+    """Rounds that were begun, of a call that was interrupted before it began."""
+    told = b"\x23\x00\x0b"
+    functions = {name: loop_modules.sized(b"\x00" + code) for name, code in (("run", body), ("rounds", told))}
+    module = loop_modules.assemble(functions, parameters=1, pages=16)
+    compile_module(find_compiler(HOST), "it", module, folder / "it.so")
+    with Engine() as engine, Module(engine, "it", module) as loaded:
+        loaded.attach(folder / "it.so", module)
+        with Store(engine) as store, Execution(engine) as execution:
+            instance = store.instantiate(loaded, execution)
+            assert instance.is_compiled
+            execution.interrupt()
+            with pytest.raises(WasmTrap) as trap:
+                instance.func("run").call(execution, 0)
+            assert trap.value.status == "TRAP_INTERRUPTED"
+            return int(instance.func("rounds").call(execution, 0)[0] or 0)
+
+
+@pytest.mark.parametrize("what", LOOPS)
+def test_loops_look_at_the_limits_in_time(what: str, tmp_path: Path) -> None:
+    body, worth = LOOPS[what]
+    rounds = interrupted(bytes([0x03, 0x40]) + COUNT + body + b"\x0c\x00\x0b\x00\x0b", tmp_path)
+    assert 1 <= rounds <= INSTRUCTIONS_MAX // worth + 1
+
+
+def test_counted_loops_look_at_the_limits_in_time(tmp_path: Path) -> None:
+    """One that runs without checks, within one that starts it over and over."""
+    store = loop_modules.get(0) + loop_modules.get(0) + b"\x3a\x00\x00"
+    again = loop_modules.get(0) + loop_modules.const(1) + b"\x6a\x22\x00" + loop_modules.const(3000) + b"\x49\x0d\x00"
+    inner = loop_modules.const(0) + loop_modules.put(0) + bytes([0x03, 0x40]) + store * 30 + again + b"\x0b"
+    rounds = interrupted(bytes([0x03, 0x40]) + COUNT + inner + b"\x0c\x00\x0b\x00\x0b", tmp_path)
+    assert 1 <= rounds <= INSTRUCTIONS_MAX // (3000 * 30) + 1
+
+
+def test_code_without_a_loop_looks_at_the_limits(tmp_path: Path) -> None:
+    assert interrupted(ADD * 5000 + loop_modules.get(0) + b"\x0b", tmp_path) == 0
 
 
 # ---- the official suite ----

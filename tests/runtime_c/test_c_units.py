@@ -21,7 +21,14 @@ from tests.runtime_c.toolchain import (
 
 PROGRAMS = sorted(path.stem for path in (RUNTIME / "tests").glob("test_*.c"))
 RUN_BY = ("gcc", "minimal", "zig", "asan", "clang-asan", "aarch64", "armv7")
-THREADED = ("test_loop", "test_port", "test_ring", "test_swap", "test_threads")  # what the thread sanitizer is for
+THREADED = (
+    "test_loop",
+    "test_port",
+    "test_ring",
+    "test_shadow",
+    "test_swap",
+    "test_threads",
+)  # what the thread sanitizer is for
 BUILT_BY = ("riscv64",)
 PROGRAM_SECONDS_MAX = 300  # emulators are slow
 

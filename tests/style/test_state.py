@@ -21,7 +21,7 @@ ALLOWED: dict[str, str] = {
     "previous_segv": "the handlers before ours: faults that are not a plugin's are passed on to them",
     "previous_bus": "the same for SIGBUS",
     "passing_on": "thread-local: a signal that is raised meanwhile must not go round in a circle",
-    "current_exec": "thread-local: the call that a fault in this thread belongs to",
+    "wr_fault_exec": "thread-local: the call that a fault in this thread belongs to",
 }
 COMPILER = ["cc"] if shutil.which("cc") else [sys.executable, "-m", "ziglang", "cc"]
 SOURCES = sorted(files("runtime_c/wasm", "runtime_c/aot", "runtime_c/wasi", "runtime_c/flow", suffixes={".c"}))

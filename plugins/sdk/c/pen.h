@@ -9,8 +9,8 @@
 
 #define PEN_EXPORT(name) __attribute__((export_name(#name))) name
 #define PEN_HAL(name)    __attribute__((import_module("hal"), import_name(#name))) hal_##name
-/* For functions of headers that several places call: one copy each, since size counts more than a call. */
-#define PEN_OUTLINE      static __attribute__((noinline, unused))
+/* For functions of headers that several places call: one copy in the module, since size counts more than a call. */
+#define PEN_OUTLINE      __attribute__((noinline, weak, visibility("hidden")))
 #define PEN_ABI_MARKER() \
     void PEN_EXPORT(pen_abi_1)(void) {}
 
@@ -31,6 +31,7 @@ void PEN_HAL(metric)(const char *name, int32_t name_len, int32_t kind, int64_t v
 int32_t PEN_HAL(ring_in)(int32_t n);
 int32_t PEN_HAL(ring_out)(int32_t n);
 int32_t PEN_HAL(port_state)(int32_t port);
+int32_t PEN_HAL(keep)(void *bytes, int32_t len); /* in pen_init: they outlive a trap */
 int32_t PEN_HAL(state_put)(const void *bytes, int32_t len); /* in pen_save */
 int32_t PEN_HAL(state_get)(void *into, int32_t cap);        /* in pen_load */
 

@@ -30,6 +30,12 @@ static inline const void *pen_config_tag_at(const struct pen_config *config, uin
 
 /* The tag struct of the tag with this index, or NULL: not configured for this stage. */
 static inline const void *pen_config_tag(const struct pen_config *config, uint32_t tag) {
+    /* A stage mostly has all tags from its first one on. */
+    uint32_t guess = tag - *(const uint32_t *)(const void *)config->tags;
+    if (guess < config->tag_count) {
+        const uint32_t *entry = pen_config_tag_at(config, guess);
+        if (*entry == tag) return entry;
+    }
     uint32_t low = 0;
     uint32_t high = config->tag_count;
     while (low < high) {

@@ -28,6 +28,7 @@ from gateway.store.files import content_hash
 from gateway.store.plugins import PluginStore
 from gateway.store.search import Plugin
 from gateway.supervisor import State
+from gateway.wasm import TARGET
 from tests.gateway import sites
 from tests.gateway.modules import module
 from tests.gateway.store.disk import FakeDisk
@@ -116,7 +117,8 @@ def client(path: Path) -> Iterator[ControlClient]:
 
 
 def test_who_answers(client: ControlClient) -> None:
-    assert client.call("hello", {}, dict[str, Any]) == {"protocol": 1, "version": "1.2.3", "site": "works"}
+    told = {"protocol": 1, "version": "1.2.3", "site": "works", "target": TARGET}
+    assert client.call("hello", {}, dict[str, Any]) == told
     assert client.call("state", {}, dict[str, Any])["site"] == "works"
     assert client.call("health", {}, dict[str, Any])["healthy"] is True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -63,3 +64,46 @@ def test_names_are_escaped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     site, _ = sites.write(tmp_path, sites.SITE.replace('name = "works"', 'name = "a<b&c"'))
     assert main(["graph", str(site), "--svg"]) == OK
     assert "<title>a&lt;b&amp;c</title>" in capsys.readouterr().out
+
+
+COMMANDS = """\
+[site]
+name = "loop"
+[port.plc]
+kind = "tcp"
+host = "10.0.0.7"
+port = 502
+[stage.plc]
+plugin = "modbus"
+ports = ["plc"]
+commands = ["watch"]
+[stage.watch]
+plugin = "alarm"
+inputs = ["plc"]
+[stage.json]
+plugin = "json_maker"
+inputs = ["watch"]
+config = { topic = "t" }
+[link.cloud]
+kind = "mqtt"
+inputs = ["json"]
+host = "broker.example"
+[[tag]]
+name = "a"
+from = "plc"
+modbus = { address = 0 }
+"""
+
+
+def test_commands_go_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    site = tmp_path / "site.toml"
+    site.write_text(COMMANDS)
+    assert main(["graph", str(site)]) == OK
+    assert "stage watch  alarm 0.1.0\n  ═ commands, drop-oldest ═► stage plc\n" in capsys.readouterr().out
+    assert main(["graph", str(site), "--svg"]) == OK
+    root = ElementTree.fromstring(capsys.readouterr().out)
+    space = "{http://www.w3.org/2000/svg}"
+    (back,) = [one for one in root.findall(f".//{space}path") if one.get("class") == "command"]
+    numbers = [int(number) for number in re.findall(r"\d+", back.get("d", ""))]
+    assert numbers[0] > numbers[-2], "against the direction of the others"
+    assert max(numbers[1::2]) <= float(root.get("height", "0"))

@@ -76,6 +76,13 @@ def test_tags_are_followed_one_by_one() -> None:
     assert (tally.latest["a"].v, tally.latest["a"].unit) == (2.5, "V")
 
 
+def test_events_do_not_count_as_samples() -> None:
+    tally = Tally()
+    tally.add(message(0, sample("a", 0, 1.5), sample("a", 0, True, kind="event"), sample("a", 7, True, kind="event")))
+    assert (tally.samples, tally.lost, tally.duplicated, tally.events) == (1, 0, 0, 2)
+    assert tally.latest["a"].v == 1.5
+
+
 @pytest.mark.parametrize("body", [b"", b"21.5", b'{"seq": 1}', b'{"seq": "1", "samples": []}', b"\xff\xfe"])
 def test_foreign_messages_are_refused(body: bytes) -> None:
     with pytest.raises(PenstockError, match="json_maker did not write"):

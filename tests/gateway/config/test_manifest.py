@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.manifest import HAL_NAMES, Manifest, TagSettings, load_manifest, pack_config, parse_manifest
+from gateway.config.manifest import (
+    HAL_NAMES,
+    TAG_START,
+    Manifest,
+    TagSettings,
+    layout,
+    load_manifest,
+    pack_config,
+    parse_manifest,
+)
 from gateway.errors import ConfigError
 
 GOOD = """
@@ -78,6 +87,27 @@ def test_the_quota_of_values() -> None:
         parse_manifest(text.replace(' "kv_put",', ""), "f")
     with pytest.raises(ConfigError, match=r"capabilities\.kv_bytes: found 1, allowed: 64 to 1048576 bytes"):
         parse_manifest(text.replace("512", "1"), "f")
+
+
+def test_a_tag_is_written_by_its_name_and_has_no_default() -> None:
+    text = GOOD.replace("[tag.label]", '[tag.order]\ntype = "tag"\noptional = true\ndoc = "d"\n[tag.label]')
+    found = parse_manifest(text, "f")
+    tags = [TagSettings(4, "a", "", {"address": 1, "order": "b"}), TagSettings(7, "b", "", {"address": 2})]
+    packed = pack_config(found, {"poll": 10}, tags, file="f")
+    at = next(member.offset for member in layout(found.tag, start=TAG_START).members if member.name == "order")
+    size = layout(found.tag, start=TAG_START).size
+    first, second = packed[-2 * size : -size], packed[-size:]
+    assert [int.from_bytes(one[at : at + 4], "little") for one in (first, second)] == [7, 0]
+    wrong: dict[object, str] = {
+        "c": 'found "c", which is no tag; known: a, b',
+        3: "found 3, allowed: the name of a tag",
+    }
+    for value, message in wrong.items():
+        settings = TagSettings(4, "a", "", {"address": 1, "order": value})
+        with pytest.raises(ConfigError, match=message):
+            pack_config(found, {"poll": 10}, [settings, tags[1]], file="f")
+    with pytest.raises(ConfigError, match="a field of type tag has none"):
+        parse_manifest(text.replace('type = "tag"\noptional = true', 'type = "tag"\ndefault = "a"'), "f")
 
 
 def test_hal_names_are_those_of_the_header(root: Path) -> None:

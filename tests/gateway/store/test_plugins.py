@@ -13,7 +13,7 @@ from gateway.store.container import custom_section, embed, embedded, manifest_of
 from gateway.store.files import content_hash
 from gateway.store.plugins import PluginStore
 from gateway.store.storage import Disk
-from gateway.store.version import is_older, precedence
+from gateway.store.version import is_older, next_version, precedence
 from tests.gateway.modules import module
 from tests.gateway.store.disk import FakeDisk
 from tests.gateway.store.goods import MANIFEST, Ticking, hashed, plugin_file
@@ -190,7 +190,9 @@ def test_a_version_has_a_number_and_a_hash(disk: FakeDisk) -> None:
 @pytest.mark.parametrize(
     ("data", "code", "message"),
     [
-        (plugin_file(version="1.1.0", summary="other"), "version_taken", "raise the version in its plugin.toml"),
+        (plugin_file(version="1.1.0", summary="other"), "version_taken", "other contents; give these a version"),
+        (plugin_file(version="1.0.0", summary="other"), "version_taken", "from the search path; give these a version"),
+        (plugin_file(version="1.0.0", summary="other"), "version_taken", "build FOLDER --embed --as 1.1.1"),
         (b"\x7fELF", "bad_plugin", "not a WebAssembly module of version 1"),
         (module(), "bad_plugin", "carries no plugin.toml; make it with: penstock plugin build FOLDER --embed"),
         (plugin_file(version="1.2.0")[:-1], "bad_plugin", "a section ends outside of the file: is it complete"),
@@ -266,3 +268,4 @@ def test_order_of_versions() -> None:
     assert precedence("1.0.0+build.7") == precedence("1.0.0")
     assert is_older("1.9.0", "1.10.0")
     assert not is_older("1.0.0", "1.0.0-rc.1")
+    assert [next_version(one) for one in ("1.0.9", "2.0.0-rc.1", "0.1.0+dev.3")] == ["1.0.10", "2.0.0", "0.1.1"]

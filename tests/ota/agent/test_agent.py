@@ -3,107 +3,27 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ota.agent.agent import Agent
 from ota.agent.health import boot_id, complaints
-from ota.agent.machine import Watchdog, power_on
-from ota.agent.settings import Settings, read_settings
-from ota.agent.source import Source, bundle, folder, online
+from ota.agent.machine import Files, power_on
+from ota.agent.settings import read_settings
+from ota.agent.source import Source, bundle, folder
 from ota.app.cli import main
 from ota.boot.table import Action, Wish
-from ota.clock import Cancel, Clock
-from ota.errors import BootError, OtaError, TrustError, UsageError
+from ota.clock import Cancel
+from ota.errors import BootError, OtaError, StorageError, TrustError, UsageError
 from ota.repo.bundle import create_bundle
-from ota.trust.client import TrustClient
+from tests.ota.agent.rig import LINE, Plant
 from tests.ota.conftest import IMAGE_ONE, IMAGE_TWO
-from tests.ota.web import serving
-from tests.ota.world import DAY, IMAGE, NOW, HandClock, Publisher
+from tests.ota.world import DAY, IMAGE, NOW
 
-LINE = "image/rpi4/penstock"
-CONFIG = """
-[device]
-id = "gw-1"
-[repository]
-url = "{url}"
-plain = true
-[image]
-line = "image/rpi4/penstock"
-slot_a = "{folder}/slot_a"
-slot_b = "{folder}/slot_b"
-slot_bytes = 400000
-[boot]
-kind = "sim"
-state = "{folder}/boot"
-[health]
-file = "{folder}/health.json"
-hold_s = 20
-limit_s = 60
-[paths]
-trust = "{folder}/publisher/trust"
-state = "{folder}/state"
-"""
-
-
-class Plant:
-    """A machine on disk, its repository behind HTTP, and a gateway that reports what it is told to."""
-
-    def __init__(self, folder: Path, publisher: Publisher, clock: HandClock, url: str) -> None:
-        self.folder, self.publisher, self.clock, self.url = folder, publisher, clock, url
-        self.anchor = publisher.anchor(**{LINE: 1})
-        (folder / "slot_a").write_bytes(IMAGE_ONE)
-        self.config = folder / "ota.toml"
-        self.config.write_text(CONFIG.format(folder=folder, url=url))
-        self.lines: list[str] = []
-
-    @property
-    def settings(self) -> Settings:
-        return read_settings(self.config)
-
-    def agent(self, clock: Clock | None = None) -> Agent:
-        client = TrustClient(self.settings.paths.state, self.anchor, self.clock)
-        return Agent(self.settings, client, clock or self.clock, self.lines.append)
-
-    def source(self, agent: Agent) -> Source:
-        return online(agent.settings, agent.client, self.clock, Cancel())
-
-    def install(self) -> Agent:
-        agent = self.agent()
-        offer = agent.install(self.source(agent), Cancel())
-        assert offer is not None
-        assert agent.restarting
-        return agent
-
-    def report(self, *failing: str) -> Clock:
-        """A clock whose waits make the gateway report again."""
-        plant = self
-
-        class Reporting(HandClock):
-            def wait(self, seconds: float, cancel: Cancel) -> None:
-                super().wait(seconds, cancel)
-                plant.write_health(self.now, *failing)
-
-        return Reporting()
-
-    def write_health(self, now: float, *failing: str, **other: object) -> None:
-        checks = [{"name": "stages", "ok": True}, *({"name": name, "ok": False, "detail": "bad"} for name in failing)]
-        report = {"format": 1, "boot_id": boot_id(), "time_ns": int(now * 1e9), "uptime_s": 100.0, "period_s": 5.0}
-        (self.folder / "health.json").write_text(json.dumps({**report, "checks": checks, "links": [], **other}))
-
-    def events(self) -> list[str]:
-        return [entry.event for entry in self.agent().history()]
-
-
-@pytest.fixture
-def plant(publisher: Publisher, tmp_path: Path, clock: HandClock) -> Iterator[Plant]:
-    publisher.add(f"{IMAGE}/p-2.img", IMAGE_TWO, 2)
-    publisher.patch(f"{IMAGE}/p-2.img", IMAGE_ONE)
-    with serving(publisher.folder / "repo") as (_, url):
-        yield Plant(tmp_path, publisher, clock, url)
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_publish_install_restart_commit(plant: Plant) -> None:
@@ -132,11 +52,30 @@ def test_sick_update_is_rolled_back_and_not_tried_again(plant: Plant) -> None:
     assert back.settle(Cancel()) is Action.RUN
     assert plant.events() == ["installed", "rolled-back"]
     assert "polls: bad" in plant.agent().history()[-1].reason
+    failed = plant.agent().status()["failed"]
+    assert list(failed["lines"]) == ["first", "last words"]
+    assert plant.agent().failure(failed["sha256"]) == ("polls: bad", "first", "last words")
     assert back.check(plant.source(back)) is None
     plant.publisher.add(f"{IMAGE}/p-3.img", IMAGE_TWO + b"3", 3)
     offer = back.check(plant.source(back))
     assert offer is not None
     assert offer.artefact.release.release == 3
+
+
+def test_a_sick_update_with_a_full_disk_is_rolled_back(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant.install()
+    assert power_on(plant.settings) == "b"
+
+    def full(_files: Files, name: str, _data: bytes) -> None:
+        raise StorageError("state-write", f"{name}: No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Files, "save", full)
+        agent = plant.agent(plant.report("polls"))
+        assert agent.settle(Cancel()) is Action.REJECT
+    assert any("cannot be kept for the other slot: notebook.json" in line for line in plant.lines)
+    assert agent.restarting
+    assert power_on(plant.settings) == "a"
 
 
 def test_silent_gateway_is_rolled_back(plant: Plant) -> None:
@@ -213,6 +152,12 @@ def test_from_folder_and_bundle(plant: Plant) -> None:
     again = plant.agent()
     with bundle(again.settings, again.client, plant.anchor, plant.clock, path) as source:
         assert again.install(source, Cancel()) is not None
+    create_bundle(plant.publisher.repository, "plugin-acme", path, with_patches=True)
+    with (
+        pytest.raises(UsageError, match="holds nothing of image-rpi4"),
+        bundle(again.settings, again.client, plant.anchor, plant.clock, path),
+    ):
+        pass
     with pytest.raises(UsageError, match="not a repository"):
         folder(agent.settings, agent.client, plant.clock, Cancel(), plant.folder)
 
@@ -235,18 +180,6 @@ def test_health_file(plant: Plant) -> None:
         assert complaints(path, plant.clock, boot) is None
 
 
-def test_watchdog_is_fed_and_disarmed(tmp_path: Path) -> None:
-    path = tmp_path / "watchdog"
-    path.touch()
-    watchdog = Watchdog(str(path))
-    watchdog.feed()
-    watchdog.disarm()
-    watchdog.feed()
-    assert path.read_bytes() == b"\0V"
-    with pytest.raises(BootError, match="cannot be opened"):
-        Watchdog(str(tmp_path / "missing"))
-
-
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -257,6 +190,8 @@ def test_watchdog_is_fed_and_disarmed(tmp_path: Path) -> None:
         ("slot_bytes = 400000", "", "image.slot_bytes: needed"),
         ("image/rpi4/penstock", "plugin/x/y", "image.line: found 'plugin/x/y'"),
         ("hold_s = 20", "hold_s = 90", "health.hold_s: allowed"),
+        ("[paths]", '[[plugin]]\nline = "plugin/acme/.."\n[paths]', "plugin.line: found 'plugin/acme/..'"),
+        ("[paths]", "[gateway]\nhold_s = 0\n[paths]", "gateway.hold_s: found 0"),
         ("[device]", "[device", "not TOML"),
     ],
 )
@@ -267,13 +202,39 @@ def test_mistakes_in_the_settings_are_named(plant: Plant, old: str, new: str, me
     assert f"{plant.config}: {message}" in caught.value.message
 
 
-def test_command_line(plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
-    """With the machine's clock: the repository is signed again today, or where the floors are if that is later."""
+def sign_today(plant: Plant) -> None:
+    """For commands, which go by the machine's clock."""
     plant.clock.now = max(NOW, time.time())
     for role in ("image-rpi4", "targets"):
         with plant.publisher.repository.edit(role):
             pass
     plant.publisher.publish()
+
+
+def test_what_is_not_tried_again_is_told(plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
+    sign_today(plant)
+    config = ["--config", str(plant.config)]
+    assert main(["install", *config]) == 0
+    assert main(["mark-bad", *config]) == 0
+    capsys.readouterr()
+    for command in ("check", "install"):
+        assert main([command, *config]) == 0
+        said = "image/rpi4/p-2.img failed on this device and is not tried again: the operator: mark-bad"
+        assert capsys.readouterr().out.splitlines() == ["nothing newer", said]
+
+
+def test_a_reader_that_has_seen_enough(plant: Plant) -> None:
+    command = [sys.executable, "-m", "ota.app.cli", "status", "--config", str(plant.config)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+
+
+def test_command_line(plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the machine's clock: the repository is signed again today, or where the floors are if that is later."""
+    sign_today(plant)
 
     def run(*words: object) -> str:
         assert main([*map(str, words), "--config", str(plant.config)]) == 0

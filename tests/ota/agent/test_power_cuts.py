@@ -14,7 +14,7 @@ from ota.agent.notebook import Image
 from ota.boot.table import TRIES, arm_trial, begin_update, other_slot
 from ota.clock import Cancel
 from ota.ports import Storage
-from tests.ota.agent.world import CHUNK, CHUNKS, MODES, World, problems, release
+from tests.ota.agent.world import CHUNK, CHUNKS, FAILS, MODES, World, problems, release
 
 BEHAVIOURS = ("healthy", "sick", "panics", "dead")
 SCHEDULES = 12_000
@@ -47,6 +47,18 @@ def test_every_effect_cut_once(behaviour: str) -> None:
 
 
 @pytest.mark.parametrize("behaviour", BEHAVIOURS)
+def test_every_write_refused_once_and_for_a_while(behaviour: str) -> None:
+    """A full disk costs the update a try, never the boot; the agent's process ends and is started again."""
+    clean = len(world(behaviour, {}).effects)
+    for number, length in itertools.product(range(clean), (1, 2, 5)):
+        done = world(behaviour, dict.fromkeys(range(number, number + length), FAILS))
+        assert problems(done) == [], f"{length} writes refused from {number} on: {done.effects}"
+    for number, mode in itertools.product(range(clean), MODES):
+        done = world(behaviour, {number: FAILS, number + 1: mode})
+        assert problems(done) == [], f"write {number} refused, cut {mode} the next: {done.effects}"
+
+
+@pytest.mark.parametrize("behaviour", BEHAVIOURS)
 def test_every_pair_of_neighbouring_cuts(behaviour: str) -> None:
     clean = len(world(behaviour, {}).effects)
     for number, first, second, gap in itertools.product(range(clean), MODES, MODES, (1, 2)):
@@ -59,7 +71,7 @@ def test_random_schedules() -> None:
     rng, wrong = Random(SEED), []
     for schedule in range(SCHEDULES):
         behaviour = rng.choice(BEHAVIOURS)
-        cuts = {rng.randrange(22): rng.choice(MODES) for _ in range(rng.randrange(1, 6))}
+        cuts = {rng.randrange(22): rng.choice((*MODES, FAILS)) for _ in range(rng.randrange(1, 6))}
         done = world(behaviour, cuts, seed=SEED + schedule)
         if found := problems(done):
             wrong.append((behaviour, cuts, found))

@@ -1,4 +1,4 @@
-"""A device in memory whose power can be cut before, in or after every durable effect.
+"""A device in memory whose power can be cut before, in or after every durable effect, and whose writes may fail.
 
 Effects: writes to the boot state, to a slot and its sync, and of the agent's files. What was written to a slot and not
 synced is lost, kept or torn, chunk by chunk, as the seed wants. The loader follows ``ota/boot/loader.py``.
@@ -17,13 +17,18 @@ from ota.boot.block import decode, newest
 from ota.boot.simulated import SimulatedBoot
 from ota.boot.table import TRIES, Action, Verdict
 from ota.clock import Cancel, Clock
-from ota.errors import OtaError, StorageError
+from ota.errors import BootError, OtaError, StorageError
 from ota.ports import BootState, Storage
 
 CHUNK = 64
 CHUNKS = 6
 BOOTS_MAX = 80
 MODES = ("before", "torn", "after")
+FAILS = "fails"
+"""A write of the agent that is refused with nothing written, as by a full disk; its process is then started again.
+
+One that the loader cannot make is another matter: it does not try the slot then, and the agent gives the trial up.
+"""
 
 
 class PowerCut(BaseException):
@@ -126,6 +131,8 @@ class World:
     violations: list[str] = field(default_factory=list)
     told: list[Entry] = field(default_factory=list)
     boots: int = 0
+    starts: int = 0
+    loading: bool = False
     cuts_on_trial: int = 0
 
     def __post_init__(self) -> None:
@@ -169,12 +176,18 @@ class World:
         def torn() -> None:
             self.boot.blocks[copy] = block[: self.rng.randrange(1, len(block))]
 
-        self.effect(f"boot state copy {copy}", apply, torn)
+        try:
+            self.effect(f"boot state copy {copy}", apply, torn)
+        except StorageError as error:
+            raise BootError(FAILS, error.message) from error
 
     def effect(self, name: str, apply: Callable[[], None], torn: Callable[[], None]) -> None:
         """Carry out a durable effect, or as much of it as the power allows."""
         mode = self.cuts.get(len(self.effects), "")
+        mode = "" if mode == FAILS and self.loading else mode
         self.effects.append(name)
+        if mode == FAILS:
+            raise StorageError(FAILS, f"{name}: no space left")
         {"before": lambda: None, "torn": torn, "after": apply, "": apply}[mode]()
         if mode:
             raise PowerCut
@@ -183,28 +196,45 @@ class World:
 
     def run(self) -> World:
         """Boot again and again until nothing is left to do."""
-        while self.boots < BOOTS_MAX:
-            self.boots += 1
+        powered = True
+        while self.starts < BOOTS_MAX:
+            self.starts += 1
+            self.boots += powered
             try:
-                if self._one_boot():
+                if self._one_boot() if powered else self._one_agent():
                     return self
+                powered = True
+            except (StorageError, BootError) as error:
+                powered = error.reason != FAILS  # the agent ends, and is started again
+                self.violations += [str(error)] if powered else []
             except PowerCut:
+                powered = True
                 self.cuts_on_trial += self._has_trial()
                 for slot in self.slots.values():
                     slot.lose_power(self.rng)
             except Restart:
-                pass
+                powered = True
         self.violations.append("never comes to rest")
         return self
 
     def _one_boot(self) -> bool:
-        slot = self.boot.power_on(self._loads)
+        self.loading = True
+        try:
+            slot = self.boot.power_on(self._loads)
+        finally:
+            self.loading = False
         if slot is None:
             self.violations.append("brick: no slot boots")
             return True
         running = self.content(slot)
         if running is None or running.behaviour == "panics":
             return False  # the watchdog resets the machine
+        return self._one_agent()
+
+    def _one_agent(self) -> bool:
+        """A start of the agent; True: nothing is left to do."""
+        running = self.content(self.boot.running)
+        assert running is not None
         agent = self.device(self.boot, self, self, self.clock, f"boot {self.boots}", self.told.append)
         healthy = running.behaviour == "healthy"
         if agent.settle() is Action.WATCH:
@@ -214,6 +244,8 @@ class World:
         try:
             agent.install(self.offered.image, self._fill, Cancel())
         except OtaError as error:
+            if error.reason == FAILS:
+                raise
             if error.reason != "known-bad":
                 self.violations.append(str(error))
         return True

@@ -31,12 +31,13 @@ class Action:
     finished: str = ""
     feedbacks: list[dict[str, Any]] = field(default_factory=list)
     artifacts: int = 1
+    filename: str = ""
 
     def plan(self) -> dict[str, Any]:
         """The deployment as the server sends it."""
         files = [
             {
-                "filename": f"image/sim/system-{number}.ext4",
+                "filename": self.filename or f"image/sim/system-{number}.ext4",
                 "hashes": {"sha1": "", "md5": "", "sha256": self.sha256.upper()},
                 "size": 64,
                 "_links": {"download": {"href": f"{BASE}/away"}},

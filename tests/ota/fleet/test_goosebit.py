@@ -24,7 +24,9 @@ from ota.errors import TransferError
 from ota.fleet.http import HttpServer
 from ota.fleet.messages import Artifact
 from ota.fleet.session import Session
+from tests.ota.conftest import IMAGE_TWO
 from tests.ota.fleet.device import FleetDevice
+from tests.ota.fleet.post import Post
 
 ROOT = Path(__file__).resolve().parents[3]
 VERSION = "0.2.12"
@@ -187,3 +189,34 @@ def test_a_failure_reaches_the_operator(goosebit: Goosebit) -> None:
     device.install(IMAGE)
     session(device, goosebit).poll()
     assert goosebit.device()["last_state"] == "Error"
+
+
+def agent_run(post: Post) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "ota.app.cli", "agent", "run", "--config", str(post.folder / "ota.toml")]
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+
+
+def test_the_agent_as_a_process(goosebit: Goosebit, post: Post) -> None:
+    """Assigned in goosebit, fetched by TUF, tried, committed, reported to goosebit."""
+    (post.folder / "token").write_text(TOKEN)
+    token = f'plain = true\ntarget_token_file = "{post.folder / "token"}"'
+    post.configure(goosebit.base, token, tenant="DEFAULT", hold_s=1)
+    post.publisher.add("image/rpi4/system-4.0.0.swu", IMAGE_TWO + b"4", 4, default=0)
+    goosebit.set_device("PUT", auth_token=TOKEN)
+    goosebit.set_device("PATCH", software=goosebit.upload("system-4.0.0.swu", swu("4.0.0")), force_update=True)
+    with agent_run(post) as agent:
+        _, log = agent.communicate(timeout=START_SECONDS_MAX)
+    assert agent.returncode == 3, log
+    assert "installed: slot b, v4" in log
+    assert post.agent().slot() == "b"
+    post.report()
+    with agent_run(post) as agent:
+        for _ in range(START_SECONDS_MAX * 10):
+            if goosebit.device()["last_state"] == "Finished":
+                break
+            Cancel().wait(0.1)
+        agent.terminate()
+        _, log = agent.communicate(timeout=START_SECONDS_MAX)
+    assert goosebit.device()["last_state"] == "Finished", log
+    assert agent.returncode == 0, log
+    assert post.agent().status()["boot"]["good"] == "b"

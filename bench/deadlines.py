@@ -1,0 +1,94 @@
+"""How long after its deadline a call ends, whatever the module does (``bench/deadlines.c``)."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from bench.flow import ROOT
+from bench.kernels import BUILD, WASM_FLAGS, compile_aot
+from gateway.errors import WasmTrap
+from gateway.wasm import Engine, Execution, Func, Module, Store, WasiConfig
+
+DEADLINES_US = (100, 1000)
+ROUNDS = 200
+LATE_US = 200  # or twice the deadline, whichever is more: the bar
+Took = tuple[float, float]  # microseconds by the clock and of processor time
+WAYS: dict[str, tuple[int, ...]] = {
+    "loop": (),
+    "branch_table": (),
+    "recursion": (60,),
+    "host_calls": (),
+    "memory_fill": (),
+    "memory_copy": (),
+    "straight_code": (),
+    "waiting": (),
+}
+
+
+def measure() -> dict[str, Any]:
+    """Per way and engine: microseconds from the call to its end, for each deadline: median and 99th percentile.
+
+    ``late``: calls that took longer than the bar, by the clock, where a busy machine's scheduler has its share; and
+    ``late_processor``: by the processor time of the calling thread, where it has none.
+    """
+    module = _build()
+    artefact = module.with_suffix(".so")
+    compile_aot(module, artefact)
+    report: dict[str, Any] = {"rounds": ROUNDS, "calls": 0, "late": 0, "late_processor": 0}
+    for name, compiled in (("interp", None), ("aot", artefact)):
+        report[name] = {way: {} for way in WAYS}
+        for deadline_us in DEADLINES_US:
+            for way, took in _ends(module, compiled, deadline_us).items():
+                bar = max(2 * deadline_us, LATE_US)
+                clock = sorted(one for one, _ in took)
+                report["calls"] += len(took)
+                report["late"] += sum(one > bar for one in clock)
+                report["late_processor"] += sum(one > bar for _, one in took)
+                report[name][way][f"{deadline_us}_us"] = {
+                    "median": round(statistics.median(clock), 1),
+                    "p99": round(clock[math.ceil(0.99 * len(clock)) - 1], 1),
+                }
+    return report
+
+
+def _build() -> Path:
+    BUILD.mkdir(parents=True, exist_ok=True)
+    path = BUILD / "deadlines.wasm"
+    command = [sys.executable, "-m", "ziglang", "cc", *WASM_FLAGS, "-mbulk-memory"]
+    subprocess.run([*command, str(ROOT / "bench" / "deadlines.c"), "-o", str(path)], check=True)
+    return path
+
+
+def _ends(path: Path, artefact: Path | None, deadline_us: int) -> dict[str, list[Took]]:
+    """How long until the trap, per way; ways take turns."""
+    took: dict[str, list[Took]] = {way: [] for way in WAYS}
+    with Engine() as engine, Execution(engine, deadline_us=deadline_us) as execution, Store(engine) as store:
+        module = Module(engine, "deadlines", path.read_bytes())
+        if artefact is not None:
+            module.attach(artefact, path.read_bytes())
+        instance = store.instantiate(module, execution, wasi=WasiConfig())
+        module.close()
+        functions = {way: instance.func(way) for way in WAYS}
+        for way in WAYS:
+            _one(functions[way], execution, WAYS[way])  # touches what it needs
+        for _ in range(ROUNDS):
+            for way in WAYS:
+                took[way].append(_one(functions[way], execution, WAYS[way]))
+    return took
+
+
+def _one(function: Func, execution: Execution, arguments: tuple[int, ...]) -> Took:
+    begin, begin_processor = time.perf_counter_ns(), time.thread_time_ns()
+    try:
+        function.call(execution, *arguments)
+    except WasmTrap as trap:
+        if trap.status != "TRAP_DEADLINE":
+            raise
+        return (time.perf_counter_ns() - begin) / 1e3, (time.thread_time_ns() - begin_processor) / 1e3
+    raise RuntimeError(f"{function.name}: it ended by itself")

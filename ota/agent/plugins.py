@@ -1,0 +1,268 @@
+"""Plugin updates: fetch and verify as for images, hand the file to the running gateway, watch it, report.
+
+The gateway swaps while data flows, and goes back by itself when the new version traps too often. What is remembered
+(``plugins.json``) is written before the gateway is asked, so an agent that dies in between goes on watching.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import blake3
+import msgspec
+
+from ota.agent.gateway import LATER
+from ota.agent.notebook import Entry, StateFiles
+from ota.agent.settings import PluginKeys, Settings
+from ota.agent.source import Offer, Source
+from ota.clock import Cancel, Clock
+from ota.digest import both_of, sha256_of
+from ota.errors import GatewayRefused, GatewayUnavailable, StorageError, TrustError
+from ota.ports import GatewayControl
+from ota.stage import Job, Place, stage
+from ota.storage import FileStorage
+from ota.trust.client import TrustClient
+from ota.trust.floor import check_release
+from ota.trust.model import Artefact, Patch
+
+RECORD_NAME = "plugins.json"
+RECORD_BYTES_MAX = 64 * 1024
+PLUGIN_BYTES_MAX = 4 * 1024 * 1024  # the gateway takes no more
+JUDGED = ("stages", "traps", "polls")
+"""Checks of the gateway's health that a plugin can be blamed for."""
+
+
+class Delivered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The last version handed to the gateway. ``content``: its BLAKE3 hash. ``settled``: it has proved itself.
+
+    ``before``: checks of the gateway's health that failed already before it.
+    """
+
+    sha256: str
+    content: str
+    length: int
+    version: str
+    release: int
+    settled: bool = False
+    before: tuple[str, ...] = ()
+
+
+Note = Callable[[Entry, bool], None]
+"""Takes an entry into the history; True: its hash is never tried again."""
+
+
+class PluginUpdates:
+    """The plugins of the settings. ``note`` writes the history; ``say`` gets lines for the operator's log.
+
+    ``watching``: a new version runs and has not proved itself yet.
+    """
+
+    def __init__(
+        self, settings: Settings, client: TrustClient, clock: Clock, files: StateFiles, gateway: GatewayControl,
+        note: Note, say: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        self._settings = settings
+        self._client = client
+        self._clock = clock
+        self._files = files
+        self._gateway = gateway
+        self._note = note
+        self._say = say
+        self.watching = False
+
+    def delivered(self) -> dict[str, Delivered]:
+        """By line, what was handed to the gateway last."""
+        data = self._files.load(RECORD_NAME, RECORD_BYTES_MAX)
+        try:
+            return msgspec.json.decode(data or b"{}", type=dict[str, Delivered])
+        except msgspec.DecodeError:  # costs a report and a download, no more
+            return {}
+
+    def newer(self, source: Source, bad: frozenset[str]) -> list[tuple[PluginKeys, Offer]]:
+        """What would be installed. Raises what a refresh raises."""
+        found = []
+        for keys in self._settings.plugin:
+            offer = source.newest(keys.line, bad)
+            if offer is not None and self._is_newer(keys, offer.artefact):
+                found.append((keys, offer))
+        return found
+
+    def _is_newer(self, keys: PluginKeys, artefact: Artefact) -> bool:
+        known = self.delivered().get(keys.line)
+        if known is not None and known.sha256 == artefact.file.sha256:
+            return not known.settled
+        return artefact.release.release > self._client.floor().releases.get(keys.line, 0)
+
+    def install(self, keys: PluginKeys, offer: Offer, source: Source, cancel: Cancel) -> str:
+        """Bring one plugin to the gateway and watch it; "" when it stays, else why not.
+
+        Raises GatewayUnavailable (the verified file is kept for the next try) and what fetching raises.
+        """
+        artefact = offer.artefact
+        check_release(self._client.floor(), artefact.line, artefact.release.release)
+        known = self.delivered().get(keys.line)
+        try:
+            if known is None or known.sha256 != artefact.file.sha256:
+                known = self._push(keys, artefact, self._fetch(keys, offer, source, cancel))
+            self._swap(keys, known)
+        except GatewayRefused as error:
+            if error.code in LATER:
+                raise GatewayUnavailable(error.message) from error
+            return self._end(keys, known or _delivered(artefact, ""), error.message)
+        self.watching = True
+        try:
+            return self._watch(keys, known, cancel)
+        finally:
+            self.watching = False
+
+    # ---- fetching ----
+
+    def _fetch(self, keys: PluginKeys, offer: Offer, source: Source, cancel: Cancel) -> bytes:
+        """The verified file; kept in the state folder until the gateway has taken it."""
+        artefact, folder = offer.artefact, self._folder(keys)
+        length = artefact.file.length
+        if length > PLUGIN_BYTES_MAX:
+            raise TrustError(
+                "plugin-size", f"{artefact.file.name}: {length} bytes, the gateway takes no more than 4 MiB"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileStorage(folder / "plugin.wasm", 2 * length + (1 << 20)) as target:
+            if not _holds(target, artefact):
+                self._stage(offer, target, source, cancel, folder)
+            return target.read_at(0, length)
+
+    def _stage(self, offer: Offer, target: FileStorage, source: Source, cancel: Cancel, folder: Path) -> None:
+        patches = offer.catalogue.patches_to(offer.artefact)
+        found = self._source(patches)
+        base = FileStorage(found, write=False) if found is not None else None
+        try:
+            job = Job(offer.artefact, offer.catalogue, source.base, lambda error: self._say(f"given up: {error}"))
+            place = Place(target, base, folder, self._settings.image.memory_bytes)
+            way = stage(job, place, source.means(cancel))
+        finally:
+            if base is not None:
+                base.close()
+        self._say(f"{offer.artefact.file.name}: by {way}, verified")
+
+    def _source(self, patches: list[Patch]) -> Path | None:
+        """The version in the gateway's store that the smallest patch starts from."""
+        wanted = {patch.delta.source: patch.file.length for patch in patches if patch.delta.source.length}
+        found: dict[Path, int] = {}
+        for path in self._settings.gateway.plugins.glob("blobs/*.wasm"):
+            for source, size in wanted.items():
+                try:
+                    if path.stat().st_size == source.length and _sha256_of(path, source.length) == source.sha256:
+                        found[path] = size
+                except (OSError, StorageError):  # the gateway may remove old versions at any time
+                    continue
+        return min(found, key=lambda path: found[path], default=None)
+
+    def _folder(self, keys: PluginKeys) -> Path:
+        return self._settings.paths.state / "plugins" / keys.name
+
+    # ---- handing over ----
+
+    def _push(self, keys: PluginKeys, artefact: Artefact, data: bytes) -> Delivered:
+        """Give the gateway the file. Raises GatewayUnavailable, GatewayRefused."""
+        failing = tuple(sorted(self._gateway.failing()))
+        known = _delivered(artefact, blake3.blake3(data).hexdigest(), failing)
+        name = self._gateway.push(data)
+        if name != keys.name:
+            raise GatewayRefused("bad_plugin", f"the file is the plugin {name!r}, its release is called {keys.name!r}")
+        self._remember(keys.line, known)
+        return known
+
+    def _swap(self, keys: PluginKeys, known: Delivered) -> None:
+        """Let it take over, or notice that it has. Raises GatewayUnavailable, GatewayRefused."""
+        try:
+            self._gateway.swap(keys.name, known.content, keys.shadow_records, keys.allowed)
+        except GatewayRefused as error:
+            if error.code == "unknown_version":  # the gateway's store has lost it since
+                self._remember(keys.line, None)
+                raise GatewayUnavailable(error.message) from error
+            if error.code != "not_in_use":
+                raise
+            self._say(f"{keys.line}: {known.version} is in the gateway's store; no stage of the site runs it")
+        self._note(self._entry("installed", keys, known, ""), False)
+
+    def _watch(self, keys: PluginKeys, known: Delivered, cancel: Cancel) -> str:
+        """Wait until it has proved itself, or the gateway has left it, or is no longer healthy with it."""
+        gateway = self._settings.gateway
+        end_s, problem = self._clock.monotonic_s() + gateway.hold_s, ""
+        try:
+            while not problem and self._clock.monotonic_s() < end_s:
+                self._clock.wait(gateway.look_s, cancel)
+                if self._gateway.versions(keys.name)[0] not in ("", known.content):
+                    self._clock.wait(gateway.look_s, cancel)  # the gateway's history follows
+                    problem = self._gateway.given_up(keys.name, known.content) or "another version runs instead"
+            problem = problem or self._judge(keys, known, cancel)
+        except GatewayRefused as error:
+            raise GatewayUnavailable(error.message) from error
+        return self._end(keys, known, problem)
+
+    def _judge(self, keys: PluginKeys, known: Delivered, cancel: Cancel) -> str:
+        """Blame it for checks that fail now and did not before; then the version before runs again."""
+        failing = self._gateway.failing()
+        new = [name for name in JUDGED if name in failing and name not in known.before]
+        blamed = "; ".join(f"{name}: {failing[name] or 'fails'}" for name in new)
+        if not blamed:
+            return ""
+        active, previous = self._gateway.versions(keys.name)
+        if active == known.content:
+            return blamed + self._go_back(keys, previous)
+        self._clock.wait(self._settings.gateway.look_s, cancel)  # the gateway was quicker, and has its own reason
+        return self._gateway.given_up(keys.name, known.content) or blamed
+
+    def _go_back(self, keys: PluginKeys, previous: str) -> str:
+        """Roll back to ``previous``; what went wrong with that, or "".
+
+        The gateway may do the same at this moment; then it has gone one version too far, which is put right.
+        """
+        try:
+            self._gateway.roll_back(keys.name)
+            if self._gateway.versions(keys.name)[0] != previous:
+                self._gateway.swap(keys.name, previous, 0, ())
+        except GatewayRefused as error:
+            return f"; and no way back: {error.message}"
+        return ""
+
+    def _end(self, keys: PluginKeys, known: Delivered, problem: str) -> str:
+        """Settled: a floor from now on. Refused: never tried again. Either way the file is no longer needed."""
+        if problem:
+            self._note(self._entry("rolled-back", keys, known, problem), True)
+            self._remember(keys.line, None)
+        else:
+            self._note(self._entry("committed", keys, known, ""), False)
+            self._client.committed(keys.line, known.release)
+            self._remember(keys.line, msgspec.structs.replace(known, settled=True))
+        shutil.rmtree(self._folder(keys), ignore_errors=True)
+        return problem
+
+    def _entry(self, event: str, keys: PluginKeys, known: Delivered, reason: str) -> Entry:
+        return Entry(int(self._clock.unix_s()), event, keys.line, known.version, known.sha256, reason)
+
+    def _remember(self, line: str, known: Delivered | None) -> None:
+        entries = {other: entry for other, entry in self.delivered().items() if other != line}
+        if known is not None:
+            entries[line] = known
+        self._files.save(RECORD_NAME, msgspec.json.encode(entries))
+
+
+def _delivered(artefact: Artefact, content: str, before: tuple[str, ...] = ()) -> Delivered:
+    file, release = artefact.file, artefact.release
+    return Delivered(file.sha256, content, file.length, release.version, release.release, before=before)
+
+
+def _holds(target: FileStorage, artefact: Artefact) -> bool:
+    """Is the file of an earlier try still there, complete?"""
+    try:
+        return both_of(target, artefact.file.length)[0] == artefact.file.sha256
+    except StorageError:
+        return False
+
+
+def _sha256_of(path: Path, length: int) -> str:
+    with FileStorage(path, write=False) as file:
+        return sha256_of(file, length)
