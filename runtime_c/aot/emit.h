@@ -86,6 +86,7 @@ typedef struct wr_aot_emit {
     bool *type_has_thunk;
     bool *has_tail; /* per defined function: it may end in a tail call */
     bool has_tails; /* one of them may */
+    bool writes_tables;
     bool uses_simd[0x114]; /* per function of emit_simd.c */
     bool has_vectors;
     wr_reader *codes;   /* per defined function: its locals and instructions */
@@ -202,6 +203,10 @@ wr_aot_name wr_aot_address(wr_aot_body *body, const wr_aot_value *address, const
 /* Ditto of an access that needs no check; false: it is not one. (emit_loop.c) */
 bool wr_aot_proven(wr_aot_body *body, const wr_aot_value *address, const wr_aot_memarg *arg, uint32_t bytes,
                    wr_aot_name *out);
+
+/* Whether a table never has anything but the functions that the module puts into it, all its own; then *slots is what
+ * their frames take if they are of the type, UINT32_MAX: not all the same. (emit_table.c) */
+bool wr_aot_is_fixed(const wr_aot_emit *emit, uint32_t table, const wr_type *type, uint32_t *slots);
 
 /* A call as the callee's body; false: it is not one to inline. (emit_inline.c) */
 bool wr_aot_is_inlined(const wr_aot_body *body, uint32_t index);

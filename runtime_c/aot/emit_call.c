@@ -103,6 +103,20 @@ static void call_found(wr_aot_body *body, const callee *call) {
     push_results(body, call);
 }
 
+/* Ditto, and it is one of this instance. slots: of its frame, or UINT32_MAX. */
+static void call_own(wr_aot_body *body, const callee *call, uint32_t slots) {
+    if (slots == UINT32_MAX) {
+        EMIT("    ENTER(fp + %u + f->frame_slots, 0x%x);\n    typedef ", call->base, body->offset);
+    } else {
+        EMIT("    ENTER(fp + %u, 0x%x);\n    typedef ", call->base + slots, body->offset);
+    }
+    wr_aot_prototype(&body->text, call->type, "(*type_)");
+    EMIT(";\n");
+    put_c_call(body, call, "((type_)f->code)", body->emit->has_tails);
+    EMIT("    }\n");
+    push_results(body, call);
+}
+
 static void tail_found(wr_aot_body *body, const callee *call);
 
 static wr_status call_indirect(wr_aot_body *body, bool tail) {
@@ -114,9 +128,21 @@ static wr_status call_indirect(wr_aot_body *body, bool tail) {
     const bool wide = index.type == WR_VT_I64;
     wr_aot_use_of(body, false, table);
     wr_aot_use_of(body, true, type_index);
-    EMIT("    {\n    FIND_INDIRECT(%u, %s%s%s, %u, 0x%x);\n", table, wide ? "index64(" : "",
-         wr_aot_text(body, &index).text, wide ? ")" : "", type_index, body->offset);
-    (tail ? tail_found : call_found)(body, &call);
+    uint32_t slots = UINT32_MAX;
+    const bool is_fixed = !tail && wr_aot_is_fixed(body->emit, table, call.type, &slots);
+    EMIT("    {\n    FIND_INDIRECT(%u, ", table);
+    if (is_fixed) {
+        EMIT("%uu", (unsigned)body->module->tables[table].limits.min);
+    } else {
+        EMIT("table%u->size", table);
+    }
+    EMIT(", %s%s%s, %u, 0x%x);\n", wide ? "index64(" : "", wr_aot_text(body, &index).text, wide ? ")" : "", type_index,
+         body->offset);
+    if (is_fixed) {
+        call_own(body, &call, slots);
+    } else {
+        (tail ? tail_found : call_found)(body, &call);
+    }
     return body->status;
 }
 

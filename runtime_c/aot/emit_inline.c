@@ -5,7 +5,7 @@
 enum { INLINE_BYTES_MAX = 64, INLINE_TOTAL_MAX = 384, INLINE_LEVELS = 3 };
 
 /* plain: without what leaves a function in a special way. */
-static wr_status look_through(wr_reader code, bool *plain, bool *has_tail) {
+static wr_status look_through(wr_reader code, bool *plain, bool *has_tail, bool *writes_tables) {
     uint32_t runs, opcode;
     int64_t type;
     WR_TRY(wr_read_u32(&code, &runs));
@@ -17,6 +17,7 @@ static wr_status look_through(wr_reader code, bool *plain, bool *has_tail) {
     while (code.at != code.end) {
         WR_TRY(wr_aot_read_code(&code, &opcode));
         *has_tail = *has_tail || opcode == 0x12 || opcode == 0x13 || opcode == 0x15;
+        *writes_tables = *writes_tables || opcode == 0x26 || (opcode >= 0xFC0C && opcode <= 0xFC11);
         WR_TRY(wr_aot_skip(&code, opcode));
     }
     *plain = !*has_tail;
@@ -28,7 +29,7 @@ wr_status wr_aot_find_plain(wr_aot_emit *emit) {
     for (uint32_t i = 0; i < module->func_count - module->func_imports; i++) {
         const wr_reader code = emit->codes[i];
         const bool is_small = wr_reader_left(&code) <= INLINE_BYTES_MAX;
-        WR_TRY(look_through(code, &emit->is_plain[i], &emit->has_tail[i]));
+        WR_TRY(look_through(code, &emit->is_plain[i], &emit->has_tail[i], &emit->writes_tables));
         emit->has_tails = emit->has_tails || emit->has_tail[i];
         emit->is_plain[i] = emit->is_plain[i] && is_small && module->funcs[module->func_imports + i]->result_count <= 1;
     }

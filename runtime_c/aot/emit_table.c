@@ -3,6 +3,43 @@
 
 #include "emit.h"
 
+/* ---- tables that nobody writes to ---- */
+
+/* An element's function, if it is one of the module's own. */
+static bool is_own(const wr_module *module, const wr_const_expr *item, uint32_t *index) {
+    *index = (uint32_t)item->ops[0].value;
+    return item->count == 1 && item->ops[0].kind == WR_CONST_FUNC && *index >= module->func_imports;
+}
+
+static bool is_reached_from_outside(const wr_module *module, uint32_t table) {
+    if (table < module->table_imports) return true;
+    for (uint32_t i = 0; i < module->export_count; i++) {
+        if (module->exports[i].kind == WR_EXTERN_TABLE && module->exports[i].index == table) return true;
+    }
+    const wr_const_expr *init = &module->table_inits[table - module->table_imports];
+    return init->count != 0; /* not nulls */
+}
+
+bool wr_aot_is_fixed(const wr_aot_emit *emit, uint32_t table, const wr_type *type, uint32_t *slots) {
+    const wr_module *module = emit->module;
+    uint32_t index, most = 0, least = UINT32_MAX;
+    if (emit->writes_tables || is_reached_from_outside(module, table)) return false;
+    for (uint32_t i = 0; i < module->elem_count; i++) {
+        const wr_elem *elem = &module->elems[i];
+        for (uint32_t k = 0; elem->mode == WR_SEGMENT_ACTIVE && elem->table == table && k < elem->count; k++) {
+            if (!is_own(module, &elem->items[k], &index)) return false;
+            if (module->funcs[index] != type) continue;
+            const uint32_t frame = module->code[index - module->func_imports].frame_slots;
+            most = frame > most ? frame : most;
+            least = frame < least ? frame : least;
+        }
+    }
+    *slots = most == least ? most : UINT32_MAX;
+    return true;
+}
+
+/* ---- instructions ---- */
+
 /* A table index in 32 bits. */
 static wr_aot_name index_text(wr_aot_body *body, const wr_aot_value *value) {
     const wr_aot_name name = wr_aot_text(body, value);

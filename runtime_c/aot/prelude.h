@@ -242,10 +242,10 @@ static inline uint32_t index64(uint64_t index) { return index < UINT32_MAX ? (ui
 
 /* ---- calls ---- */
 
-#define FIND_INDIRECT(TABLE, INDEX, TYPE, OFFSET)                                                       \
+#define FIND_INDIRECT(TABLE, SIZE, INDEX, TYPE, OFFSET) \
     const wra_table *const table_ = table##TABLE;                                                       \
     const uint32_t index_ = (INDEX);                                                                    \
-    if (unlikely(index_ >= table_->size)) TRAP(OFFSET, WR_TRAP_UNDEFINED_ELEMENT);                      \
+    if (unlikely(index_ >= (SIZE))) TRAP(OFFSET, WR_TRAP_UNDEFINED_ELEMENT);                      \
     const wra_func *const f = (const wra_func *)(uintptr_t)table_->elems[index_];                       \
     if (unlikely(f == NULL)) TRAP(OFFSET, WR_TRAP_UNINITIALIZED_ELEMENT);                               \
     if (unlikely(f->type != type##TYPE)) TRAP(OFFSET, WR_TRAP_CALL_TYPE)

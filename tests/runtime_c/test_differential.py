@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtime_c import differential, wasm_shape
+from gateway.errors import WasmTrap
+from gateway.wasm import Bounds, Engine, Execution, Module, Store
+from tests.runtime_c import differential, loop_modules, wasm_shape
 from tests.runtime_c.differential import Tally, comparable, compare, difference
 from tests.runtime_c.toolchain import TOOLCHAINS, build
 
@@ -82,3 +84,24 @@ def test_what_counts_as_different(ours: list[str], judge: list[str], text: str, 
 
 def test_nothing_is_compared_after_a_limit() -> None:
     assert comparable(["log i32:00000001", "call 66 trap TRAP_STACK", "call 67"]) == (["log i32:00000001"], True)
+
+
+def test_a_store_in_front_of_a_load_keeps_its_position() -> None:
+    """They run as one, and either may trap."""
+    three_more = loop_modules.get(0) + loop_modules.const(3) + b"\x6a"
+    store = three_more + loop_modules.get(0) + b"\x36\x02\x04"
+    load = loop_modules.get(0) + b"\x28\x02\x00"
+    first = loop_modules.get(0) + loop_modules.const(7) + b"\x6c" + loop_modules.put(0)
+    body = loop_modules.sized(b"\x00" + first + store + load + b"\x0b")
+    module = loop_modules.assemble({"run": body}, parameters=1)
+    for bounds in (Bounds.GUARD, Bounds.CHECKED):
+        with (
+            Engine(bounds=bounds) as engine,
+            Module(engine, "it", module) as loaded,
+            Store(engine) as made,
+            Execution(engine) as execution,
+        ):
+            run = made.instantiate(loaded, execution).func("run")
+            with pytest.raises(WasmTrap) as trap:
+                run.call(execution, 1 << 29)
+            assert trap.value.frames[0].offset == module.index(b"\x36\x02\x04")
