@@ -80,6 +80,8 @@ class Stage:
         self.timers: dict[int, int] = {}
         self.kv: dict[bytes, bytes] = {}
         self.state = b""  # what pen_save has put, or pen_load has not taken yet
+        self.kept = b""  # of the instance before, when that trapped
+        self.kept_at = (0, 0)
         self.logs: list[str] = []
         self.metrics: dict[str, int] = {}
         self.store = wasmtime.Store(engine)
@@ -225,7 +227,7 @@ class Stage:
             "ring_out": ("i", "i", lambda number: _address(self.outputs, number)),
             "state_put": ("ii", "i", self._state_put),
             "state_get": ("ii", "i", self._state_get),
-            "keep": ("ii", "i", lambda _at, _size: 0),
+            "keep": ("ii", "i", self._keep),
             "port_state": ("i", "i", lambda port: int(self.ports[port].is_up) if port < len(self.ports) else E_NONE),
         }
 
@@ -276,6 +278,15 @@ class Stage:
     def _state_get(self, at: int, capacity: int) -> int:
         taken, self.state = self.state[:capacity], self.state[capacity:]
         return self._store(taken, at)
+
+    def _keep(self, at: int, size: int) -> int:
+        self.kept_at = (at, size)
+        return int(size == self._store(self.kept, at)) if len(self.kept) == size else 0
+
+    @property
+    def keeps(self) -> bytes:
+        """What a trap now would leave behind."""
+        return self._bytes(*self.kept_at)
 
     def _metric(self, at: int, size: int, _kind: int, value: int) -> None:
         self.metrics[self._bytes(at, size).decode()] = value

@@ -26,13 +26,14 @@ SETTINGS: dict[str, dict[str, object]] = {
 STEP_NS = 700_000_000
 
 
-def start(name: str, settings: dict[str, object]) -> Stage:
+def start(name: str, settings: dict[str, object], kept: bytes = b"") -> Stage:
     folder, engine = toolchain.ROOT / "plugins" / name, wasmtime.Engine()
     module = wasmtime.Module.from_file(engine, str(build(folder, toolchain.BUILD / "plugins")))
     config: dict[str, object] = {"interval_ms": 10000} if name == "resample" else {}
     block = pack_config(load_manifest(folder / "plugin.toml"), config, [TagSettings(0, "x", "", settings)], file="test")
     setup = Setup(rings=[Ring(True, 1, 1 << 17), Ring(False, 1, 1 << 17)], config=block, unix_ns=START_NS)
     stage = Stage(engine, module, setup)
+    stage.kept = kept
     assert stage.start() == 0, stage.logs
     return stage
 
@@ -73,6 +74,17 @@ def test_a_swap_changes_no_result(name: str, kind: type) -> None:
         stage = start(name, SETTINGS[name])
         found = feed(stage, values[:at])
         assert found + feed(swapped(stage, name), values[at:], at) == expected
+
+
+@pytest.mark.parametrize("kind", [int, float])
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_trap_between_two_records_changes_no_result(name: str, kind: type) -> None:
+    values = noise(1, kind)
+    expected = feed(start(name, SETTINGS[name]), values)
+    for at in (1, 7, 333):
+        stage = start(name, SETTINGS[name])
+        found = feed(stage, values[:at])
+        assert found + feed(start(name, SETTINGS[name], stage.keeps), values[at:], at) == expected
 
 
 @pytest.mark.parametrize("name", SETTINGS)
