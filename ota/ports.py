@@ -96,6 +96,11 @@ class BootState:
 class BootControl(Protocol):
     """One boot loader."""
 
+    @property
+    def counts_tries(self) -> bool:
+        """Whether the loader boots a trial again until its tries are used up; else it does so once for each reboot that
+        asks for it, which takes a try."""
+
     def read(self) -> BootState:
         """The newest intact copy. Raises BootError when there is none."""
 

@@ -75,7 +75,7 @@ class Device:
         if state is not None and state.trial == self.slot and self._bad_reason(self.slot) and wish is Wish.NONE:
             verdict, reason = Verdict.UNHEALTHY, self._bad_reason(self.slot)  # decided before the power failed
         asked = self.notebook.asked not in ("", self._boot_id)
-        facts = facts_of(state, self.slot, verdict, wish, asked=asked)
+        facts = facts_of(state, self.slot, verdict, wish, asked=asked, counts=self._boot.counts_tries)
         row = decide(facts)
         why = reason or row.why
         if row.action is Action.CLEAR and facts.trial is Trial.TRIED and self.notebook.complaint:

@@ -27,6 +27,8 @@ class RawBootControl:
     ``reboot``: restarts the machine. ``command_line``: where the boot script says which slot it took.
     """
 
+    counts_tries = True
+
     def __init__(self, path: Path, reboot: Callable[[], None], command_line: Path = Path("/proc/cmdline")) -> None:
         self._path = path
         self._reboot = reboot

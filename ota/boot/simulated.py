@@ -17,6 +17,8 @@ class SimulatedBoot:
     it has put into ``blocks`` by then is what remains.
     """
 
+    counts_tries = True
+
     def __init__(self, state: BootState, store: Callable[[int, bytes], None] | None = None) -> None:
         self.blocks = [encode(state), b""]
         self.running = state.good

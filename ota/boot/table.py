@@ -121,14 +121,24 @@ def _fits(row: Row, facts: Facts) -> bool:
 
 
 def facts_of(
-    state: BootState | None, booted: str, verdict: Verdict, wish: Wish = Wish.NONE, *, asked: bool = False
+    state: BootState | None,
+    booted: str,
+    verdict: Verdict,
+    wish: Wish = Wish.NONE,
+    *,
+    asked: bool = False,
+    counts: bool = True,
 ) -> Facts:
-    """The facts of a system that runs from slot ``booted``."""
+    """The facts of a system that runs from slot ``booted``.
+
+    ``counts``: see BootControl; a loader that does not is asked again as long as there are tries.
+    """
     if state is None:
         return Facts(False, Place.STRAY, Trial.NONE, verdict, wish, asked, other_valid=False)
     trial = Trial.NONE
     if state.trial:
-        waits = state.tries_left >= TRIES
+        waits = state.tries_left >= (TRIES if counts else 1)
+        asked = asked and counts
         trial = Trial.HERE if state.trial == booted else Trial.WAITS if waits else Trial.TRIED
     place = Place.TRIAL if trial is Trial.HERE else Place.GOOD if booted == state.good else Place.STRAY
     return Facts(True, place, trial, verdict, wish, asked, other_valid=other_slot(booted) in state.valid)

@@ -1,6 +1,7 @@
 """Raspberry Pi: the firmware picks the partition by ``autoboot.txt`` and boots the other one once after ``0 tryboot``.
 
-The firmware counts nothing: a trial is one boot. The committed slot is the one in ``autoboot.txt``; the record in the
+The firmware counts nothing: it boots the trial once for each reboot that asks for it, and each takes a try from the
+record before. The committed slot is the one in ``autoboot.txt``; the record in the
 state partition adds what the firmware does not know. The file is replaced first: a cut in between leaves a record that
 still calls the slot a trial, and ``read`` lets the file decide.
 """
@@ -32,6 +33,8 @@ def autoboot_text(good: int, other: int) -> str:
 class TrybootControl:
     """``folder``: where partition 1 is mounted; ``partitions``: slot to partition number; ``restart``: restarts the
     machine with the kernel's reboot argument, "" for a normal restart."""
+
+    counts_tries = False
 
     def __init__(
         self, folder: Path, partitions: Mapping[str, int], record: RawBootControl, restart: Callable[[str], None]
@@ -68,9 +71,14 @@ class TrybootControl:
         return self._record.booted()
 
     def reboot(self) -> None:
-        """Restart; into the trial when there is one waiting."""
+        """Restart; into the trial when there is one waiting, which takes a try first. Raises BootError."""
         state = self.read()
-        self._restart(TRYBOOT if state.trial and state.trial != self.booted() else "")
+        if not state.trial or state.trial == self.booted():
+            self._restart("")
+            return
+        if state.tries_left:
+            self._record.write(replace(state, generation=state.generation + 1, tries_left=state.tries_left - 1))
+        self._restart(TRYBOOT)
 
     def _good(self, missing: str = "") -> str:
         try:

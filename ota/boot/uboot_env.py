@@ -40,6 +40,8 @@ def default_environment(boot_good: str, boot_trial: str) -> str:
 class UBootEnvControl:
     """``config``: ``fw_env.config`` of the board; ``reboot``: restarts the machine."""
 
+    counts_tries = True
+
     def __init__(self, config: Path, reboot: Callable[[], None], command_line: Path = Path("/proc/cmdline")) -> None:
         self._config = config
         self._reboot = reboot

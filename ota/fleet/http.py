@@ -6,7 +6,9 @@ import http.client
 import os
 import socket
 import ssl
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
 from ota.errors import TransferError, UsageError
@@ -14,6 +16,7 @@ from ota.fleet.messages import MESSAGE_BYTES_MAX
 from ota.transfer.meter import carried
 
 TIMEOUT_S = 30.0
+WAITS_MAX = 4  # of a whole exchange
 _GONE = (404, 410)
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
 
@@ -61,29 +64,45 @@ class HttpServer:
             raise TransferError("ddi-origin", f"{url}: a link away from {where}, which is not followed", retry=False)
         connection = self._connection(parts.netloc)
         path = parts.path + (f"?{parts.query}" if parts.query else "")
-        link: socket.socket | None = None
         try:
-            connection.connect()
-            link = socket.socket(fileno=os.dup(connection.sock.fileno()))  # the connection may close its own at once
-            connection.request(method, path, body, headers)
-            answer = connection.getresponse()
-            data = answer.read(MESSAGE_BYTES_MAX + 1)
-            missing = answer.length if len(data) <= MESSAGE_BYTES_MAX else 0
+            with self._metered(connection):
+                connection.request(method, path, body, headers)
+                answer = connection.getresponse()
+                data = answer.read(MESSAGE_BYTES_MAX + 1)
+                missing = answer.length if len(data) <= MESSAGE_BYTES_MAX else 0
         except (OSError, http.client.HTTPException) as error:
             raise TransferError("network", f"{url}: {error}", retry=True) from error
         finally:
             connection.close()
-            if link is not None:
-                self._spend(carried(link))
-                link.close()
         if missing:
             raise TransferError("network", f"{url}: {missing} bytes of the answer did not come", retry=True)
         return _checked(url, answer.status, data)
+
+    @contextmanager
+    def _metered(self, connection: http.client.HTTPConnection) -> Iterator[None]:
+        """Connect; tell what it has cost, and end an exchange that a trickle of bytes keeps from ending."""
+        connection.connect()
+        link = socket.socket(fileno=os.dup(connection.sock.fileno()))  # the connection may close its own at once
+        end = threading.Timer(WAITS_MAX * self._timeout_s, _shut, [link])
+        end.daemon = True
+        end.start()
+        try:
+            yield
+        finally:
+            end.cancel()
+            end.join()
+            self._spend(carried(link))
+            link.close()
 
     def _connection(self, netloc: str) -> http.client.HTTPConnection:
         if self._tls is not None:
             return http.client.HTTPSConnection(netloc, timeout=self._timeout_s, context=self._tls)
         return http.client.HTTPConnection(netloc, timeout=self._timeout_s)
+
+
+def _shut(link: socket.socket) -> None:
+    with suppress(OSError):  # it has ended at this very moment
+        link.shutdown(socket.SHUT_RDWR)
 
 
 def _origin(url: str) -> tuple[str, str]:

@@ -19,6 +19,7 @@ typedef struct wr_aot_value {
     wr_aot_place place;
     uint32_t slot;  /* where the interpreter would have it */
     uint32_t local; /* AOT_LOCAL */
+    uint32_t spare; /* an i32 is at most UINT32_MAX less this */
     uint64_t bits;  /* AOT_CONST */
 } wr_aot_value;
 
@@ -180,6 +181,7 @@ void wr_aot_leave_loops(wr_aot_body *body, size_t target);
 
 /* Until only this many labels are open. (emit_body.c) */
 wr_status wr_aot_translate_until(wr_aot_body *body, size_t labels);
+uint32_t wr_aot_most(const wr_aot_value *value); /* what an i32 is at most, as far as the last instructions tell */
 uint32_t wr_aot_simple_operands(uint32_t code);              /* 0: not one of them */
 uint32_t wr_aot_access_bytes(uint32_t code);
 wr_status wr_aot_simple(wr_aot_body *body, uint32_t code);   /* emit_simple.c; NOT_FOUND: not one of them */
@@ -198,7 +200,8 @@ wr_status wr_aot_read_memarg(wr_aot_body *body, wr_aot_memarg *out);
 /* The expression of the effective address; traps first where it is too large. */
 wr_aot_name wr_aot_address(wr_aot_body *body, const wr_aot_value *address, const wr_aot_memarg *arg);
 /* Ditto of an access that needs no check; false: it is not one. (emit_loop.c) */
-bool wr_aot_proven(wr_aot_body *body, const wr_aot_value *address, const wr_aot_memarg *arg, wr_aot_name *out);
+bool wr_aot_proven(wr_aot_body *body, const wr_aot_value *address, const wr_aot_memarg *arg, uint32_t bytes,
+                   wr_aot_name *out);
 
 /* A call as the callee's body; false: it is not one to inline. (emit_inline.c) */
 bool wr_aot_is_inlined(const wr_aot_body *body, uint32_t index);

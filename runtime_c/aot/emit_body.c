@@ -53,7 +53,7 @@ static wr_status do_select(wr_aot_body *body, uint32_t code) {
 static wr_status do_local(wr_aot_body *body, uint32_t code) {
     uint32_t index;
     WR_TRY(wr_read_u32(&body->reader, &index));
-    const wr_aot_value local = {((const wr_vt *)body->locals.items)[index], AOT_LOCAL, 0, index, 0};
+    const wr_aot_value local = {.type = ((const wr_vt *)body->locals.items)[index], .place = AOT_LOCAL, .local = index};
     if (code != 0x20) {
         const wr_aot_value value = wr_aot_pop(body);
         const bool itself = value.place == AOT_LOCAL && value.local == index;

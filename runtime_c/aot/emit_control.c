@@ -103,7 +103,10 @@ static wr_status begin_block(wr_aot_body *body, wr_aot_kind kind) {
     wr_aot_value condition = {0};
     if (kind == AOT_IF) condition = wr_aot_pop(body);
     wr_aot_settle_locals(body);
-    for (uint32_t i = 0; i < type.param_count; i++) wr_aot_settle(body, body->stack.count - type.param_count + i);
+    for (size_t i = body->stack.count - type.param_count; i < body->stack.count; i++) {
+        wr_aot_settle(body, i);
+        wr_aot_value_at(body, i)->spare = 0; /* jumps to a loop bring others */
+    }
     if (kind == AOT_LOOP) return wr_aot_loop_block(body, &type);
     WR_TRY(wr_aot_push_label(body, kind, &type));
     const uint32_t number = innermost(body)->number;

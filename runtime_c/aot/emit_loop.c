@@ -9,7 +9,7 @@
 
 /* Small loops that count nothing pay for several jumps at once: one copy of the body each, and one that counts, for
  * when the allowance is nearly used up. */
-enum { UNROLL_COPIES = 4, RUN_BYTES_MAX = 512 };
+enum { UNROLL_COPIES = 2, RUN_BYTES_MAX = 512 };
 
 /* What is paid for beforehand outside of other loops, these do not see: it is not much. */
 enum { OUTER_ROUNDS_MAX = 1024 };
@@ -164,9 +164,18 @@ bool wr_aot_loop_again(wr_aot_body *body, uint32_t depth, const char *condition)
 
 /* ---- without checks ---- */
 
-bool wr_aot_proven(wr_aot_body *body, const wr_aot_value *address, const wr_aot_memarg *arg, wr_aot_name *out) {
+/* Inside of what the memory has from the beginning, whatever the operand. */
+static bool is_inside(const wr_aot_body *body, const wr_aot_value *address, const wr_aot_memarg *arg, uint32_t bytes) {
+    const wr_module *module = body->module;
+    if (arg->memory < module->memory_imports || arg->offset > UINT32_MAX) return false;
+    const wr_limit_pair *limits = &module->memories[arg->memory];
+    return !limits->is64 && !limits->shared && wr_aot_most(address) + arg->offset + bytes <= limits->min << 16;
+}
+
+bool wr_aot_proven(wr_aot_body *body, const wr_aot_value *address, const wr_aot_memarg *arg, uint32_t bytes,
+                   wr_aot_name *out) {
     const wr_aot_count *count = body->proven;
-    if (count != NULL && repeats(count)) {
+    if ((count != NULL && repeats(count)) || (count == NULL && is_inside(body, address, arg, bytes))) {
         *out = wr_aot_address(body, address, arg);
         return true;
     }
@@ -272,6 +281,17 @@ static wr_status put_run(wr_aot_body *body, const wr_aot_block *type, wr_aot_cou
     return put_proven(body, type, count, AOT_RUNS);
 }
 
+/* Whether a second copy pays: accesses next to each other, which vector code is made of. */
+static bool is_dense(const wr_aot_count *count) {
+    for (uint32_t i = 0; i < count->group_count; i++) {
+        const wr_aot_group *group = &count->groups[i];
+        const int64_t step = (int32_t)group->step.number;
+        if (!wr_aot_form_is_number(&group->step)) return false;
+        if ((uint64_t)(step < 0 ? -step : step) > group->span - group->first) return false;
+    }
+    return count->is_parallel;
+}
+
 static wr_status put_counted(wr_aot_body *body, const wr_aot_block *type, wr_aot_count *count) {
     const place start = here(body);
     const uint32_t number = count->number = body->numbers++;
@@ -280,7 +300,7 @@ static wr_status put_counted(wr_aot_body *body, const wr_aot_block *type, wr_aot
     EMIT("L%u:; { /* loop @0x%x */\n", number, body->offset);
     put_terms(body, &count->trips, "k", number);
     if (count->is_provable && count->group_count != 0 && loop->size <= RUN_BYTES_MAX &&
-        (count->is_nest || !loop->has_loops)) {
+        (count->is_nest || !loop->has_loops) && (repeats(count) || is_dense(count))) {
         wr_aot_outermost(body)->has_plain = true;
         wr_aot_outermost(body)->memories |= 1;
         EMIT("    {\n");

@@ -44,20 +44,28 @@ wr_aot_name wr_aot_address(wr_aot_body *body, const wr_aot_value *address, const
     return out;
 }
 
+/* An unsigned load of few bytes is small. */
+static void put_most(wr_aot_body *body, const access *row) {
+    if (row->type != WR_VT_I32 || row->bytes == 4 || row->ctype[0] != 'u') return;
+    wr_aot_value_at(body, body->stack.count - 1)->spare = UINT32_MAX - (row->bytes == 1 ? 0xFFu : 0xFFFFu);
+}
+
 static wr_status do_load(wr_aot_body *body, const access *row) {
     wr_aot_memarg arg;
     WR_TRY(wr_aot_read_memarg(body, &arg));
     const wr_aot_value address = wr_aot_pop(body);
     wr_aot_name proven;
-    if (wr_aot_proven(body, &address, &arg, &proven)) {
+    if (wr_aot_proven(body, &address, &arg, row->bytes, &proven)) {
         EMIT("    %s = %s AT(%s, %u, %s);\n", wr_aot_push(body, row->type).text, row->cast, row->ctype, arg.memory,
              proven.text);
+        put_most(body, row);
         return body->status;
     }
     const wr_aot_name at = wr_aot_address(body, &address, &arg), to = wr_aot_push(body, row->type);
     const bool is_float = row->type == WR_VT_F32 || row->type == WR_VT_F64;
     EMIT("    LOAD(%s, %u, %s, %s, %s, %s, 0x%x);\n", is_float ? "FLOAT" : "INT", arg.memory, to.text, row->cast,
          row->ctype, at.text, body->offset);
+    put_most(body, row);
     return body->status;
 }
 
@@ -66,7 +74,7 @@ static wr_status do_store(wr_aot_body *body, const access *row) {
     WR_TRY(wr_aot_read_memarg(body, &arg));
     const wr_aot_value value = wr_aot_pop(body), address = wr_aot_pop(body);
     wr_aot_name proven;
-    if (wr_aot_proven(body, &address, &arg, &proven)) {
+    if (wr_aot_proven(body, &address, &arg, row->bytes, &proven)) {
         EMIT("    AT(%s, %u, %s) = (%s)%s;\n", row->ctype, arg.memory, proven.text, row->ctype,
              wr_aot_text(body, &value).text);
         return body->status;

@@ -43,6 +43,26 @@ static void put_expression(wr_aot_body *body, const char *expr, const char *a, c
     }
 }
 
+uint32_t wr_aot_most(const wr_aot_value *value) {
+    if (value->type != WR_VT_I32) return UINT32_MAX;
+    return value->place == AOT_CONST ? (uint32_t)value->bits : UINT32_MAX - value->spare;
+}
+
+/* What the result of an instruction is at most. */
+static uint32_t most_of(uint32_t code, const wr_aot_value *left, const wr_aot_value *right) {
+    const uint32_t a = wr_aot_most(left), b = wr_aot_most(right);
+    const bool is_const = right->place == AOT_CONST;
+    const uint64_t sum = (uint64_t)a + b, shifted = (uint64_t)a << (b & 31);
+    switch (code) {
+    case 0x6A: return sum <= UINT32_MAX ? (uint32_t)sum : UINT32_MAX;
+    case 0x70: return is_const && b != 0 ? b - 1 : UINT32_MAX; /* rem_u */
+    case 0x71: return a < b ? a : b;
+    case 0x74: return is_const && shifted <= UINT32_MAX ? (uint32_t)shifted : UINT32_MAX;
+    case 0x76: return is_const ? a >> (b & 31) : a;
+    default: return code >= 0x45 && code <= 0x66 ? 1 : UINT32_MAX;
+    }
+}
+
 uint32_t wr_aot_simple_operands(uint32_t code) {
     const simple_row *row = code < 0x100 || (code >= 0xFC00 && code < 0xFC08) ? &rows[ROW_AT(code)] : NULL;
     return row == NULL || row->operand == 0 ? 0 : row->binary ? 2 : 1;
@@ -64,6 +84,9 @@ wr_status wr_aot_simple(wr_aot_body *body, uint32_t code) {
     EMIT("    %s = (%s)(", to.text, wr_aot_ctype(row->result));
     put_expression(body, row->expr, a.text, b.text);
     EMIT(");\n");
+    if (row->result == WR_VT_I32) {
+        wr_aot_value_at(body, body->stack.count - 1)->spare = UINT32_MAX - most_of(code, &left, &right);
+    }
     /* Or compilers take a demotion of it for nothing at all: it quietens NaN. */
     if (code == 0xBB) EMIT("    HIDE_FLOAT(%s);\n", to.text);
     return body->status;

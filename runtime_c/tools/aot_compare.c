@@ -5,8 +5,9 @@
  *               [--stack BYTES] MODULE.wasm...
  *
  * MODULES.so has the code of the modules; those it has not are an error. Each exported function is called with --seeds
- * sets of arguments and --fuel (default 100000); with --sweep once more with each fuel from 1 to N; with --again 1, what
- * ended with fuel left is called again without any. Prints a line per difference, and last `compared CALLS calls of MODULES modules, DIFFERENCES differences`. Exit status 1: some.
+ * sets of arguments and --fuel (default 100000); with --sweep once more with each fuel from 1 to N; with --again 1,
+ * what ended with fuel left is called again without any. Prints a line per difference, and last `compared CALLS calls
+ * of MODULES modules, DIFFERENCES differences`. Exit status 1: some.
  * Imported functions return zeros; memories, tables and globals that are imported are made. */
 #include <inttypes.h>
 #include <stdarg.h>

@@ -10,7 +10,7 @@ import hashlib
 import os
 import struct
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,7 +141,6 @@ class Judge:
         self._areas = partitions(disk)
         self._content: dict[str, str] = {}
         self._data_problems: list[str] | None = None
-        self.hashed = 0
 
     def note_written(self, writes: Iterable[tuple[int, int]]) -> None:
         """Offsets and sizes written since the last look."""
@@ -164,7 +163,6 @@ class Judge:
 
     def _version(self, slot: str) -> str:
         area, digest, done = self._areas[SLOT_PARTITIONS[slot]], hashlib.sha256(), 0
-        self.hashed += 1
         with self.disk.open("rb") as file:
             for one in self._known:
                 while done < one.length:
@@ -216,8 +214,3 @@ def history(disk: Path, notebook: str) -> list[tuple[str, str, str]]:
     """(event, version, reason) of everything that the agent remembers, oldest first."""
     book = msgspec.json.decode(read_data_file(disk, notebook) or b"{}", type=Notebook)
     return [(entry.event, entry.version, entry.reason) for entry in book.history]
-
-
-def summary(areas: Mapping[int, Area]) -> str:
-    """Sizes in MiB, for reports."""
-    return ", ".join(f"p{number} {area.size / (1 << 20):.0f} MiB" for number, area in areas.items())

@@ -39,7 +39,7 @@ class Host:
         return {TCP: self.tcp, RTU: self.rtu}
 
     def count(self) -> int:
-        """Values that were read and have arrived. What arrives later than its poll by hours is not expected here."""
+        """Values that were read and have arrived."""
         return sum(sample.q == "good" for samples in list(self.listener.samples.values()) for sample in list(samples))
 
     def await_value(self, since: int, within_s: float) -> None:

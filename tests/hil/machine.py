@@ -104,10 +104,6 @@ class Machine:
         self._process.kill()
         self._process.wait()
 
-    def wait_off(self, within_s: float) -> None:
-        """Return when the machine has powered itself off."""
-        self._process.wait(within_s)
-
     def power_cycle(self) -> None:
         """What somebody does to a machine that hangs."""
         self.ask("system_reset")

@@ -31,11 +31,10 @@ ABOUT_TO_COMMIT = r"grep -qE '\"uptime_s\": ?(3[0-9]|[4-9][0-9])' /run/penstock/
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A disk and, unless it is to be booted, the frozen machine that goes with it. ``typed``: what begins it."""
+    """A disk and, unless it is to be booted, the frozen machine that goes with it."""
 
     disk: Path
     frozen: Path | None
-    typed: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,6 +176,8 @@ class Stage:
         if moved < 0 or cursor > ring.limit or moved % 8:
             raise Trap("ring cursor or record out of range")
         data = ring.address + PAGE
+        if not ring.is_input:
+            self._alias(ring, data, moved)
         content = b"".join(self._records(ring, data, cursor))
         if ring.is_input:
             if self._bytes(data, 2 * ring.capacity) != bytes(ring.data * 2):
@@ -185,6 +187,15 @@ class Stage:
             ring.place(ring.cursor, content)
             ring.pending += content
         ring.cursor = cursor
+
+    def _alias(self, ring: Ring, data: int, moved: int) -> None:
+        """Both copies of the data are the same pages: what was written behind the first one is at its start, too."""
+        over = ring.cursor % ring.capacity + moved - ring.capacity
+        if over <= 0:
+            return
+        first, second = self._bytes(data, over), self._bytes(data + ring.capacity, over)
+        before = bytes(ring.data[:over])
+        self._store(bytes(b if b != old else a for a, b, old in zip(first, second, before, strict=True)), data)
 
     def _records(self, ring: Ring, data: int, end: int) -> Iterator[bytes]:
         """The records from the old cursor to ``end``; one may begin before the end of the data and go on behind it."""

@@ -16,7 +16,7 @@ LOCALS = 9
 I32, VOID = 0x7F, 0x40
 LOADS = {0x28: 4, 0x2C: 1, 0x2D: 1, 0x2E: 2, 0x2F: 2}
 STORES = {0x36: 4, 0x3A: 1, 0x3B: 2}
-STEPS = (1, 1, 1, 2, 4, 4, 8, 3, 12, 16, -1, -1, -4, -8, -3)
+STEPS = (1, 1, 1, 1, 2, 4, 4, 4, 4, 8, 3, 16, -1, -1, -4, -4, -3)
 INSIDE = (0, 0, 1, 16, 100, 1024, 20000, 40000)
 OUTSIDE = (65000, 65532, MASK, MASK - 15, MASK - 399, 0x80000000, 0x7FFFFFF0)
 DISPLACEMENTS = (0, 0, 0, 1, 4, 4, 8, 256, 32000)
@@ -166,6 +166,23 @@ def statement(chance: random.Random, counters: list[int], exits: bool = True) ->
     return code
 
 
+def dense(chance: random.Random, step: int, in_nest: bool = False) -> bytes:
+    """A load or store next to that of the round before, what vector code is made of; in an inner loop only loads."""
+    width = abs(step)
+    where = get(COUNTERS[0]) + const(chance.choice((0, 0, 64, 512, 2048, 4096, 9000, 20000))) + b"\x6a"
+    if chance.random() < 0.4:
+        where += get(0) + b"\x6a"
+    if in_nest and chance.random() < 0.7:
+        where += get(chance.choice(list(INNER))) + const(chance.choice((0, 2, 4, 6))) + b"\x74\x6a"
+    displacement = b"\x00" + uleb(chance.choice((0, 0, 0, width, 2 * width, 1000, 30000)))
+    if in_nest or chance.random() < 0.5:
+        load = chance.choice([code for code, size in LOADS.items() if size == width])
+        return get(VALUE) + where + bytes([load]) + displacement + bytes([chance.choice((0x6A, 0x73))]) + put(VALUE)
+    what = chance.choice([get(VALUE), const(chance.randrange(256)), get(COUNTERS[0]), get(1)])
+    store = next(code for code, size in STORES.items() if size == width)
+    return where + what + bytes([store]) + displacement
+
+
 def sized(body: bytes) -> bytes:
     """With its length in front."""
     return uleb(len(body)) + body
@@ -181,24 +198,33 @@ def function(chance: random.Random) -> bytes:
         more = chance.sample(COUNTERS[1:], chance.randrange(0, 3))
         code += b"".join(const(start_of(chance)) + put(one) for one in more)
         counters = [COUNTERS[0], *more]
-        body = b"".join(statement(chance, counters) for _ in range(chance.randrange(0, 3)))
-        if chance.random() < 0.4:
-            body += inner(chance, counters)
-        body += b"".join(statement(chance, counters) for _ in range(chance.randrange(0, 3)))
+        is_dense = loops[0].step in (1, 2, 4, -1, -4) and not loops[0].by_local and chance.random() < 0.8
+
+        def some(counters: list[int] = counters, step: int = loops[0].step if is_dense else 0) -> bytes:
+            count = chance.randrange(0, 3)
+            return b"".join(dense(chance, step) if step else statement(chance, counters) for _ in range(count))
+
+        body = some()
+        if chance.random() < 0.5:
+            body += inner(chance, counters, loops[0].step if is_dense else 0)
+        body += some()
         steps = b"".join(get(one) + const(chance.choice(STEPS)) + b"\x6a" + put(one) for one in more)
         code += bytes([0x02, VOID, 0x03, VOID]) + body + steps + loops[0].next() + b"\x0b\x0b"
     code += get(VALUE) + get(COUNTERS[0]) + b"\x6a\x0b"
     return sized(bytes([1, LOCALS - PARAMS, I32]) + code)
 
 
-def inner(chance: random.Random, counters: list[int]) -> bytes:
-    """An inner loop: few rounds, so that all together they are not too many."""
+def inner(chance: random.Random, counters: list[int], step: int) -> bytes:
+    """An inner loop of few rounds, so that all together they are not too many; ``step`` 0: not dense."""
     while True:
         loop = counting(chance, INNER[0])
         if loop.rounds(loop.step) < 40 and not loop.by_local:
             break
     start = chance.choice([const(0), get(counters[0]), const(start_of(chance))])
-    body = b"".join(statement(chance, [*counters, *INNER], exits=False) for _ in range(chance.randrange(1, 3)))
+    body = b"".join(
+        dense(chance, step, in_nest=True) if step else statement(chance, [*counters, *INNER], exits=False)
+        for _ in range(chance.randrange(1, 3))
+    )
     body += get(INNER[1]) + const(chance.choice(STEPS)) + b"\x6a" + put(INNER[1])
     head = const(loop.start) + put(INNER[0]) + start + put(INNER[1]) + bytes([0x03, VOID])
     return head + body + loop.next() + b"\x0b"

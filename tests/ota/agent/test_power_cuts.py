@@ -14,7 +14,7 @@ from ota.agent.notebook import Image
 from ota.boot.table import TRIES, arm_trial, begin_update, other_slot
 from ota.clock import Cancel
 from ota.ports import Storage
-from tests.ota.agent.world import CHUNK, CHUNKS, FAILS, MODES, World, problems, release
+from tests.ota.agent.world import CHUNK, CHUNKS, FAILS, MODES, FirmwareWorld, World, problems, release
 
 BEHAVIOURS = ("healthy", "sick", "panics", "dead")
 SCHEDULES = 12_000
@@ -76,6 +76,23 @@ def test_random_schedules() -> None:
         if found := problems(done):
             wrong.append((behaviour, cuts, found))
     assert wrong == []
+
+
+@pytest.mark.parametrize("behaviour", BEHAVIOURS)
+def test_a_firmware_that_counts_nothing(behaviour: str) -> None:
+    """Raspberry Pi: every effect cut once, each pair of neighbours, and 2,000 random schedules."""
+
+    def run(cuts: dict[int, str], seed: int = SEED) -> World:
+        return FirmwareWorld(OLD, release("2.0.0", behaviour), cuts, seed).run()
+
+    assert problems(run({})) == []
+    clean = len(run({}).effects)
+    for number, first, second in itertools.product(range(clean), MODES, (*MODES, "")):
+        assert problems(run({number: first, number + 1: second})) == [], f"cuts {first}, {second} from {number} on"
+    rng = Random(SEED)
+    for schedule in range(2000):
+        cuts = {rng.randrange(24): rng.choice((*MODES, FAILS)) for _ in range(rng.randrange(1, 5))}
+        assert problems(run(cuts, SEED + schedule)) == [], f"cuts {cuts}, seed {SEED + schedule}"
 
 
 @pytest.mark.parametrize("cycles", [1, 2, 50])

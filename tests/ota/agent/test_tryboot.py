@@ -89,10 +89,22 @@ def test_an_update_is_committed_by_the_firmwares_file(pi: Pi) -> None:
         assert pi.power_on() == "b"
 
 
-def test_a_trial_that_ends_in_a_power_cut_goes_back(pi: Pi) -> None:
+def test_a_power_cut_on_trial_costs_a_try(pi: Pi) -> None:
     pi.plant.install()
     assert pi.power_on() == "b"
-    assert pi.power_on() == "a", "nobody asked for the other partition again"
+    assert pi.power_on() == "a", "the power failed on trial, and nobody asked for the other partition again"
+    assert pi.plant.agent().settle(Cancel()) is Action.TRY
+    assert pi.power_on() == "b"
+    assert pi.plant.agent(pi.plant.report()).settle(Cancel()) is Action.COMMIT
+    assert pi.plant.events() == ["installed", "committed"]
+
+
+def test_a_trial_that_never_reaches_the_agent_goes_back(pi: Pi) -> None:
+    pi.plant.install()
+    for _ in range(2):
+        assert [pi.power_on(), pi.power_on()] == ["b", "a"]
+        assert pi.plant.agent().settle(Cancel()) is Action.TRY
+    assert [pi.power_on(), pi.power_on()] == ["b", "a"]
     assert pi.plant.agent().settle(Cancel()) is Action.CLEAR
     assert pi.plant.events() == ["installed", "rolled-back"]
     assert pi.power_on() == "a"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from ota.agent.device import Device
@@ -277,6 +277,42 @@ class World:
     def _has_trial(self) -> bool:
         state, _ = newest(self._copies())
         return state is not None and bool(state.trial)
+
+
+@dataclass
+class FirmwareWorld(World):
+    """The same with a firmware that counts nothing: it boots the trial once after a reboot that asks for it."""
+
+    asked: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.boot.counts_tries = False
+        self.boot.power_on = self._power_on  # type: ignore[method-assign]
+
+    def effect(self, name: str, apply: Callable[[], None], torn: Callable[[], None]) -> None:
+        """What was asked is forgotten with the power."""
+        try:
+            super().effect(name, apply, torn)
+        except PowerCut:
+            self.asked = False
+            raise
+
+    def _restart(self) -> None:
+        state = self.boot.read()
+        if state.trial not in ("", self.boot.running):
+            if state.tries_left:
+                self.boot.write(replace(state, generation=state.generation + 1, tries_left=state.tries_left - 1))
+            self.asked = True
+        raise Restart
+
+    def _power_on(self, loads: Callable[[str], bool]) -> str | None:
+        state, asked, self.asked = self.boot.read(), self.asked, False
+        for slot in [state.trial, state.good] if asked and state.trial else [state.good]:
+            if loads(slot):
+                self.boot.running = slot
+                return slot
+        return None
 
 
 def problems(world: World) -> list[str]:

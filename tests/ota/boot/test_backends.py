@@ -162,7 +162,7 @@ def test_tryboot_cut_between_file_and_record_is_a_commit(tmp_path: Path) -> None
     assert boot.read() == replace(armed, good="b", trial="", tries_left=0)
 
 
-def test_tryboot_reboots_into_the_trial_once(tmp_path: Path) -> None:
+def test_tryboot_takes_a_try_for_each_reboot_into_the_trial(tmp_path: Path) -> None:
     restarts: list[str] = []
     record = raw(tmp_path)
     (tmp_path / "autoboot.txt").write_text(autoboot_text(2, 3))
@@ -170,9 +170,11 @@ def test_tryboot_reboots_into_the_trial_once(tmp_path: Path) -> None:
     boot.reboot()
     boot.write(arm_trial(START, "a"))
     boot.reboot()
+    assert boot.read().tries_left == TRIES - 1
     command_line(tmp_path, "b")
     boot.reboot()  # on trial: back to the committed slot
     assert restarts == ["", TRYBOOT, ""]
+    assert boot.read().tries_left == TRIES - 1
 
 
 def test_tryboot_damaged_file_is_named(tmp_path: Path) -> None:

@@ -142,6 +142,17 @@ def test_operator_confirms(post: Post, capsys: pytest.CaptureFixture[str]) -> No
         assert not action.needs_confirmation
 
 
+def test_polls_are_counted_and_go_on_without_a_budget(post: Post) -> None:
+    with ddi_serving(post.ddi) as web:
+        post.configure(web.url, "plain = true\n[link]\nbudget_bytes = 100")
+        post.run(lambda: post.ddi.polls >= 3)
+        used = json.loads((post.folder / "state/budget.json").read_text())["used"]
+        assert used > 3 * 300, "requests and answers"
+        action = post.assign(7, "p-2.img")
+        post.run(lambda: any("bytes are needed, 0 of 100 are left" in line for line in post.lines))
+        assert action.state == OPEN
+
+
 @pytest.mark.parametrize("kind", ["target", "gateway"])
 def test_tokens(post: Post, kind: str) -> None:
     token, scheme = post.folder / "token", {"target": "TargetToken", "gateway": "GatewayToken"}[kind]

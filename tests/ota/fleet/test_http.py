@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from ota.clock import Cancel
 from ota.errors import TransferError, UsageError
 from ota.fleet.http import HttpServer
 from ota.fleet.messages import MESSAGE_BYTES_MAX
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers by the path: /status/N, /big, /hang, /cut; else echoes token and body."""
+    """Answers by the path: /status/N, /big, /hang, /drip, /cut; else echoes token and body."""
 
     def do_GET(self) -> None:
         parts = self.path.strip("/").split("/")
@@ -28,6 +30,14 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(b"{")
             self.close_connection = True
+        elif parts[0] == "drip":
+            self.send_response(200)
+            self.send_header("Content-Length", "100000")
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                for _ in range(100_000):
+                    self.wfile.write(b" ")
+                    Cancel().wait(0.02)
         elif parts[0] == "hang":
             self.connection.recv(1)  # until the client gives up
         else:
@@ -84,6 +94,13 @@ def test_what_does_not_come_whole(server: ThreadingHTTPServer, path: str, reason
     with pytest.raises(TransferError) as caught:
         HttpServer(base(server), "", None, timeout_s=0.3).get(f"{base(server)}/{path}")
     assert caught.value.reason == reason
+
+
+def test_a_trickle_of_bytes_ends(server: ThreadingHTTPServer) -> None:
+    """Each byte comes in time, and all of them never."""
+    with pytest.raises(TransferError) as caught:
+        HttpServer(base(server), "", None, timeout_s=0.2).get(f"{base(server)}/drip")
+    assert (caught.value.reason, caught.value.retry) == ("network", True)
 
 
 def test_nobody_there_can_be_tried_again(server: ThreadingHTTPServer) -> None:
