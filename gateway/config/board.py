@@ -22,7 +22,8 @@ S = TypeVar("S", bound=Struct)
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """``devices`` maps the port names printed on the board to device files, such as ``/dev/ttyAMA0``.
+    """``devices`` maps the port names printed on the board to device files, such as ``/dev/ttyAMA0``; with mistakes in
+    a port, to "".
 
     The parts from ``storage`` on are None where no image is made for the board.
     """
@@ -57,14 +58,14 @@ def read_board(path: Path, problems: Problems) -> Board | None:
     if root is None:
         return None
     head = _struct(root.required_table("board"), Head) or Head("")
-    ports = _named(root, "port", Port)
+    ports = {key: _struct(table, Port) for key, table in root.tables("port")}
     board = Board(
         root.source.file,
         head.name,
         head.description,
-        {name: port.device for name, port in ports.items()},
+        {key: port.device if port is not None else "" for key, port in ports.items()},
         head,
-        ports,
+        {key: port for key, port in ports.items() if port is not None},
         _named(root, "can", Can),
         _named(root, "gpio", Gpio),
         _named(root, "led", Led),
@@ -109,7 +110,7 @@ def _struct(table: Table, kind: type[S]) -> S | None:
         table.asked.add(field.encode_name)
         if not table.has(field.encode_name):
             if field.required:
-                table.problem(field.encode_name, "missing; it is required")
+                table.problem(field.encode_name, f"missing; {_needed(field)} is required")
                 complete = False
             continue
         raw = table.values[field.encode_name]
@@ -120,6 +121,13 @@ def _struct(table: Table, kind: type[S]) -> S | None:
             complete = False
     table.finish()
     return kind(**values) if complete else None
+
+
+def _needed(field: msgspec.structs.FieldInfo) -> str:
+    about = msgspec.json.schema(field.type)
+    if "description" in about:
+        return f"the {about['description']}"
+    return "a string" if about.get("type") == "string" else "it"
 
 
 def _allowed(field: msgspec.structs.FieldInfo, error: msgspec.ValidationError) -> str:

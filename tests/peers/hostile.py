@@ -61,9 +61,9 @@ class Code:
 
 
 def functions(module: bytes) -> list[Code]:
-    """All functions of a module that has a name section."""
-    sections = {number: (start, end) for number, start, end in _sections(module) if number in (2, 10)}
-    names = dict(_function_names(module))
+    """All functions of a module: their names are in the name section or, of exported ones, the exports."""
+    sections = {number: (start, end) for number, start, end in _sections(module) if number in (2, 7, 10)}
+    names = dict(_exported_functions(module, sections[7][0])) | dict(_function_names(module))
     imports = _number(module, sections[2][0])[0] if 2 in sections else 0  # functions only, in these plugins
     count, at = _number(module, sections[10][0])
     found = []
@@ -93,6 +93,16 @@ def _sections(module: bytes) -> Iterator[tuple[int, int, int]]:
         size, at = _number(module, at + 1)
         yield number, at, at + size
         at += size
+
+
+def _exported_functions(module: bytes, at: int) -> Iterator[tuple[int, str]]:
+    count, at = _number(module, at)
+    for _ in range(count):
+        size, at = _number(module, at)
+        name, kind = module[at : at + size].decode(), module[at + size]
+        index, at = _number(module, at + size + 1)
+        if kind == 0:
+            yield index, name
 
 
 def _function_names(module: bytes) -> Iterator[tuple[int, str]]:

@@ -114,7 +114,7 @@ def assert_told(log: str, deed: Deed, module: bytes) -> None:
         (
             'extern int __attribute__((import_module("hal"), import_name("open"))) run(const char *);'
             ' (void)record; run("passwords");',
-            "it imports hal.open, which there is not; known: config, kv_get, ",
+            "it imports hal.open, which there is not; known: config, keep, kv_get, ",
         ),
     ],
 )

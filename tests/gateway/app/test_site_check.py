@@ -76,7 +76,7 @@ BOARD_MISTAKES = [
         "device missing",
         'device = "/dev/ttyS1"\n',
         "",
-        "board.toml:5: port.rs485-1.device: missing; a string is required",
+        "board.toml:5: port.rs485-1.device: missing; the absolute path of a device file is required",
     ),
     (
         "device not absolute",
@@ -112,7 +112,7 @@ def test_mistake_in_the_board(old: str, new: str, expected: str, here: Path) -> 
 def test_mistakes_of_all_files_are_reported_together() -> None:
     site = sites.SITE.replace("port = 502", "port = 0").replace('unit = "°C"', 'unti = "°C"').replace("7 }", '"x" }')
     assert mistakes_in(site, sites.BOARD.replace('"/dev/ttyS2"', "2")) == [
-        "board.toml:9: port.rs485-2.device: found 2, allowed: a string",
+        "board.toml:9: port.rs485-2.device: found 2, allowed: the absolute path of a device file",
         "site.toml:7: port.plc.port: found 0, allowed: 1 to 65535",
         'site.toml:44: tag[0].unti: unknown key; did you mean "unit"?',
         'site.toml:46: tag[0] "boiler/temperature": fieldbus.address: found "x", allowed: an integer, 0 to 65535',

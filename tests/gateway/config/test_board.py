@@ -128,7 +128,7 @@ data_mib = 64
         "4: board.colour: unknown key; known: arch, description, memory_mib, name",
         '7: port.a.device: found "ttyS0", allowed: the absolute path of a device file',
         '8: port.a.direction: found "sideways", allowed: "adapter", "none", "rts"',
-        "10: led.status.device: missing; it is required",
+        "10: led.status.device: missing; a string is required",
         "13: storage.boot_mib: found 0, allowed: an integer, 1 to 65536",
         '14: storage.slot_mib: found "much", allowed: an integer, 1 to 65536',
     ]
