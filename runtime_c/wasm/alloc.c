@@ -129,7 +129,7 @@ void *wr_arena_zero(wr_arena *arena, size_t count, size_t size) {
 }
 
 wr_status wr_vec_grow(const wr_engine *engine, wr_vec *vec, size_t more, size_t size) {
-    size_t capacity = vec->capacity + vec->capacity / 2 + 4;
+    size_t capacity = vec->capacity + vec->capacity / 8 + 3;
     if (capacity < vec->count + more) capacity = vec->count + more;
     if (capacity > SIZE_MAX / 2 / size) return WR_NO_MEMORY;
     void *items = wr_mem_resize(engine, vec->items, vec->capacity * size, capacity * size);

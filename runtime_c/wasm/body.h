@@ -67,11 +67,14 @@ struct wr_body {
     wr_vec inits;    /* uint32_t: locals in the order they were initialised */
     wr_vec pending;  /* wr_catch of open try_tables */
     wr_vec catches;  /* wr_catch of closed ones, inner first */
-    wr_vec marks;    /* uint8_t: as in wr_code.offsets */
-    wr_arena_block *code; /* holds insns; a large one becomes a part of the module as it is */
+    wr_arena_block *code;       /* holds insns; a large one becomes a part of the module as it is */
+    wr_arena_block *mark_block; /* marks, likewise */
     wr_insn *insns;
+    uint8_t *marks; /* as in wr_code.offsets */
     uint32_t insn_count;
     uint32_t insn_capacity;
+    uint32_t mark_count;
+    uint32_t mark_capacity;
     wr_status status;  /* first failure of emitting or pushing; checked once per instruction */
     uint32_t temp_base;
     uint32_t slot_max;

@@ -9,10 +9,10 @@ enum { MARK_ESCAPE = 255, MARK_MOST = 1 + sizeof(uint32_t), BYTES_PER_INSN = 5, 
 
 static wr_insn *insn_at(const wr_body *body, size_t index) { return body->insns + index; }
 
-/* A new buffer fits most bodies of this length; once full, it grows by a sixteenth. */
+/* A new buffer fits most bodies of this length; once full, it grows little by little. */
 static wr_status grow_code(wr_body *body) {
     const uint32_t fits = body->insn_capacity;
-    const size_t ahead = fits == 0 ? wr_reader_left(body->reader) / BYTES_PER_INSN : fits / 16;
+    const size_t ahead = fits == 0 ? wr_reader_left(body->reader) / BYTES_PER_INSN : fits / 32;
     const size_t capacity = fits + ahead + INSNS_LEAST;
     if (capacity > INSNS_MOST) return WR_NO_MEMORY;
     wr_arena_block *block = wr_arena_block_resize(body->loader->engine, body->code, capacity * sizeof(wr_insn));
@@ -23,25 +23,35 @@ static wr_status grow_code(wr_body *body) {
     return WR_OK;
 }
 
+static wr_status grow_marks(wr_body *body) {
+    const uint32_t capacity = body->mark_capacity + body->mark_capacity / 8 + MARK_MOST + body->insn_capacity / 4;
+    wr_arena_block *block = wr_arena_block_resize(body->loader->engine, body->mark_block, capacity);
+    if (block == NULL) return WR_NO_MEMORY;
+    body->mark_block = block;
+    body->marks = wr_arena_block_items(block);
+    body->mark_capacity = capacity;
+    return WR_OK;
+}
+
 /* How far the instruction lies behind the one before, in the module's bytes: one byte, five from 255 on. */
 static void mark(wr_body *body) {
-    uint8_t *at = (uint8_t *)body->marks.items + body->marks.count;
+    uint8_t *at = body->marks + body->mark_count;
     const uint32_t delta = body->offset - body->marked;
     body->marked = body->offset;
     if (__builtin_expect(delta < MARK_ESCAPE, 1)) {
         *at = (uint8_t)delta;
-        body->marks.count += 1;
+        body->mark_count += 1;
     } else {
         *at = MARK_ESCAPE;
         memcpy(at + 1, &delta, sizeof delta);
-        body->marks.count += MARK_MOST;
+        body->mark_count += MARK_MOST;
     }
 }
 
 wr_insn *wr_emit(wr_body *body, wr_op op) {
     if (wr_is_dead(body) || body->status != WR_OK) return &body->scrap;
     if (body->insn_count == body->insn_capacity) body->status = grow_code(body);
-    if (body->status == WR_OK) body->status = wr_vec_reserve(body->loader->engine, &body->marks, MARK_MOST, 1);
+    if (body->status == WR_OK && body->mark_capacity - body->mark_count < MARK_MOST) body->status = grow_marks(body);
     if (body->status != WR_OK) return &body->scrap;
     mark(body);
     wr_insn *insn = insn_at(body, body->insn_count++);
@@ -51,7 +61,7 @@ wr_insn *wr_emit(wr_body *body, wr_op op) {
 }
 
 wr_insn *wr_emit_def(wr_body *body, wr_op op, uint32_t dst) {
-    const uint32_t marked = body->marked, marks = (uint32_t)body->marks.count;
+    const uint32_t marked = body->marked, marks = body->mark_count;
     wr_insn *insn = wr_emit(body, op);
     insn->a = (uint16_t)dst;
     if (insn == &body->scrap) return insn;
@@ -84,7 +94,7 @@ wr_insn *wr_producer(const wr_body *body, const wr_operand *operand) {
 
 void wr_unemit(wr_body *body) {
     body->insn_count = body->last - 1;
-    body->marks.count = body->last_marks;
+    body->mark_count = body->last_marks;
     body->marked = body->last_marked;
     body->last = 0;
 }
@@ -254,32 +264,31 @@ uint32_t wr_code_offset(const wr_code *code, const wr_insn *insn) {
     return offset;
 }
 
-/* The instructions as part of the module: large ones where they are, in a block cut to size. */
-static const wr_insn *keep_insns(wr_body *body) {
+/* What is in the block as part of the module: where it is, cut to size, unless it is so little that a copy is less. */
+static void *keep(wr_body *body, wr_arena_block **block, size_t bytes) {
     wr_arena *arena = &body->loader->module->arena;
-    const size_t bytes = body->insn_count * sizeof(wr_insn);
-    if (!wr_arena_is_large(arena, bytes)) {
-        wr_insn *insns = wr_arena_take(arena, body->insn_count, sizeof *insns);
-        return insns == NULL ? NULL : memcpy(insns, body->insns, bytes);
+    if (*block == NULL || !wr_arena_is_large(arena, bytes)) {
+        void *copy = wr_arena_take(arena, bytes, 1);
+        return copy == NULL || bytes == 0 ? copy : memcpy(copy, wr_arena_block_items(*block), bytes);
     }
-    const wr_insn *insns = wr_arena_adopt(arena, body->code, bytes);
-    body->code = NULL;
-    body->insn_capacity = 0;
-    return insns;
+    void *kept = wr_arena_adopt(arena, *block, bytes);
+    *block = NULL;
+    return kept;
 }
 
 wr_status wr_finish_code(wr_body *body, wr_code *code) {
-    wr_arena *arena = &body->loader->module->arena;
     wr_finish_ops(body->insns, body->insn_count, body->module->code_is_checked);
-    code->insns = keep_insns(body);
-    wr_catch *catches = wr_arena_take(arena, body->catches.count, sizeof *catches);
-    code->offsets = wr_arena_copy(arena, body->marks.items, body->marks.count);
+    code->insns = keep(body, &body->code, body->insn_count * sizeof(wr_insn));
+    code->offsets = keep(body, &body->mark_block, body->mark_count);
+    wr_catch *catches = wr_arena_take(&body->loader->module->arena, body->catches.count, sizeof *catches);
     if (code->insns == NULL || catches == NULL || code->offsets == NULL) return WR_NO_MEMORY;
     if (body->catches.count != 0) memcpy(catches, body->catches.items, body->catches.count * sizeof *catches);
+    if (body->code == NULL) body->insn_capacity = 0;
+    if (body->mark_block == NULL) body->mark_capacity = 0;
     code->insn_count = body->insn_count;
     code->catches = catches;
     code->catch_count = (uint32_t)body->catches.count;
-    code->offsets_size = (uint32_t)body->marks.count;
+    code->offsets_size = body->mark_count;
     return WR_OK;
 }
 

@@ -362,9 +362,9 @@ static wr_status read_locals(wr_body *body, uint32_t *slot) {
 
 static wr_status begin_function(wr_body *body, const wr_type *type, wr_code *code) {
     uint32_t slot = 0;
-    body->operands.count = body->labels.count = body->locals.count = body->marks.count = 0;
+    body->operands.count = body->labels.count = body->locals.count = 0;
     body->inits.count = body->pending.count = body->catches.count = 0;
-    body->insn_count = body->last = body->flushed = body->barrier = body->weighed = 0;
+    body->insn_count = body->mark_count = body->last = body->flushed = body->barrier = body->weighed = 0;
     body->status = WR_OK;
     WR_TRY(wr_vec_reserve(body->loader->engine, &body->operands, 1, sizeof(wr_operand))); /* never NULL */
     for (uint32_t i = 0; i < type->param_count; i++) WR_TRY(add_locals(body, type->values[i], false, 1, &slot));
@@ -429,6 +429,6 @@ void wr_body_free(wr_body *body) {
     wr_vec_free(engine, &body->pending, sizeof(wr_catch));
     wr_vec_free(engine, &body->catches, sizeof(wr_catch));
     wr_arena_block_free(engine, body->code);
-    wr_vec_free(engine, &body->marks, 1);
+    wr_arena_block_free(engine, body->mark_block);
     wr_mem_free(engine, body, sizeof *body);
 }
