@@ -4,7 +4,8 @@
 loops, some in loops: counters up and down, signed and unsigned, by any step, with limits that are near, far, behind or
 never met; loads and stores of all widths through pointers that move, overlap, follow each other closely and run out of
 memory. The interpreter and the compiled module must agree on results, traps and where these are, fuel and memory; with
-fuel, whose every unit is counted, and without, where loops run at full speed.
+fuel, whose every unit is counted, and without, where loops run at full speed. Few modules of ``loop_modules.py``, whose
+loops always end, go through the emulators, too (``test_aot.py``).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 from gateway.app import aot_build
 from gateway.app.aot_build import find_compiler
 from gateway.wasm import TARGET, Engine, emit_c
+from tests.runtime_c.loop_modules import const, get, uleb
 from tests.runtime_c.toolchain import TOOLCHAINS, build
 
 FUNCTIONS, PAGES, FUEL, SEEDS, SWEEP = 6, 2, 3000, 12, 25
@@ -43,37 +45,10 @@ STORES = [  # opcode, bytes, from i32
 ]
 
 
-def leb(value: int) -> bytes:
-    """Signed LEB128; of what is below 2**31 also the unsigned one's value."""
-    out = bytearray()
-    while True:
-        byte, value = value & 0x7F, value >> 7
-        if (value == 0 and not byte & 0x40) or (value == -1 and byte & 0x40):
-            return bytes([*out, byte])
-        out.append(byte | 0x80)
-
-
-def uleb(value: int) -> bytes:
-    """Unsigned LEB128."""
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*out, value])
-
-
 def section(number: int, *parts: bytes) -> bytes:
     """A section of a vector of these."""
     body = uleb(len(parts)) + b"".join(parts)
     return bytes([number]) + uleb(len(body)) + body
-
-
-def const(value: int) -> bytes:
-    return bytes([CONST]) + leb((value + 2**31) % 2**32 - 2**31)
-
-
-def get(local: int) -> bytes:
-    return bytes([GET, local])
 
 
 @dataclass
