@@ -26,6 +26,8 @@ from ota.clock import Cancel, Clock
 from ota.errors import BootError, StorageError, TrustError
 from ota.ports import BootControl, BootState, Slots, Storage
 
+UNHEARD = "the new system was never heard of: it did not start, hung, or did not stay up long enough to report"
+
 
 class Fill(Protocol):
     """Brings the bytes of an artefact into a slot."""
@@ -78,8 +80,8 @@ class Device:
         facts = facts_of(state, self.slot, verdict, wish, asked=asked, counts=self._boot.counts_tries)
         row = decide(facts)
         why = reason or row.why
-        if row.action is Action.CLEAR and facts.trial is Trial.TRIED and self.notebook.complaint:
-            why = self.notebook.complaint
+        if row.action is Action.CLEAR and facts.trial is Trial.TRIED:
+            why = self.notebook.complaint or UNHEARD
         self._act(row.action, state, why, withdrawn=wish is not Wish.NONE)
         return row.action
 

@@ -55,12 +55,12 @@ TROUBLES = {
         "gateway: ended with status [1-9]",
         "the gateway has not reported",
     ),
-    "kernel-panics": Trouble(image.without_initrd, TRIES, "Kernel panic", "the trial failed"),
+    "kernel-panics": Trouble(image.without_initrd, TRIES, "Kernel panic", "was never heard of"),
     "hangs": Trouble(
         lambda slot, out: image.with_files(slot, out, HANGS),
         TRIES,
         "Initiating system reboot",
-        "the trial failed",
+        "was never heard of",
         by_hand=not LONG,
     ),
 }
