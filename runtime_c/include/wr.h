@@ -408,8 +408,9 @@ typedef struct wr_trap {
 
 wr_status wr_exec_new(wr_engine *engine, uint32_t stack_bytes /* 0: 256 KiB */, wr_exec **out);
 void wr_exec_free(wr_exec *exec);
-/* For the outermost call that follows. deadline_us 0: none. fuel 0: unlimited; one unit is one loop back-edge or
- * call. Both are checked at back-edges and calls and by long memory operations. */
+/* For the outermost call that follows. deadline_us 0: none; counts the time in which the thread ran or the call slept,
+ * not that in which others had the processor. fuel 0: unlimited; one unit is one loop back-edge or call. Both are
+ * checked at back-edges and calls and by long memory operations. */
 void wr_exec_set_limits(wr_exec *exec, uint64_t deadline_us, uint64_t fuel);
 uint64_t wr_exec_fuel_left(const wr_exec *exec);
 /* From any thread: the running call traps with TRAP_INTERRUPTED at its next check. */

@@ -1,12 +1,15 @@
 /* Traps: every kind, where they are reported, and the limits that end endless code. */
 #include <pthread.h>
 #include <semaphore.h>
+#include <time.h>
 
 #include "fixture.h"
 
 enum {
     STACK_DEPTH = 16384, /* calls of a function without operands: two slots each of 256 KiB */
     HOST_CALLS_MAX = 64, /* between two looks at the limits */
+    PAUSES = 4,
+    PAUSE_NS = 100000000,
 };
 
 /* ---- every kind -------------------------------------------------------------------------------------------- */
@@ -345,6 +348,41 @@ static void host_calls_are_looked_after(check_t *check) {
     fixture_close(&fix);
 }
 
+/* As if the scheduler had others run meanwhile. */
+static wr_status others_run(wr_exec *exec, void *env, wr_slot *slots) {
+    const struct timespec pause = {.tv_nsec = PAUSE_NS};
+    (void)slots;
+    if (((caller *)env)->calls++ == PAUSES) return WR_TRAP_HOST;
+    wr_status status = wr_exec_check(exec);
+    (void)nanosleep(&pause, NULL);
+    return status == WR_OK ? wr_exec_check(exec) : status;
+}
+
+static wr_status it_sleeps(wr_exec *exec, void *env, wr_slot *slots) {
+    struct timespec now;
+    (void)slots;
+    if (((caller *)env)->calls++ == PAUSES) return WR_TRAP_HOST;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return wr_exec_sleep(exec, (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec + PAUSE_NS);
+}
+
+/* On a busy machine a plugin is not blamed for what others did. */
+static void the_time_of_others_does_not_count(check_t *check) {
+    static const struct {
+        wr_host_fn step;
+        wr_status ends;
+    } cases[] = {{others_run, WR_TRAP_HOST}, {it_sleeps, WR_TRAP_DEADLINE}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        fixture fix;
+        caller count = {0};
+        wr_slot slot;
+        REQUIRE_OK(open_endless(&fix, cases[i].step, &count));
+        wr_exec_set_limits(fix.exec, (uint64_t)PAUSES * PAUSE_NS / 2000, 0);
+        CHECK_STATUS(fixture_call(&fix, "host_loop", &slot), cases[i].ends);
+        fixture_close(&fix);
+    }
+}
+
 static const check_test TESTS[] = {
     CHECK_TEST(every_kind_checked),
     CHECK_TEST(every_kind_guarded),
@@ -359,5 +397,6 @@ static const check_test TESTS[] = {
     CHECK_TEST(limits_are_for_one_call),
     CHECK_TEST(another_thread_interrupts),
     CHECK_TEST(host_calls_are_looked_after),
+    CHECK_TEST(the_time_of_others_does_not_count),
 };
 CHECK_MAIN(TESTS)

@@ -10,19 +10,20 @@ enum {
     STACK_DEFAULT = 256 * 1024,
     STACK_LEAST = 4096,
     NESTED_CALLS_MAX = 32, /* host -> Wasm -> host -> ... costs C stack */
-    CHUNK_FIRST = 256,
-    CHUNK_LEAST = 8,
+    CHUNK_LEAST = 8, /* and first: nobody knows yet what lies between two checks */
     CHUNK_MOST = 8192,
     CHUNK_SHORT_NS = 10000, /* the clock is looked at about every 10 to 40 µs */
     CHUNK_LONG_NS = 40000,
     RECORD_SLOTS = 4 /* of a call across instances: pc, fp, instance, function */
 };
 
-uint64_t wr_monotonic_ns(void) {
+static uint64_t clock_ns(clockid_t id) {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(id, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
+
+uint64_t wr_monotonic_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
 
 /* ---- execution contexts ---- */
 
@@ -41,7 +42,7 @@ wr_status wr_exec_new(wr_engine *engine, uint32_t stack_bytes, wr_exec **out) {
     }
     exec->stack_end = exec->stack + size / sizeof(wr_slot);
     exec->top = exec->stack;
-    exec->chunk = CHUNK_FIRST;
+    exec->chunk = CHUNK_LEAST;
     atomic_init(&exec->interrupt, false);
     exec->exit_insns[1].op = wr_interp_handlers()[OP_EXIT];
     exec->instance_insns[1].op = wr_interp_handlers()[OP_RETURN_INSTANCE];
@@ -86,12 +87,30 @@ static void grant(wr_exec *exec, int64_t charged) {
     exec->budget = chunk - charged;
 }
 
+/* A call answers for the time its thread ran and for the time it asked to sleep, not for that in which the scheduler
+ * had others run. The clock that knows costs a system call: it is read at the first check of a call, before which
+ * whatever is less than the deadline counts, and then only when the wall clock is past the deadline. */
+static wr_status check_used(wr_exec *exec, uint64_t now) {
+    uint64_t allowed = exec->deadline_us * 1000;
+    uint64_t used = exec->used_ns + clock_ns(CLOCK_THREAD_CPUTIME_ID) - exec->thread_ns;
+    if (used + CHUNK_SHORT_NS >= allowed) return WR_TRAP_DEADLINE;
+    exec->deadline_ns = now + (allowed - used);
+    return WR_OK;
+}
+
+static void begin_account(wr_exec *exec, uint64_t elapsed) {
+    exec->thread_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    exec->used_ns = elapsed < exec->deadline_us * 1000 ? elapsed : 0;
+}
+
 /* A budget that is not used up says nothing about how long one takes. */
 static wr_status check_clock(wr_exec *exec, bool used_up) {
     uint64_t now = wr_monotonic_ns();
     uint64_t elapsed = now - exec->checked_ns;
     exec->checked_ns = now;
-    if (now >= exec->deadline_ns) return WR_TRAP_DEADLINE;
+    if (exec->thread_ns == 0) begin_account(exec, elapsed);
+    wr_status status = now >= exec->deadline_ns ? check_used(exec, now) : WR_OK;
+    if (status != WR_OK) return status;
     if (used_up && elapsed < CHUNK_SHORT_NS && exec->chunk < CHUNK_MOST) exec->chunk *= 2;
     for (; elapsed > CHUNK_LONG_NS && exec->chunk > CHUNK_LEAST; elapsed /= 2) exec->chunk /= 2;
     return WR_OK;
@@ -137,6 +156,7 @@ static void start_limits(wr_exec *exec) {
     if (exec->deadline_us != 0) {
         exec->checked_ns = wr_monotonic_ns();
         exec->deadline_ns = exec->checked_ns + exec->deadline_us * 1000;
+        exec->thread_ns = 0;
     }
     exec->fuel_left = wr_exec_fuel_left(exec);
     grant(exec, 0);

@@ -139,8 +139,10 @@ struct wr_exec {
     uint64_t fuel_left;
     bool fuel_limited;
     uint64_t deadline_us;
-    uint64_t deadline_ns;     /* monotonic; 0: none */
+    uint64_t deadline_ns;     /* monotonic, the earliest it can be; 0: none */
     uint64_t checked_ns;      /* time of the last check */
+    uint64_t thread_ns;       /* processor time of the thread at the first check of the call; 0: none yet */
+    uint64_t used_ns;         /* of the deadline: before that check, and asleep since */
     int64_t chunk;            /* budget between looks at the clock */
     uint32_t depth;           /* nested wr_call */
     int32_t exit_code;

@@ -16,10 +16,20 @@ typedef struct wr_waiter {
 enum { SLICE_NS = 5000000 }; /* how long wr_exec_interrupt may go unseen */
 
 /* When whoever waits from now until until_ns has to look at the limits of the call. */
-static struct timespec next_look(const wr_exec *exec, uint64_t now, uint64_t until_ns) {
+static uint64_t next_look(const wr_exec *exec, uint64_t now, uint64_t until_ns) {
     uint64_t slice = until_ns - now < SLICE_NS ? until_ns : now + SLICE_NS;
-    if (exec->deadline_ns != 0 && exec->deadline_ns < slice) slice = exec->deadline_ns;
-    return (struct timespec){(time_t)(slice / 1000000000u), (long)(slice % 1000000000u)};
+    return exec->deadline_ns != 0 && exec->deadline_ns < slice ? exec->deadline_ns : slice;
+}
+
+static struct timespec timespec_of(uint64_t ns) {
+    return (struct timespec){(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
+}
+
+/* Counts what a call slept from begin on, having asked for up to until; that it woke up later is not its doing. */
+static void count_sleep(wr_exec *exec, uint64_t begin, uint64_t until) {
+    uint64_t end = wr_monotonic_ns();
+    if (end > until) end = until;
+    if (end > begin) exec->used_ns += end - begin;
 }
 
 wr_status wr_exec_sleep(wr_exec *exec, uint64_t until_ns) {
@@ -27,8 +37,10 @@ wr_status wr_exec_sleep(wr_exec *exec, uint64_t until_ns) {
         wr_status status = wr_exec_check(exec);
         uint64_t now = wr_monotonic_ns();
         if (status != WR_OK || now >= until_ns) return status;
-        struct timespec at = next_look(exec, now, until_ns);
+        uint64_t look = next_look(exec, now, until_ns);
+        struct timespec at = timespec_of(look);
         (void)clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL); /* cut short by a signal: looks again */
+        count_sleep(exec, now, look);
     }
 }
 
@@ -93,13 +105,13 @@ static void dequeue(wr_shared *shared, const wr_waiter *waiter) {
 /* Until notified, timed out, or trapped by the limits of the call, which are looked at in slices. */
 static wr_status sleep_on(wr_exec *exec, wr_shared *shared, wr_waiter *waiter, uint64_t until_ns) {
     while (!waiter->notified) {
-        uint64_t now = wr_monotonic_ns();
-        if (now >= until_ns) return WR_OK;
-        struct timespec at = next_look(exec, now, until_ns);
-        (void)pthread_cond_timedwait(&waiter->woken, &shared->lock, &at);
-        if (waiter->notified) return WR_OK;
         wr_status status = wr_exec_check(exec);
-        if (status != WR_OK) return status;
+        uint64_t now = wr_monotonic_ns();
+        if (status != WR_OK || now >= until_ns) return status;
+        uint64_t look = next_look(exec, now, until_ns);
+        struct timespec at = timespec_of(look);
+        (void)pthread_cond_timedwait(&waiter->woken, &shared->lock, &at);
+        count_sleep(exec, now, look);
     }
     return WR_OK;
 }
