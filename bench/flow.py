@@ -12,9 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from bench import stages
-from gateway.app.aot_build import compile_module, find_compiler
-from gateway.config.manifest import pack_config
-from gateway.wasm import TARGET
 
 ROOT = Path(__file__).resolve().parent.parent
 ROUNDS = 5
@@ -80,12 +77,9 @@ def _hop_ratio(*, compiled: bool) -> float:
     """The time of one record through a stage over that of the C function, in the same process."""
     tool, scale = build_tool("bench_hop"), stages.built("scale")
     with tempfile.TemporaryDirectory(prefix="penstock-hop-") as folder:
-        config = pack_config(scale.manifest, {}, stages.TAGS, file="bench").hex()
-        command = [str(tool), str(ROOT / "build" / "plugins" / "scale.wasm"), config]
+        command = [str(tool), str(ROOT / "build" / "plugins" / "scale.wasm"), scale.packed({}).hex()]
         if compiled:
-            artefact = Path(folder) / "scale.so"
-            compile_module(find_compiler(TARGET), "scale", scale.code, artefact)
-            command.append(str(artefact))
+            command.append(str(scale.compiled(Path(folder)).artefact))
         runs = [json.loads(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(ROUNDS)]
     rounds = [one for run in runs for one in run]
     return float(round(statistics.median(one["stage_ns"] / one["c_ns"] for one in rounds), 2))

@@ -44,7 +44,7 @@ FLAGS = (
     "-fno-strict-aliasing", "-fno-stack-protector",
     "-ffp-contract=off", "-fno-math-errno",  # the same results everywhere
     "-fasynchronous-unwind-tables", "-fno-optimize-sibling-calls",  # back-traces show every function
-    "-Wl,--build-id=none", "-Wl,-s",
+    "-Wl,--build-id=none", "-Wl,-s", "-Wl,-z,noseparate-code",
 )  # fmt: skip
 # What would give two instructions of the module one address, so that a trap could not tell which it was.
 GCC_FLAGS = (
