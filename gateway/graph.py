@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.config.board import Board
+from gateway.config.bus import Bus, parse_writes
 from gateway.config.manifest import Manifest, TagSettings, Value, pack_config
 from gateway.config.reader import Problems, nearest, show
 from gateway.config.site import Input, MqttLink, Policy, Port, SerialPort, Site, Stage, Tag
@@ -64,6 +65,7 @@ class StagePlan:
     out_schema: Schema
     deadline_us: int
     memory_bytes: int
+    bus: Bus | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +291,19 @@ class _Planner:
             out_schema=SCHEMA_NAMES.get(manifest.output, Schema.ANY),
             deadline_us=stage.deadline_us or manifest.limits.deadline_us,
             memory_bytes=stage.memory_bytes or manifest.limits.memory_bytes,
+            bus=self._bus(stage, manifest),
         )
+
+    def _bus(self, stage: Stage, manifest: Manifest) -> Bus | None:
+        """What the site allows a driver of a known bus to write; mistakes in types are told when it is packed."""
+        if not manifest.bus:
+            return None
+        framing, writes = (stage.config.get(spec.name, spec.default) for spec in manifest.bus_fields)
+        try:
+            return Bus(str(framing), parse_writes(str(writes)))
+        except ValueError as error:
+            self._problem(f"stage.{stage.name}.config.writes", str(error))
+            return None
 
     def _pack(self, stage: Stage, manifest: Manifest, tags: Sequence[Tag]) -> bytes:
         serial = [port for name in stage.ports if isinstance(port := self.site.ports.get(name), SerialPort)]

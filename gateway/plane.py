@@ -177,6 +177,7 @@ def _config(plan: StagePlan, module: Module) -> StageConfig:
         out_schema=plan.out_schema,
         in_commands=len(plan.commands),
         out_commands=1 if plan.command_output else 0,
+        bus=plan.bus,
     )
 
 

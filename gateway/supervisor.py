@@ -339,6 +339,10 @@ class Supervisor:
             plan = plan_stage(self.plan, stage, plugin.manifest)
         except PenstockError as error:
             raise SwapError(stage, "manifest", str(error)) from None
+        bus = version.plugin.manifest.bus
+        if bus and bus != plugin.manifest.bus:
+            why = "without it, it could write what the site does not allow"
+            raise SwapError(stage, "manifest", f'capabilities.bus is no longer "{bus}": {why}')
         work = asyncio.ensure_future(
             asyncio.to_thread(self._plane.swap, plan, plugin, carry_state=carry_state, shadow=shadow)
         )

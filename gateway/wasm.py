@@ -21,6 +21,7 @@ from typing import Any, NoReturn, Self
 
 from gateway._runtime import ffi, lib
 from gateway._runtime_call import TypedCall
+from gateway.config.bus import Bus
 from gateway.errors import (
     ClosedError,
     Frame,
@@ -154,6 +155,7 @@ class StageStats:
     stalls: int
     memory_bytes: int
     generation: int
+    refused: int
     last_pause_ns: int
     longest_pause_ns: int
 
@@ -728,7 +730,11 @@ class StageConfig:
     state_bytes: int = 65536
     in_commands: int = 0
     out_commands: int = 0
+    bus: Bus | None = None
 
+
+BUSES = {"tcp": lib.WR_BUS_MODBUS_TCP, "rtu": lib.WR_BUS_MODBUS_RTU, "rtu_tcp": lib.WR_BUS_MODBUS_RTU}
+TABLES = {"coil": lib.WR_BUS_COIL, "holding": lib.WR_BUS_HOLDING}
 
 # Fields of records that may be allowed to differ between two versions; "value" also means the bytes that follow.
 FIELDS = {
@@ -844,6 +850,10 @@ def _stage_config(config: StageConfig) -> tuple[Any, list[Any]]:
     raw.kv_bytes_max, raw.in_schema, raw.out_schema = config.kv_bytes, config.in_schema, config.out_schema
     raw.state_bytes_max = config.state_bytes
     raw.in_commands, raw.out_commands = config.in_commands, config.out_commands
+    if config.bus is not None:
+        rules = [(one.unit is None, one.unit or 0, one.first, one.last, TABLES[one.table]) for one in config.bus.writes]
+        keep.append(ffi.new("wr_write_rule[]", rules))
+        raw.bus, raw.writes, raw.write_count = BUSES[config.bus.framing], keep[-1], len(rules)
     return raw, keep
 
 
@@ -933,7 +943,7 @@ class Stage:
         _check(lib.wr_loop_stage_stats(self.loop.pointer, self.index, out), what=f"stage {self.name}")
         return StageStats(
             out.state, out.calls, out.records_in, out.records_out, out.busy_ns, out.longest_ns, out.traps, out.restarts,
-            out.stalls, out.memory_bytes, out.generation, out.last_pause_ns, out.longest_pause_ns,
+            out.stalls, out.memory_bytes, out.generation, out.refused, out.last_pause_ns, out.longest_pause_ns,
         )  # fmt: skip
 
     def metrics(self) -> list[Metric]:

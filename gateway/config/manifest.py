@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from gateway.config.bus import BUSES, FRAMINGS
 from gateway.config.reader import Problems, Table, nearest, parse_table, read_table, show
 from gateway.errors import ConfigError, raise_config
 
@@ -157,6 +158,7 @@ class Manifest:
     tag: tuple[Field, ...]
     kv_bytes: int
     commands: str  # one of COMMANDS
+    bus: str  # one of BUSES, or ""
 
     @property
     def takes_commands(self) -> bool:
@@ -167,6 +169,12 @@ class Manifest:
     def gives_commands(self) -> bool:
         """It has an output for commands behind its other one."""
         return self.commands in ("out", "both")
+
+    @property
+    def bus_fields(self) -> tuple[Field, Field]:
+        """``framing`` and ``writes`` of its config; only where there is a bus."""
+        fields = {spec.name: spec for spec in self.config}
+        return fields["framing"], fields["writes"]
 
     @property
     def hal_mask(self) -> int:
@@ -289,12 +297,23 @@ def _manifest(root: Table) -> Manifest:
     commands = rings.text("commands", "none", choices=COMMANDS)
     config = _fields(root, "config", CONFIG_SOURCES)
     tag = _fields(root, "tag", TAG_SOURCES)
+    bus = capabilities.text("bus", "", choices=BUSES)
+    if bus and not _is_on_bus(config):
+        capabilities.problem(
+            "bus", f'"{bus}" needs config.framing, an enum of {", ".join(FRAMINGS)}, and config.writes'
+        )
     for table in (root, capabilities, limits, rings):
         table.finish()
     return Manifest(
         root.source.file, name, version, kind, summary, hal, ports, Limits(memory_bytes, deadline_us, state_bytes),
-        schema_in, schema_out, config, tag, kv_bytes, commands,
+        schema_in, schema_out, config, tag, kv_bytes, commands, bus,
     )  # fmt: skip
+
+
+def _is_on_bus(config: Sequence[Field]) -> bool:
+    fields = {spec.name: spec for spec in config}
+    framing, writes = fields.get("framing"), fields.get("writes")
+    return framing is not None and set(framing.values) <= set(FRAMINGS) and writes is not None and writes.text_bytes > 0
 
 
 def _pattern(table: Table, key: str, pattern: re.Pattern[str]) -> str:

@@ -30,7 +30,22 @@ static wr_stage_port *port_at(wr_stage *stage, wr_slot port) {
     return port.u32 < stage->port_count ? &stage->ports[port.u32] : NULL;
 }
 
+enum { LOG_WARNING = 2 }; /* PEN_WARNING */
+
 /* ---- ports and time; functions are named as in WR_HAL_TABLE ---- */
+
+/* Told once: a plugin that goes on trying must not fill the log. */
+static bool may_send(wr_stage *stage, const uint8_t *bytes, uint32_t len) {
+    char why[WR_GUARD_WHY_BYTES];
+    if (stage->guard == NULL || wr_guard_allows(stage->guard, bytes, len, why)) return true;
+    stage->stats.refused++;
+    if (!stage->guard->is_told) {
+        wr_events_postf(stage->env.events, WR_EVENT_LOG, LOG_WARNING, stage->env.number, stage->now.unix_ns,
+                        "tx refused: %s", why);
+    }
+    stage->guard->is_told = true;
+    return false;
+}
 
 static wr_status hal_TX(wr_exec *exec, void *env, wr_slot *slots) {
     (void)exec;
@@ -44,6 +59,8 @@ static wr_status hal_TX(wr_exec *exec, void *env, wr_slot *slots) {
         slots[0].i32 = WR_PEN_NONE;
     } else if (!port->up) {
         slots[0].i32 = WR_PEN_DOWN;
+    } else if (!may_send(stage, bytes, len)) {
+        slots[0].i32 = WR_PEN_REFUSED;
     } else {
         slots[0].i32 = wr_fifo_put(&port->tx, bytes, len) ? (int32_t)len : WR_PEN_FULL;
     }
@@ -125,8 +142,6 @@ static wr_status hal_KV_GET(wr_exec *exec, void *env, wr_slot *slots) {
     slots[0].i32 = value != NULL ? (int32_t)len : WR_PEN_NONE;
     return WR_OK;
 }
-
-enum { LOG_WARNING = 2 }; /* PEN_WARNING */
 
 /* Once: a plugin that goes on trying must not fill the log. */
 static void tell_quota(wr_stage *stage) {

@@ -82,12 +82,26 @@ static wr_status make_ports(wr_stage *stage, const wr_stage_port_config *ports, 
     return WR_OK;
 }
 
+static wr_status copy_writes(wr_stage *stage, const wr_stage_config *config) {
+    if (config->bus == WR_BUS_NONE) return WR_OK;
+    stage->guard = calloc(1, sizeof *stage->guard);
+    if (stage->guard == NULL) return WR_NO_MEMORY;
+    stage->guard->bus = config->bus;
+    stage->guard->count = config->write_count;
+    if (config->write_count > 0)
+        memcpy(stage->guard->rules, config->writes, config->write_count * sizeof *config->writes);
+    return WR_OK;
+}
+
 static wr_status copy_config(wr_stage *stage, const wr_stage_config *config) {
     stage->config = malloc(config->config_bytes + 1);
     if (stage->config == NULL) return WR_NO_MEMORY;
     if (config->config_bytes > 0) memcpy(stage->config, config->config, config->config_bytes);
     stage->config_bytes = config->config_bytes;
-    return wr_kv_init(&stage->kv, config->kv_bytes_max != 0 ? config->kv_bytes_max : WR_STAGE_KV_DEFAULT);
+    wr_status status = copy_writes(stage, config);
+    return status != WR_OK
+               ? status
+               : wr_kv_init(&stage->kv, config->kv_bytes_max != 0 ? config->kv_bytes_max : WR_STAGE_KV_DEFAULT);
 }
 
 static wr_status check_config(const wr_stage_config *config, wr_error *error) {
@@ -99,7 +113,8 @@ static wr_status check_config(const wr_stage_config *config, wr_error *error) {
         uint32_t count, max;
     } counts[] = {{"ports", config->port_count, WR_STAGE_PORTS_MAX},
                   {"input rings", config->in_count, WR_STAGE_RINGS_MAX},
-                  {"output rings", config->out_count, WR_STAGE_RINGS_MAX}};
+                  {"output rings", config->out_count, WR_STAGE_RINGS_MAX},
+                  {"write rules", config->write_count, WR_GUARD_RULES_MAX}};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         if (counts[i].count > counts[i].max) {
             return wr_fail(error, WR_BAD_ARGUMENT, "stage \"%s\": %u %s; at most %u are allowed", config->name,
@@ -174,6 +189,7 @@ void wr_stage_free(wr_stage *stage) {
     }
     wr_kv_free(&stage->kv);
     wr_module_release(stage->module);
+    free(stage->guard);
     free(stage->config);
     free(stage);
 }

@@ -4,6 +4,7 @@
 #define WR_FLOW_STAGE_H
 #include "events.h"
 #include "fifo.h"
+#include "guard.h"
 #include "instant.h"
 #include "kv.h"
 #include "ring_end.h"
@@ -21,7 +22,7 @@ enum {
 #define WR_STAGE_TRAPS_NS (INT64_C(30) * 1000000000)
 #define WR_NEVER INT64_MAX
 
-enum { WR_PEN_NONE = -1, WR_PEN_DOWN = -2, WR_PEN_FULL = -3, WR_PEN_RANGE = -4 };
+enum { WR_PEN_NONE = -1, WR_PEN_DOWN = -2, WR_PEN_FULL = -3, WR_PEN_RANGE = -4, WR_PEN_REFUSED = -5 };
 
 /* X(NAME, export, params, results) with i = i32. */
 #define WR_ENTRY_TABLE(X)               \
@@ -108,6 +109,7 @@ typedef struct wr_stage {
     wr_ring_end ins[WR_STAGE_RINGS_MAX], outs[WR_STAGE_RINGS_MAX];
     wr_stage_wait waits[WR_STAGE_RINGS_MAX];
     int64_t timers[WR_STAGE_TIMERS]; /* mono_ns, WR_NEVER: not armed */
+    wr_guard *guard; /* of what it sends; NULL: none */
     wr_kv kv;
     wr_metric metrics[WR_STAGE_METRICS_MAX];
     uint32_t metric_count;

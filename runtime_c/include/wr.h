@@ -615,6 +615,17 @@ int wr_hal_by_name(const char *name); /* bit position, or -1 */
 
 enum { WR_STAGE_PORTS_MAX = 8, WR_STAGE_RINGS_MAX = 16 };
 
+/* The field bus behind a stage's ports, and what its driver may write there. Whatever else it tries to send is refused
+ * and counted: one `tx` is one request, a read or a write inside of one of the rules. */
+typedef enum wr_bus { WR_BUS_NONE /* any bytes may be sent */, WR_BUS_MODBUS_TCP, WR_BUS_MODBUS_RTU } wr_bus;
+typedef enum wr_bus_table { WR_BUS_COIL, WR_BUS_HOLDING } wr_bus_table;
+typedef struct wr_write_rule {
+    bool any_unit;
+    uint8_t unit;
+    uint16_t first, last; /* addresses on the wire */
+    wr_bus_table table;
+} wr_write_rule;
+
 typedef struct wr_stage_config {
     const char *name;             /* copied */
     const wr_module *module;      /* retained */
@@ -637,6 +648,9 @@ typedef struct wr_stage_config {
     wr_ring *out_rings[16];
     uint32_t out_schema;          /* 0: any */
     uint32_t out_commands;        /* likewise for outputs */
+    wr_bus bus;
+    const wr_write_rule *writes;  /* copied */
+    uint32_t write_count;         /* at most 32 */
 } wr_stage_config;
 
 enum { WR_STAGE_RUNNING = 1, WR_STAGE_STOPPED = 2 };
@@ -653,6 +667,7 @@ typedef struct wr_stage_stats {
     uint64_t stalls;         /* calls that took nothing from a ring with records: waits for room or an event */
     uint64_t memory_bytes;   /* linear memory without rings */
     uint64_t generation;     /* of its plugin: 1, and one more for each swap */
+    uint64_t refused;        /* requests that its bus did not allow */
     uint64_t last_pause_ns;  /* how long the loop stood still for the last swap; 0: none yet */
     uint64_t longest_pause_ns;
 } wr_stage_stats;

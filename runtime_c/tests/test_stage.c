@@ -580,6 +580,32 @@ static void a_full_quota_is_told_once_and_names_the_rule(check_t *check) {
     tear_down(&f);
 }
 
+static void what_the_bus_does_not_allow_is_not_sent(check_t *check) {
+    static const uint8_t read[] = {0x11, 0x03, 0x00, 0x6B, 0x00, 0x03, 0x76, 0x87};
+    static const uint8_t write[] = {0x11, 0x06, 0x00, 0x01, 0x00, 0x03, 0x9A, 0x9B};
+    const wr_write_rule rule = {.unit = 17, .first = 2, .last = 9, .table = WR_BUS_HOLDING};
+    fixture f;
+    uint32_t len;
+    set_up(&f, check, "echo");
+    f.config.port_count = 1;
+    f.config.bus = WR_BUS_MODBUS_RTU;
+    f.config.writes = &rule;
+    f.config.write_count = 1;
+    start_or_fail(&f);
+    events_of(&f);
+    wr_stage_feed(f.stage, 0, read, sizeof read, f.now);
+    CHECK(wr_stage_tx(f.stage, 0, &len) != NULL);
+    CHECK_EQ_U64(len, sizeof read);
+    for (int i = 0; i < 2; i++) wr_stage_feed(f.stage, 0, write, sizeof write, f.now);
+    wr_stage_tx(f.stage, 0, &len);
+    CHECK_EQ_U64(len, sizeof read); /* nothing has been added */
+    CHECK_STR(events_of(&f), "1 tx refused: unit 17 holding 1 is not in writes of the stage's config\n");
+    wr_stage_stats stats;
+    wr_stage_stats_get(f.stage, &stats);
+    CHECK_EQ_U64(stats.refused, 2);
+    tear_down(&f);
+}
+
 static void an_endless_loop_ends_at_the_deadline(check_t *check) {
     fixture f;
     new_echo(&f, check, 1);
@@ -642,6 +668,7 @@ static const check_test TESTS[] = {
     CHECK_TEST(timers_fire_in_order_at_their_time),
     CHECK_TEST(a_restart_keeps_values_and_drops_timers_and_the_frame),
     CHECK_TEST(a_full_quota_is_told_once_and_names_the_rule),
+    CHECK_TEST(what_the_bus_does_not_allow_is_not_sent),
     CHECK_TEST(an_endless_loop_ends_at_the_deadline),
     CHECK_TEST(time_stands_still_in_a_call),
     CHECK_TEST(hal_names_are_found),

@@ -67,13 +67,17 @@ class Counter:
     """A server with one request for each of the addresses 0 and 10: their 32 bits tell how often they were read."""
 
     reads: dict[int, int] = field(default_factory=lambda: {0: 0, 10: 0})
+    written: list[tuple[int, Any]] = field(default_factory=list)  # address and values
     answers: asyncio.Event = field(default_factory=asyncio.Event)  # not set: it is silent
 
     async def refresh(
         self, function: int, start: int, address: int, count: int, registers: list[int], written: Any
     ) -> ExcCodes | None:
-        del function, count, written
+        del function, count
         await self.answers.wait()
+        if written is not None:
+            self.written.append((address, written))
+            return None
         self.reads[address] += 1
         registers[address - start : address - start + 2] = divmod(self.reads[address], 1 << 16)
         return None

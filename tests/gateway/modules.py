@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -43,7 +44,7 @@ def module(*, imports: str = "", init: bytes = OK, on_records: bytes = b"") -> b
     )
 
 
-# ---- modules that are no plugins ----
+# ---- modules of any functions ----
 
 LETTERS = {"i": 0x7F, "l": 0x7E, "f": 0x7D, "d": 0x7C, "v": 0x7B, "r": 0x70, "x": 0x6F}
 
@@ -62,6 +63,21 @@ class Code:
 def signature(params: str, results: str) -> bytes:
     """A function type."""
     return b"\x60" + b"".join(bytes([len(text), *(LETTERS[letter] for letter in text)]) for text in (params, results))
+
+
+def constant(value: int) -> bytes:
+    """i32.const, of the bits of ``value``."""
+    signed, encoded = value - ((value & 1 << 31) << 1), bytearray(b"\x41")
+    while not -64 <= signed < 64:
+        encoded.append(signed & 0x7F | 0x80)
+        signed >>= 7
+    return bytes([*encoded, signed & 0x7F])
+
+
+def stores(data: bytes) -> bytes:
+    """Code that puts ``data`` at address 0, four bytes at a time."""
+    words = struct.iter_unpack("<I", data + bytes(-len(data) % 4))
+    return b"".join(constant(4 * at) + constant(word) + b"\x36\2\0" for at, (word,) in enumerate(words))
 
 
 def counted(data: bytes) -> bytes:

@@ -82,6 +82,7 @@ summary = "reads numbers"
 [capabilities]
 hal = ["tx", "rx", "ring_out"]
 ports = 1
+bus = "modbus"
 [limits]
 memory_bytes = 131072
 deadline_us = 20000
@@ -105,6 +106,15 @@ type = "u32"
 source = "baudrate"
 default = 9600
 doc = "speed of the line"
+[config.framing]
+type = "enum"
+values = ["tcp", "rtu"]
+default = "tcp"
+doc = "of requests"
+[config.writes]
+type = "str64"
+default = ""
+doc = "what may be written"
 [tag.address]
 type = "u16"
 doc = "what is read"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config.board import load_board
+from gateway.config.bus import Bus, WriteRule
 from gateway.config.manifest import HEAD, Manifest, parse_manifest
 from gateway.config.reader import Problems
 from gateway.config.site import Site, load_site
@@ -70,6 +71,16 @@ def test_tags_reach_every_stage_behind_their_source(tmp_path: Path) -> None:
         "meters": (1,),
         "si": (0, 1),
         "text": (0, 1),
+    }
+
+
+def test_what_a_driver_may_write_is_for_the_host_too(tmp_path: Path) -> None:
+    _, plan = plan_of(tmp_path, sites.SITE.replace('mode = "fast"', 'mode = "fast", writes = "1 coil 3-4"'))
+    assert {stage.name: stage.bus for stage in plan.stages} == {
+        "plc": Bus("tcp", (WriteRule(1, "coil", 3, 4),)),
+        "meters": Bus("tcp", ()),
+        "si": None,
+        "text": None,
     }
 
 

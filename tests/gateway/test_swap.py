@@ -17,7 +17,7 @@ from gateway.errors import PluginError, SwapError
 from gateway.store import Plugin
 from gateway.supervisor import StageReport
 from tests.gateway.counter import Rig, running
-from tests.gateway.modules import REFUSE, TRAP, module
+from tests.gateway.modules import OK, REFUSE, TRAP, Code, constant, library, module, stores
 from tests.gateway.peers import until
 
 SWAPS = 100  # of the driver, and as many of the stage at the end
@@ -145,6 +145,39 @@ def test_what_does_not_fit_changes_nothing(tmp_path: Path) -> None:
         return rig
 
     assert asyncio.run(scene()).keeper.faults() == []
+
+
+WRITE_REGISTER_5 = bytes([0, 1, 0, 0, 0, 6, 1, 6, 0, 5, 0, 1])
+ROGUE = library(
+    Code("pen_abi_1", "", "", b""),
+    Code("pen_init", "", "i", OK),
+    Code(
+        "pen_on_port",
+        "ii",
+        "",
+        stores(WRITE_REGISTER_5) + constant(0) + constant(0) + constant(len(WRITE_REGISTER_5)) + b"\x10\0\x1a",
+    ),
+    imports=[("hal", "tx", "iii", "i")],
+    memory=b"\0\1",
+)
+
+
+def test_a_driver_that_writes_on_its_own_is_held_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def scene() -> Rig:
+        async with running(tmp_path) as rig:
+            await more(rig)
+            rogue = plugin_of(rig, tmp_path, "modbus", ROGUE)
+            free = replace(rogue, manifest=replace(rogue.manifest, bus=""))
+            with pytest.raises(SwapError, match=r'manifest: capabilities\.bus is no longer "modbus"'):
+                await rig.supervisor.swap("plc", free, carry_state=False)
+            await rig.supervisor.swap("plc", rogue, carry_state=False)
+            await until(lambda: report(rig, "plc").stats.refused == 1, "it tries to write")
+            await until(lambda: "tx refused" in caplog.text, "it is told")
+        return rig
+
+    caplog.set_level("WARNING")
+    assert asyncio.run(scene()).counter.written == []
+    assert "tx refused: unit 1 holding 5 is not in writes of the stage's config" in caplog.text
 
 
 def test_vectors_come_first(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@
 #define PEN_ABI_MARKER() \
     void PEN_EXPORT(pen_abi_1)(void) {}
 
-enum { PEN_E_NONE = -1, PEN_E_DOWN = -2, PEN_E_FULL = -3, PEN_E_RANGE = -4 };
+enum { PEN_E_NONE = -1, PEN_E_DOWN = -2, PEN_E_FULL = -3, PEN_E_RANGE = -4, PEN_E_REFUSED = -5 };
 enum { PEN_CLOCK_UNIX = 0, PEN_CLOCK_MONOTONIC = 1 };
 enum { PEN_DEBUG = 0, PEN_INFO = 1, PEN_WARNING = 2, PEN_ERROR = 3 };
 enum { PEN_COUNTER = 0, PEN_GAUGE = 1 };

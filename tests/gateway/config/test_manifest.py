@@ -135,6 +135,12 @@ def test_granted_functions_are_the_bits_of_their_position() -> None:
         ('"tx", ', '"tx", "tx", ', 'capabilities.hal[1]: "tx" is there twice'),
         ('hal = ["tx", "config", "ring_out"]', 'hal = "tx"', 'capabilities.hal: found "tx", allowed: an array'),
         ("ports = 1", "ports = 9", "capabilities.ports: found 9, allowed: 0 to 8"),
+        ("ports = 1", 'ports = 1\nbus = "can"', 'capabilities.bus: found "can", allowed: "modbus"'),
+        (
+            "ports = 1",
+            'ports = 1\nbus = "modbus"',
+            'capabilities.bus: "modbus" needs config.framing, an enum of tcp, rtu, rtu_tcp, and config.writes',
+        ),
         ("ports = 1", "port = 1", 'capabilities.port: unknown key; did you mean "ports"?'),
         ("memory_bytes = 65536", "memory_bytes = 1", "limits.memory_bytes: found 1, allowed: 65536 to 4294967296"),
         ("deadline_us = 1000", "", "limits.deadline_us: missing"),
