@@ -63,10 +63,13 @@ class Anchor:
 
 
 class TrustClient:
-    """Verified metadata of one repository. ``folder`` is a cache: wiping it costs bytes, not security."""
+    """Verified metadata of one repository. ``folder`` is a cache: wiping it costs bytes, not security.
+
+    ``cache``: folder of the metadata itself.
+    """
 
     def __init__(self, folder: Path, anchor: Anchor, clock: Clock) -> None:
-        self._cache = folder / "metadata"
+        self.cache = folder / "metadata"
         self._file = FloorFile(folder / "floor.json")
         self._anchor = anchor
         self._clock = clock
@@ -91,8 +94,8 @@ class TrustClient:
         """Refresh everything needed for one owner. Raises TrustError, TransferError, StorageError."""
         check_name(f"{kind}/{owner}/x")
         with self._lock, self._errors():
-            self._cache.mkdir(parents=True, exist_ok=True)
-            updater = _Updater(str(self._cache), url, fetcher=fetcher, config=LIMITS, bootstrap=self._anchor.root)
+            self.cache.mkdir(parents=True, exist_ok=True)
+            updater = _Updater(str(self.cache), url, fetcher=fetcher, config=LIMITS, bootstrap=self._anchor.root)
             updater.believe(datetime.fromtimestamp(self.time_s(), UTC))
             updater.refresh()
             role = role_of(kind, owner)
@@ -125,7 +128,7 @@ class TrustClient:
         except exceptions.RepositoryError as error:
             raise trust_error(error, self.time_s()) from error
         except OSError as error:
-            raise StorageError("cache", f"{self._cache}: {error.strerror or error}") from error
+            raise StorageError("cache", f"{self.cache}: {error.strerror or error}") from error
 
 
 class _Updater(Updater):
