@@ -8,11 +8,15 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A GET. ``first``: offset in bytes to begin at. ``etag``: what the bytes before it came with; empty if unknown."""
+    """A GET. ``first``: offset in bytes to begin at. ``etag``: what the bytes before it came with; empty if unknown.
+
+    ``probe``: a HEAD instead, to learn whether it is there; servers that do not know HEAD count as having it.
+    """
 
     url: str
     first: int = 0
     etag: str = ""
+    probe: bool = False
 
 
 class Response(Protocol):

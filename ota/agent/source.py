@@ -108,10 +108,10 @@ def folder(settings: Settings, client: TrustClient, clock: Clock, cancel: Cancel
 
 
 def _tuf(settings: Settings, client: TrustClient, clock: Clock, cancel: Cancel, way: Way) -> Source:
-    metadata = MetadataFetcher(way.fetcher, clock, cancel, way.budget)
+    metadata = MetadataFetcher(way.fetcher, clock, cancel, way.budget, client.cache)
 
     def catalogue(kind: str, owner: str) -> Catalogue:
-        return client.catalogue(metadata, f"{way.base}/metadata/", kind, owner)
+        return metadata.or_without_news(lambda: client.catalogue(metadata, f"{way.base}/metadata/", kind, owner))
 
     return Source(settings, clock, replace(way, base=f"{way.base}/targets"), catalogue)
 

@@ -80,8 +80,8 @@ def _stage_online(options: argparse.Namespace) -> int:
     fetcher = HttpFetcher(Server(tls, options.plain), clock, cancel, Patience(), budget)
     url = options.url.rstrip("/")
     kind, owner, _ = _line(options)
-    metadata = MetadataFetcher(fetcher, clock, cancel, budget)
-    catalogue = client.catalogue(metadata, f"{url}/metadata/", kind, owner)
+    metadata = MetadataFetcher(fetcher, clock, cancel, budget, client.cache)
+    catalogue = metadata.or_without_news(lambda: client.catalogue(metadata, f"{url}/metadata/", kind, owner))
     return _install(options, client, catalogue, (fetcher, f"{url}/targets"), (budget, options.rate))
 
 

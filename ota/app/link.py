@@ -47,7 +47,10 @@ def fates(weather: Weather) -> Iterator[Fate]:
 
 
 class Link:
-    """One listening socket. ``carried``: bytes that went to clients; ``ended``: connections that were cut."""
+    """One listening socket.
+
+    ``carried``, ``asked``: bytes that went to clients, that came from them; ``ended``: connections that were cut.
+    """
 
     def __init__(self, target: tuple[str, int], weather: Weather, clock: Clock) -> None:
         self._target = target
@@ -55,6 +58,7 @@ class Link:
         self._clock = clock
         self._fates = fates(weather)
         self.carried = 0
+        self.asked = 0
         self.ended = 0
 
     async def listen(self, host: str, port: int) -> asyncio.Server:
@@ -85,6 +89,7 @@ class Link:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(PIECE):
+                self.asked += len(data)
                 await self._clock.sleep(self._weather.latency_s)
                 writer.write(data)
                 await writer.drain()

@@ -1,6 +1,7 @@
 """A TUF repository in a folder: static files for any web server.
 
     metadata/N.root.json  N.targets.json  N.ROLE.json  N.snapshot.json  timestamp.json
+    metadata/news/N       what is new since snapshot N: a short cut for devices
     staged/ROLE.json      a change that still lacks signatures; nothing refers to it
     targets/KIND/OWNER/SHA256.NAME
 
@@ -26,6 +27,7 @@ from ota.clock import Clock
 from ota.durable import replace_file
 from ota.errors import UsageError
 from ota.repo.keys import Keyring
+from ota.transfer.news import NEWS_SINCE_MAX, write_news
 from ota.trust.model import DAYS_FIELD, SIGNED_FIELD
 
 TOP_ROLES = ("root", "timestamp", "snapshot", "targets")
@@ -163,6 +165,34 @@ class Repository:
         version = self._read(path).signed.version
         with self._online("timestamp", Timestamp()) as timestamp:
             _of_type(timestamp, Timestamp).snapshot_meta = _meta_file(version, path.read_bytes())
+        self._tell_news(_of_type(self.effective("snapshot"), Snapshot))
+
+    def _tell_news(self, now: Snapshot) -> None:
+        """For devices with one of the last snapshots; what older ones had is removed."""
+        known = [f"{file.version}.{name}" for name, file in now.meta.items()]
+        files = [self.metadata / name for name in ("timestamp.json", f"{now.version}.snapshot.json", *known)]
+        for number in range(max(1, now.version - NEWS_SINCE_MAX), now.version):
+            had = self.metadata / f"{number}.snapshot.json"
+            if had.exists():
+                self._tell_news_since(had, files)
+        replace_file(self._news(now.version), b"")
+        for path in self._news(0).parent.iterdir():
+            if not path.name.isdigit() or int(path.name) < now.version - NEWS_SINCE_MAX:
+                path.unlink()
+
+    def _tell_news_since(self, snapshot: Path, files: list[Path]) -> None:
+        then = _of_type(self._read(snapshot).signed, Snapshot)
+        had = {name.removesuffix(".json"): self.metadata / f"{file.version}.{name}" for name, file in then.meta.items()}
+        had |= {"root": self.published("root"), "snapshot": snapshot}
+
+        def have(role: str) -> bytes | None:
+            return had[role].read_bytes() if role in had else None
+
+        new = [path for path in files if path not in had.values()]
+        replace_file(self._news(then.version), write_news(((path.name, path.read_bytes()) for path in new), have))
+
+    def _news(self, version: int) -> Path:
+        return self.metadata / "news" / str(version)
 
     @contextmanager
     def _online(self, role: str, first: Signed) -> Iterator[Signed]:

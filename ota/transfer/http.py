@@ -1,4 +1,4 @@
-"""HTTP/1.1 GET over TCP or TLS, with Range. One request per connection; nothing blocks longer than a poll.
+"""HTTP/1.1 GET and HEAD over TCP or TLS, with Range. One request per connection; nothing blocks longer than a poll.
 
 The parser is ``http.client``'s; the socket underneath is ours, so that a silent link or a cancelled update ends a read
 at once. Redirects are refused: a repository is one set of static files, and a redirect would name another host.
@@ -27,6 +27,7 @@ from ota.transfer.pace import Patience, RateWatch
 
 RECEIVE_BUFFER = 64 * 1024  # what a kill can lose beyond the journal
 TRY_AGAIN = (408, 425, 429)
+NO_HEAD = (405, 501)
 USER_AGENT = "penstock-ota"
 
 
@@ -88,7 +89,7 @@ class HttpFetcher:
 
     def _head(self, url: SplitResult, request: Request) -> bytes:
         lines = [
-            f"GET {url.path or '/'}{'?' + url.query if url.query else ''} HTTP/1.1",
+            f"{_method(request)} {url.path or '/'}{'?' + url.query if url.query else ''} HTTP/1.1",
             f"Host: {url.netloc.rpartition('@')[2]}",
             f"User-Agent: {USER_AGENT}",
             "Accept-Encoding: identity",
@@ -102,14 +103,14 @@ class HttpFetcher:
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
     def _answer(self, wire: _Wire, request: Request) -> HttpResponse:
-        answer = http.client.HTTPResponse(_Readable(wire))  # type: ignore[arg-type]
+        answer = http.client.HTTPResponse(_Readable(wire), method=_method(request))  # type: ignore[arg-type]
         try:
             answer.begin()
         except (http.client.HTTPException, ValueError) as error:
             raise TransferError("http-invalid", f"{request.url}: not an HTTP answer: {error!r}", retry=True) from error
         if wire.ended:  # http.client takes the end of the connection for the end of the head
             raise TransferError("connection-lost", f"{request.url}: the answer's head broke off", retry=True)
-        if answer.status not in (200, 206):
+        if answer.status not in ((200, *NO_HEAD) if request.probe else (200, 206)):
             raise _refused(answer, request.url)
         if answer.length is None and not answer.chunked:
             raise TransferError("http-length", f"{request.url}: the server tells no length", retry=False)
@@ -152,6 +153,10 @@ class HttpResponse:
     def close(self) -> None:
         """See Response."""
         self._wire.close()
+
+
+def _method(request: Request) -> str:
+    return "HEAD" if request.probe else "GET"
 
 
 def _refused(answer: http.client.HTTPResponse, url: str) -> TransferError:

@@ -22,6 +22,7 @@ from ota.clock import Cancel
 from ota.errors import TransferError, TrustError, UsageError
 from ota.ports import Request
 from ota.trust.client import Anchor, Catalogue, TrustClient, keys_of, read_catalogue, seen_of, trust_error
+from ota.trust.envelope import check_encoding, check_signatures
 from ota.trust.model import BUNDLE_ROLE, check_name, role_of
 
 METADATA_BYTES_MAX = 1024 * 1024
@@ -142,6 +143,8 @@ def _root(read: Read, anchor: Anchor) -> Root:
         data = read(f"{root.version + 1}.root.json")
         if data is None:
             return root
+        check_encoding("root", data)
+        check_signatures("root", data, root)
         fresh = Metadata[Root].from_bytes(data)
         root.verify_delegate("root", fresh.signed_bytes, fresh.signatures)
         fresh.signed.verify_delegate("root", fresh.signed_bytes, fresh.signatures)
@@ -152,7 +155,11 @@ def _root(read: Read, anchor: Anchor) -> Root:
 
 
 def _role(read: Read, role: str, delegator: Root | Targets) -> Targets:
-    metadata = Metadata[Targets].from_bytes(_needed(read, f"{role}.json"))
+    data = _needed(read, f"{role}.json")
+    check_encoding(role, data)
+    if role == BUNDLE_ROLE:  # which has the hashes of the others
+        check_signatures(role, data, delegator)
+    metadata = Metadata[Targets].from_bytes(data)
     if not isinstance(metadata.signed, Targets):
         raise TrustError("metadata-invalid", f"bundle: {role}.json is not targets metadata")
     delegator.verify_delegate(role, metadata.signed_bytes, metadata.signatures)

@@ -20,6 +20,7 @@ from tuf.ngclient.fetcher import FetcherInterface
 
 from ota.clock import Clock
 from ota.errors import OtaError, StorageError, TransferError, TrustError, UsageError
+from ota.trust.envelope import check_encoding, check_signatures
 from ota.trust.floor import Floor, FloorFile, Seen, check_seen, highest, learn
 from ota.trust.model import SIGNED_FIELD, Artefact, Patch, check_name, read_target, role_of
 
@@ -31,6 +32,8 @@ LIMITS = UpdaterConfig(
     snapshot_max_length=256 * 1024,
     targets_max_length=1024 * 1024,
 )
+UNHASHED = ("root", "timestamp")
+"""Roles whose bytes no other signed metadata has the hash of."""
 TIME_S_MAX = 253_402_300_799  # the last second of the year 9999
 # (python-tuf's error, our reason), the most special first.
 REASONS: tuple[tuple[type[exceptions.RepositoryError], str], ...] = (
@@ -63,10 +66,13 @@ class Anchor:
 
 
 class TrustClient:
-    """Verified metadata of one repository. ``folder`` is a cache: wiping it costs bytes, not security."""
+    """Verified metadata of one repository. ``folder`` is a cache: wiping it costs bytes, not security.
+
+    ``cache``: folder of the metadata itself.
+    """
 
     def __init__(self, folder: Path, anchor: Anchor, clock: Clock) -> None:
-        self._cache = folder / "metadata"
+        self.cache = folder / "metadata"
         self._file = FloorFile(folder / "floor.json")
         self._anchor = anchor
         self._clock = clock
@@ -91,12 +97,15 @@ class TrustClient:
         """Refresh everything needed for one owner. Raises TrustError, TransferError, StorageError."""
         check_name(f"{kind}/{owner}/x")
         with self._lock, self._errors():
-            self._cache.mkdir(parents=True, exist_ok=True)
-            updater = _Updater(str(self._cache), url, fetcher=fetcher, config=LIMITS, bootstrap=self._anchor.root)
+            self.cache.mkdir(parents=True, exist_ok=True)
+            strict = _Strict(fetcher)
+            updater = _Updater(str(self.cache), url, fetcher=strict, config=LIMITS, bootstrap=self._anchor.root)
             updater.believe(datetime.fromtimestamp(self.time_s(), UTC))
+            strict.root = updater.root
             updater.refresh()
             role = role_of(kind, owner)
             updater.get_targetinfo(f"{kind}/{owner}/-")  # no such name: loads the role that would sign it
+            updater.check_hashes("targets", role)
             self._remember(updater, role)
             names = updater.names(role)
             return read_catalogue(names, updater.get_targetinfo)
@@ -125,11 +134,45 @@ class TrustClient:
         except exceptions.RepositoryError as error:
             raise trust_error(error, self.time_s()) from error
         except OSError as error:
-            raise StorageError("cache", f"{self._cache}: {error.strerror or error}") from error
+            raise StorageError("cache", f"{self.cache}: {error.strerror or error}") from error
+
+
+class _Strict(FetcherInterface):
+    """Looks at what python-tuf would not before it gets it. ``root``: the one that is trusted at that moment."""
+
+    def __init__(self, fetcher: FetcherInterface) -> None:
+        self._fetcher = fetcher
+        self.root: Callable[[], Root]
+
+    def download_bytes(self, url: str, max_length: int) -> bytes:
+        """See FetcherInterface. Raises TrustError."""
+        data = self._fetcher.download_bytes(url, max_length)
+        role = url.rpartition("/")[2].removesuffix(".json").rpartition(".")[2]
+        check_encoding(role, data)
+        if role in UNHASHED:
+            check_signatures(role, data, self.root())
+        return data
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        """Unused, see MetadataFetcher."""
+        raise exceptions.DownloadError(f"{url}: only metadata is fetched here")
 
 
 class _Updater(Updater):
     """python-tuf's updater with the time set by us and with a view of what was verified."""
+
+    def root(self) -> Root:
+        return self._trusted_set.root
+
+    def check_hashes(self, *roles: str) -> None:
+        """Nothing is taken by its version alone."""
+        metas = self._trusted_set.snapshot.meta
+        found = [metas[f"{role}.json"] for role in roles if f"{role}.json" in metas]
+        for meta in (self._trusted_set.timestamp.snapshot_meta, *found):
+            if meta.length is None or "sha256" not in (meta.hashes or {}):
+                raise TrustError(
+                    "metadata-invalid", "metadata refused: timestamp or snapshot names no sha256 or length"
+                )
 
     def believe(self, now: datetime) -> None:
         self._trusted_set.reference_time = now

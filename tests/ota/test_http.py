@@ -64,6 +64,27 @@ def test_whole_file_and_range(folder: Path) -> None:
         assert read_all(fetcher(), Request(f"{url}/file", 1000, '"other"')) == BODY
 
 
+def test_a_probe_brings_no_body(folder: Path) -> None:
+    with serving(folder) as (server, url):
+        assert read_all(fetcher(), Request(f"{url}/file", probe=True)) == b""
+        failing("http-gone", lambda: fetcher().open(Request(f"{url}/missing", probe=True)))
+    assert not server.sent
+
+
+@pytest.mark.parametrize(("status", "asked"), [(405, "http-gone"), (501, "http-status")])
+def test_a_server_without_head_may_have_it(folder: Path, status: int, asked: str) -> None:
+    """Or a new root would never be fetched from it."""
+
+    def answer(handler: Handler) -> bool:
+        handler.send_response(status)
+        handler.end_headers()
+        return True
+
+    with serving(folder, answer) as (_, url):
+        assert read_all(fetcher(), Request(f"{url}/file", probe=True)) == b""
+        failing(asked, lambda: fetcher().open(Request(f"{url}/file")))
+
+
 @pytest.mark.parametrize(
     ("status", "reason", "retry"),
     [(404, "http-gone", False), (410, "http-gone", False), (403, "http-gone", False), (302, "http-redirect", False),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import random
 import shutil
 import stat
 import subprocess
@@ -169,6 +171,41 @@ def test_bundle_after_root_rotation(publisher: Publisher, tmp_path: Path, clock:
     create_bundle(publisher.repository, "image-rpi4", path, with_patches=False)
     with Bundle(path, Cancel()) as bundle:
         assert bundle_catalogue(bundle.read, anchor, client(tmp_path, anchor, clock), "image", "rpi4").artefacts
+
+
+def test_flipped_bits_in_a_bundle(publisher: Publisher, tmp_path: Path, clock: HandClock) -> None:
+    """As online (test_stage.py): a new root among it, and signatures beyond the threshold."""
+    anchor, chance, path = publisher.anchor(), random.Random(10), tmp_path / "bundle.tar"
+    rotate(publisher.repository, "snapshot", publisher.repository.effective_keys("snapshot")[0])
+    publisher.publish()
+    create_bundle(publisher.repository, "image-rpi4", path, with_patches=False)
+    device = client(tmp_path, anchor, clock)
+    with Bundle(path, Cancel()) as bundle:
+        for _ in range(250):
+            name = chance.choice(["2.root.json", "targets.json", "bundle.json", "image-rpi4.json"])
+            bad = bytearray(bundle.read(name) or b"")
+            bad[chance.randrange(len(bad))] ^= 1 << chance.randrange(8)
+
+            def read(asked: str, name: str = name, bad: bytes = bytes(bad)) -> bytes | None:
+                return bad if asked == name else bundle.read(asked)
+
+            with pytest.raises(TrustError) as caught:
+                bundle_catalogue(read, anchor, device, "image", "rpi4")
+            assert caught.value.reason.startswith("metadata-")
+
+
+def test_a_bundles_envelope_is_exact(publisher: Publisher, tmp_path: Path, clock: HandClock) -> None:
+    anchor, path = publisher.anchor(), tmp_path / "bundle.tar"
+    create_bundle(publisher.repository, "image-rpi4", path, with_patches=False)
+    good = publisher.repository.published("bundle").read_bytes()
+    sig = json.loads(good)["signatures"][0]["sig"].encode()
+    another = b'{"signatures":[{"keyid":"a","sig":"' + sig + b'"},' + good.removeprefix(b'{"signatures":[')
+    changed = {"metadata-encoding": good.replace(sig, sig.upper()), "metadata-signature": another}
+    with Bundle(path, Cancel()) as bundle:
+        for reason, data in changed.items():
+            read = {**{name: bundle.read(name) for name in ("targets.json", "image-rpi4.json")}, "bundle.json": data}
+            with pytest.raises(TrustError, match=reason):
+                bundle_catalogue(read.get, anchor, client(tmp_path, anchor, clock), "image", "rpi4")
 
 
 @pytest.mark.parametrize("name", ["targets", "image-rpi4", "bundle"])

@@ -47,6 +47,9 @@ class Web(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: Web
 
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
     def do_GET(self) -> None:
         self.server.requests.append(dict(self.headers.items()))
         if self.server.odd is not None and self.server.odd(self):
@@ -64,6 +67,8 @@ class _Handler(BaseHTTPRequestHandler):
         if first:
             self.send_header("Content-Range", f"bytes {first}-{len(data) - 1}/{len(data)}")
         self.end_headers()
+        if self.command == "HEAD":
+            return
         name = self.path.lstrip("/")  # counted first: who has all of it may ask at once
         self.server.sent[name] = self.server.sent.get(name, 0) + len(data) - first
         self.wfile.write(data[first:])

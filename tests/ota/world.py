@@ -97,6 +97,7 @@ class FolderServer:
             if path in self.gone or not file.is_file():
                 raise TransferError("http-gone", f"{path}: 404", retry=False)
             data = file.read_bytes()
+        data = b"" if request.probe else data
         first = request.first if not request.etag or request.etag == self.etag else 0
         return FolderResponse(self, data, first, self.cut())
 
@@ -181,8 +182,8 @@ def client(folder: Path, anchor: Anchor, clock: Clock) -> TrustClient:
 def catalogue(
     one: TrustClient, server: FolderServer, clock: Clock, owner: str = "rpi4", kind: str = "image"
 ) -> Catalogue:
-    fetcher = MetadataFetcher(server, clock, Cancel())
-    return one.catalogue(fetcher, f"{URL}/metadata/", kind, owner)
+    fetcher = MetadataFetcher(server, clock, Cancel(), cache=one.cache)
+    return fetcher.or_without_news(lambda: one.catalogue(fetcher, f"{URL}/metadata/", kind, owner))
 
 
 def means(server: FolderServer, folder: Path, clock: Clock, budget: int = 0) -> Means:

@@ -13,6 +13,7 @@ import pytest
 from ota.agent.agent import Agent
 from ota.agent.settings import read_settings
 from ota.agent.source import Source, online
+from ota.app.link import Link, Weather
 from ota.boot.table import arm_trial
 from ota.clock import Cancel, Clock
 from ota.errors import BootError, Cancelled, GatewayUnavailable
@@ -22,7 +23,7 @@ from ota.trust.client import Anchor, TrustClient
 from tests.ota.agent.plant import Works, changed_modbus, longest_silence_ms, tally, wait_for, works
 from tests.ota.fleet.ddi_server import CLOSED, Action, DdiServer
 from tests.ota.fleet.ddi_web import Quick, ddi_serving
-from tests.ota.web import Web, serving
+from tests.ota.web import Web, linked, serving
 from tests.ota.world import Publisher
 
 LINE = "plugin/acme/modbus"
@@ -64,6 +65,7 @@ class Site:
     publisher: Publisher
     anchor: Anchor
     web: Web
+    link: Link
     lines: list[str]
 
     def publish(self, data: bytes, release: int, source: bytes | None = None) -> None:
@@ -103,17 +105,20 @@ def site(running: Works, tmp_path: Path) -> Iterator[Site]:
         delegate(publisher.repository, role, count=1, threshold=1)
     publisher.publish()
     (folder / "gateway").symlink_to(running.state)
-    with serving(folder / "publisher/repo") as (web, url):
+    with serving(folder / "publisher/repo") as (web, _), linked(web.server_port, Weather()) as (link, url):
         (folder / "ota.toml").write_text(CONFIG.format(folder=folder, url=url))
-        yield Site(folder, running, publisher, publisher.anchor(), web, [])
+        yield Site(folder, running, publisher, publisher.anchor(), web, link, [])
 
 
 def test_one_changed_line_while_data_flows(site: Site, tmp_path: Path) -> None:
-    """As a patch: at most 1 KB of it on the wire, no sample lost or doubled, no pause."""
+    """At most 1 KB on the wire, patch and metadata together; no sample lost or doubled, no pause."""
     old = site.works.blob()
     new = changed_modbus(tmp_path, "0.1.1")
+    site.publish(old, 1)
+    assert site.agent().check_plugins(site.source(site.agent())), "the device polls"
     site.publish(new, 2, old)
     site.web.sent.clear()
+    heads = -site.link.carried - site.link.asked
     start = len(site.works.messages())
     assert site.update() == {"plugin/acme/modbus-2.wasm": ""}
     count = len(site.works.messages())
@@ -121,9 +126,9 @@ def test_one_changed_line_while_data_flows(site: Site, tmp_path: Path) -> None:
     assert site.works.show("modbus")["version"] == "0.1.1"
     assert site.works.blob() == new
 
-    bodies = {path: size for path, size in site.web.sent.items() if path.startswith("targets/")}
-    print(f"on the wire: {bodies} of {len(new)} bytes; metadata {sum(site.web.sent.values()) - sum(bodies.values())}")
-    assert len(bodies) == 1
+    bodies, heads = site.web.sent, heads + site.link.carried + site.link.asked - sum(site.web.sent.values())
+    print(f"on the wire: {bodies} of {len(new)} bytes, and {heads} of HTTP heads")
+    assert [path.split("/")[0] for path in bodies] == ["metadata", "targets"], "one request for all metadata"
     assert sum(bodies.values()) <= WIRE_MAX
     everything = tally(site.works.messages())
     assert (everything.lost, everything.duplicated) == (0, 0)
