@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PenstockError as error:
         site = f"{options.site}: " if hasattr(options, "site") else ""
         print(f"penstock: {site}{error}", file=sys.stderr)
-        return FAILED
+        return MISCONFIGURED if isinstance(error, UsageError) else FAILED
 
 
 def _parser() -> argparse.ArgumentParser:

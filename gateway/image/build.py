@@ -113,7 +113,8 @@ def _boot_packages(recipe: Recipe, debian: Debian) -> Tree:
 def make_slot(recipe: Recipe, kernel: Kernel, root: Tree, out: Path) -> None:
     """One slot: a FAT file system that every boot loader reads, the root file system a file in it."""
     dog = recipe.watchdog
-    settings = f"watchdog_module='{dog.module if dog else ''}'\nwatchdog_options='{dog.options if dog else ''}'\n"
+    values = {"module": dog.module, "options": dog.options, "device": dog.device} if dog else {}
+    settings = "".join(f"watchdog_{name}='{values.get(name, '')}'\n" for name in ("module", "options", "device"))
     early = [*recipe.image.early, *([dog.module] if dog and dog.module else [])]
     script = (FILES / "init").read_text("utf-8")
     image = kernel.image()

@@ -100,34 +100,6 @@ def read_data_file(disk: Path, path: str) -> bytes:
         copy.unlink(missing_ok=True)
 
 
-def write_data_folder(disk: Path, folder: Path) -> None:
-    """Put the files of ``folder`` on the data partition, in the place of those of the same path."""
-    area, copy = partitions(disk)[DATA], disk.with_suffix(".data")
-    with disk.open("rb") as file:
-        copy.write_bytes(os.pread(file.fileno(), area.size, area.offset))
-    commands = []
-    for path in sorted(folder.rglob("*")):
-        name = "/" + str(path.relative_to(folder))
-        commands += [f"mkdir {name}"] if path.is_dir() else [f"rm {name}", f"write {path} {name}"]
-    subprocess.run(
-        ["/sbin/debugfs", "-w", "-f", "-", str(copy)],
-        input="\n".join(commands),
-        text=True,
-        check=True,
-        capture_output=True,
-    )
-    with disk.open("r+b") as file:
-        os.pwrite(file.fileno(), copy.read_bytes(), area.offset)
-    copy.unlink()
-
-
-def write_slot(disk: Path, slot: str, image: Path) -> None:
-    """Put an image into a slot."""
-    area = partitions(disk)[SLOT_PARTITIONS[slot]]
-    with disk.open("r+b") as file:
-        os.pwrite(file.fileno(), image.read_bytes(), area.offset)
-
-
 class Judge:
     """Looks at a disk again and again; what was not written since is not read again (``note_written``).
 

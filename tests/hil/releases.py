@@ -23,6 +23,8 @@ LINE = f"image/{FAMILY}/penstock"
 HOLD_S, LIMIT_S = 8.0, 90.0  # healthy so long: commit; not by then: roll back
 PATCH_SECONDS_MAX = 600
 NEVER_S = 100_000.0
+HEALTHY = "healthy"
+"""The rollout group that the device is in until a test moves it."""
 
 
 class Releases:
@@ -41,9 +43,9 @@ class Releases:
         self._served = folder / "served"
         self.go_live()
 
-    def publish(self, path: Path, release: int, version: str) -> Artefact:
-        """Offer a slot image, once it goes live."""
-        said = Release("penstock", release, version, rollout={"default": 100})
+    def publish(self, path: Path, release: int, version: str, group: str = HEALTHY) -> Artefact:
+        """Offer a slot image to the devices of a group, once it goes live."""
+        said = Release("penstock", release, version, rollout={"default": 0, group: 100})
         add(self._publisher.repository, path, f"{LINE}-{release}.img", Custom(release=said))
         self._publisher.publish()
         return artefact(version, path)
@@ -79,7 +81,7 @@ def agent_settings(port: int, ca: str) -> str:
     The agent looks for updates once and then never: the tests say when.
     """
     keys: dict[str, dict[str, object]] = {
-        "device": {"id": "hil"},
+        "device": {"id": "hil", "group": HEALTHY},
         "repository": {"url": f"https://{HOST}:{port}", "ca": ca, "poll_s": NEVER_S},
         "health": {"hold_s": HOLD_S, "limit_s": LIMIT_S, "look_s": 1.0},
     }

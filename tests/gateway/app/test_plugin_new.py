@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.app.cli import FAILED, MISCONFIGURED, OK, main
+from gateway.app.cli import MISCONFIGURED, OK, main
 from gateway.app.plugin_build import build
 from gateway.app.plugin_new import languages
 from gateway.app.site_check import load
@@ -61,13 +61,13 @@ def test_it_builds_tests_and_runs_at_once(language: str, tmp_path: Path, capsys:
 
 @pytest.mark.parametrize("name", ["Trim", "9", "", "int", "../x"])
 def test_names_that_are_wrong(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plugin", "new", name, "--in", str(tmp_path)]) == FAILED
+    assert main(["plugin", "new", name, "--in", str(tmp_path)]) == MISCONFIGURED
     assert f'found "{name}", allowed: a name like' in capsys.readouterr().err
 
 
 def test_nothing_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "trim").mkdir()
-    assert main(["plugin", "new", "trim", "--in", str(tmp_path)]) == FAILED
+    assert main(["plugin", "new", "trim", "--in", str(tmp_path)]) == MISCONFIGURED
     assert "is there already; choose another name" in capsys.readouterr().err
 
 

@@ -66,7 +66,7 @@ def test_a_trust_folder_that_is_none(root: Path, tmp_path: Path, monkeypatch: py
 def test_the_command_tells_in_one_line() -> None:
     command = [sys.executable, "-m", "gateway.app.cli", "image", "build", "--board", "no-such"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.startswith("penstock: --board no-such: there is no ")
     assert done.stderr.count("\n") == 1
 

@@ -142,5 +142,5 @@ def test_the_command(image: Path, tmp_path: Path) -> None:
     assert "read back and compared" in done.stdout
     assert (tmp_path / "card").read_bytes() == image.read_bytes()
     done = run(tmp_path / "none.img", tmp_path / "card")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "there is no such image" in done.stderr
