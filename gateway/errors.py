@@ -1,9 +1,13 @@
-"""Every error Penstock raises on purpose. Who is at fault decides the class."""
+"""Every error Penstock raises on purpose. Who is at fault decides the class.
+
+Imported by every start before the data plane runs, so without typing and dataclasses (docs/architecture.md, "Start").
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class PenstockError(Exception):
@@ -117,14 +121,28 @@ class WasmLinkError(RuntimeFault):
     """A module's imports or record schemas do not fit what the host offers."""
 
 
-@dataclass(frozen=True, slots=True)
 class Frame:
     """A call that a trap ended. ``name`` is empty where the module does not tell; ``offset`` is that of the instruction
     in the module's bytes."""
 
-    name: str
-    function: int
-    offset: int
+    __slots__ = ("function", "name", "offset")
+
+    def __init__(self, name: str, function: int, offset: int) -> None:
+        self.name = name
+        self.function = function
+        self.offset = offset
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Frame) and self._fields() == other._fields()
+
+    def __hash__(self) -> int:
+        return hash(self._fields())
+
+    def __repr__(self) -> str:
+        return f"Frame{self._fields()}"
+
+    def _fields(self) -> tuple[str, int, int]:
+        return self.name, self.function, self.offset
 
 
 class WasmTrap(RuntimeFault):

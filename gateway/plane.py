@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from gateway.assembly import Assembly
+from gateway.config.bus import WriteRule
+from gateway.digest import content_hash
 from gateway.errors import RuntimeFault, SwapError
 from gateway.graph import Plan, ReadPlan, StagePlan
 from gateway.store import Plugin
-from gateway.store.files import content_hash
 from gateway.wasm import (
+    BUSES,
     FIELDS,
+    TABLES,
     Candidate,
     Consumer,
     Engine,
     Loop,
     Module,
     Policy,
+    Port,
     Ring,
     ShadowReport,
     Stage,
@@ -26,8 +33,12 @@ from gateway.wasm import (
     Switched,
 )
 
-_POLICIES = {"block": Policy.BLOCK, "drop-oldest": Policy.DROP_OLDEST}
+if TYPE_CHECKING:
+    from gateway.assembly import Setup, StageSetup
+    from gateway.native import StageNumbers
 
+_POLICIES = {"block": Policy.BLOCK, "drop-oldest": Policy.DROP_OLDEST}
+_log = logging.getLogger("penstock.plane")
 
 LOOK_S = 0.02  # between two looks at how far comparing is
 
@@ -62,63 +73,45 @@ class Version:
 class Plane:
     """The data plane's objects of a plan, by name; closes them in the right order."""
 
-    def __init__(self, plan: Plan, plugins: Mapping[str, Plugin]) -> None:
+    def __init__(self, plan: Plan, plugins: Mapping[str, Plugin], made: Assembly | None = None) -> None:
+        """``made``: its C objects, when they are there already, for the same ``setup_of``."""
+        made = made or Assembly(setup_of(plan, plugins))
+        self.is_started, self.summary = made.is_started, made.setup["summary"]
         with contextlib.ExitStack() as stack:
-            self.engine = stack.enter_context(Engine())
-            self.rings: dict[str, Ring] = {}
-            for ring in plan.rings:
-                made = Ring(ring.name, ring.bytes, ring.schema, ring.consumers_max)
-                self.rings[ring.name] = stack.enter_context(made)
-            self.loop = stack.enter_context(Loop(self.engine))
-            self.ports = {
-                one.port.name: self.loop.add_port(one.port.name, datagram=one.port.kind == "udp") for one in plan.ports
-            }
-            self.versions: dict[str, Version] = {}
-            self._one_at_a_time = threading.Lock()
-            self.closing = threading.Event()  # set: whoever compares gives up
-            self.readers: dict[str, dict[str, Consumer]] = {name: {} for name in self.rings}
-            self.stages = self._add_stages(plan, plugins)
-            self.sinks = {one.link.name: self.read(one.link.name, one.inputs) for one in plan.links}
+            self.engine = stack.enter_context(Engine(adopted=made.engine))
+            self.rings = {name: stack.enter_context(Ring.adopt(name, ring)) for name, ring in made.rings.items()}
+            self.loop = stack.enter_context(Loop(self.engine, adopted=made.loop, rings=self.rings.values()))
             self._stack = stack.pop_all()
+        self.ports = {name: Port(self.loop, name, index) for name, index in made.ports.items()}
+        self.stages = {name: Stage(self.loop, name, index) for name, index in made.stages.items()}
+        self.readers = {
+            ring: {reader: Consumer(self.rings[ring], end) for reader, end in ends.items()}
+            for ring, ends in made.readers.items()
+        }
+        self.sinks = {
+            one.link.name: [self.readers[source.ring][one.link.name] for source in one.inputs] for one in plan.links
+        }
+        hashes = {plugin["name"]: plugin["hash"] for plugin in made.setup["plugins"]}
+        self.versions = {
+            stage.name: Version(plugins[name], hashes[name], name in made.code)
+            for stage in plan.stages
+            for name in (stage.manifest.name,)
+        }
+        self._one_at_a_time = threading.Lock()
+        self.closing = threading.Event()  # set: whoever compares gives up
+        for name, artefact in made.code.items():
+            _log.info("%s runs compiled: %s", name, artefact)
+        for name, why in made.refused.items():
+            _log.warning("%s is interpreted: %s", name, why)
+
+    def start(self) -> None:
+        """Let it run, unless it does already."""
+        if not self.is_started:
+            self.loop.start()
+            self.is_started = True
 
     def close(self) -> None:
         self._stack.close()
-
-    def _add_stages(self, plan: Plan, plugins: Mapping[str, Plugin]) -> dict[str, Stage]:
-        """Each plugin is loaded once; stages of the same plugin share its code."""
-        code = {name: plugins[name].read() for name in sorted({stage.manifest.name for stage in plan.stages})}
-        with contextlib.ExitStack() as loaded:
-            modules = {
-                name: loaded.enter_context(Module.of_file(self.engine, name, plugins[name].wasm, data))
-                for name, data in code.items()
-            }
-            for stage in plan.stages:
-                plugin = plugins[stage.manifest.name]
-                is_compiled = modules[stage.manifest.name].is_compiled
-                self.versions[stage.name] = Version(plugin, content_hash(code[stage.manifest.name]), is_compiled)
-            return {stage.name: self._add_stage(stage, modules[stage.manifest.name]) for stage in plan.stages}
-
-    def _add_stage(self, plan: StagePlan, module: Module) -> Stage:
-        config = replace(
-            _config(plan, module),
-            ports=[self.ports[name] for name in plan.ports],
-            inputs=self.read(plan.name, [*plan.inputs, *plan.commands]),
-            outputs=[self.rings[name] for name in (plan.output, plan.command_output) if name],
-        )
-        try:
-            return self.loop.add_stage(config)
-        except RuntimeFault as fault:
-            where = f'plugin "{plan.manifest.name}", {plan.manifest.file}'
-            raise type(fault)(fault.status, f"{fault.message} ({where})") from None
-
-    def read(self, reader: str, inputs: Iterable[ReadPlan]) -> list[Consumer]:
-        """Attach ``reader`` to the rings it reads."""
-        ends = []
-        for one in inputs:
-            end = self.rings[one.ring].attach(_POLICIES[one.policy])
-            self.readers[one.ring][reader] = end
-            ends.append(end)
-        return ends
 
     # ---- another version ----
 
@@ -162,23 +155,73 @@ class Plane:
         return report
 
 
+def setup_of(plan: Plan, plugins: Mapping[str, Plugin]) -> Setup:
+    """What is to be made for a plan. Each plugin is loaded once; stages of the same plugin share its code.
+
+    Raises PluginError when one cannot be read.
+    """
+    files = {stage.manifest.name: stage.manifest.file for stage in plan.stages}
+    return {
+        "summary": f"site {plan.site}, {len(plan.stages)} stages, {len(plan.tags)} tags",
+        "rings": [
+            {"name": one.name, "bytes": one.bytes, "schema": int(one.schema), "consumers_max": one.consumers_max}
+            for one in plan.rings
+        ],
+        "ports": {one.port.name: one.port.kind == "udp" for one in plan.ports},
+        "plugins": [
+            {
+                "name": name,
+                "file": str(plugins[name].wasm),
+                "hash": content_hash(plugins[name].read()),
+                "about": f'plugin "{name}", {file}',
+            }
+            for name, file in sorted(files.items())
+        ],
+        "stages": [_stage_setup(stage) for stage in plan.stages],
+        "sinks": {one.link.name: _reads(one.inputs) for one in plan.links},
+    }
+
+
+def _stage_setup(plan: StagePlan) -> StageSetup:
+    return {
+        "name": plan.name,
+        "plugin": plan.manifest.name,
+        "config": plan.config,
+        "numbers": _numbers(plan),
+        "ports": list(plan.ports),
+        "inputs": _reads([*plan.inputs, *plan.commands]),
+        "outputs": [name for name in (plan.output, plan.command_output) if name],
+    }
+
+
+def _reads(inputs: Iterable[ReadPlan]) -> list[tuple[str, int]]:
+    return [(one.ring, int(_POLICIES[one.policy])) for one in inputs]
+
+
+def _numbers(plan: StagePlan) -> StageNumbers:
+    return {
+        "hal_grants": plan.manifest.hal_mask,
+        "memory_bytes": plan.memory_bytes,
+        "deadline_us": plan.deadline_us,
+        "kv_bytes": plan.manifest.kv_bytes,
+        "state_bytes": plan.manifest.limits.state_bytes,
+        "in_schema": int(plan.in_schema),
+        "out_schema": int(plan.out_schema),
+        "in_commands": len(plan.commands),
+        "out_commands": 1 if plan.command_output else 0,
+        "bus": BUSES[plan.bus.framing] if plan.bus is not None else 0,
+        "writes": [_write(one) for one in plan.bus.writes] if plan.bus is not None else [],
+    }
+
+
+def _write(rule: WriteRule) -> tuple[bool, int, int, int, int]:
+    """The members of wr_write_rule."""
+    return rule.unit is None, rule.unit or 0, rule.first, rule.last, TABLES[rule.table]
+
+
 def _config(plan: StagePlan, module: Module) -> StageConfig:
     """All but the ends of the stage."""
-    return StageConfig(
-        name=plan.name,
-        module=module,
-        hal_grants=plan.manifest.hal_mask,
-        config=plan.config,
-        memory_bytes=plan.memory_bytes,
-        deadline_us=plan.deadline_us,
-        kv_bytes=plan.manifest.kv_bytes,
-        state_bytes=plan.manifest.limits.state_bytes,
-        in_schema=plan.in_schema,
-        out_schema=plan.out_schema,
-        in_commands=len(plan.commands),
-        out_commands=1 if plan.command_output else 0,
-        bus=plan.bus,
-    )
+    return StageConfig(name=plan.name, module=module, config=plan.config, **_numbers(plan))
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.assembly import Assembly
 from gateway.clock import Clock
 from gateway.errors import PenstockError, PluginError, SwapError
 from gateway.graph import LinkPlan, Plan, PortPlan, StagePlan, plan_stage
@@ -208,10 +209,18 @@ def _identity(plugin: Plugin) -> str:
 class Supervisor:
     """A site that is set up; ``run`` or ``close`` it. Raises PenstockError when a part cannot be set up."""
 
-    def __init__(self, plan: Plan, plugins: Mapping[str, Plugin], connectors: Connectors, clock: Clock) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        plugins: Mapping[str, Plugin],
+        connectors: Connectors,
+        clock: Clock,
+        made: Assembly | None = None,
+    ) -> None:
+        """``made``: the data plane's C objects, when they are there already (``gateway.plane.Plane``)."""
         self.plan = plan
         self._clock = clock
-        self._plane = Plane(plan, plugins)
+        self._plane = Plane(plan, plugins, made)
         self._connectors = connectors
         self._session = _Session()
         self._versions: Versions = connectors.versions or self._session
@@ -235,12 +244,12 @@ class Supervisor:
             async with asyncio.TaskGroup() as group:
                 links = [group.create_task(self.keep(f"link {n}", one.run)) for n, one in self._links.items()]
                 loop.add_reader(events, self._take_events)
-                self._plane.loop.start()
+                was_started = self._plane.is_started
+                self._plane.start()
                 ports = [group.create_task(self.keep(f"port {n}", one.run)) for n, one in self._ports.items()]
                 back = group.create_task(self.keep("going back", self._go_back))
-                _log.info(
-                    "running: site %s, %d stages, %d tags", self.plan.site, len(self.plan.stages), len(self.plan.tags)
-                )
+                if not was_started:  # told already
+                    _log.info("running: %s", self._plane.summary)
                 await stop.wait()
                 await _cancel([back])
                 await self._wind_down(ports, links)

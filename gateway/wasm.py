@@ -1,4 +1,4 @@
-"""The C runtime for Python: the only module that imports the cffi extension.
+"""The C runtime for Python, as objects.
 
 Handles own what they name. Users of a thing are closed before the thing: a loop before the rings of its stages, modules
 and loops before their engine. Closing too early raises HostFault, use after closing raises ClosedError. Nothing here
@@ -9,30 +9,27 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 import struct
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
-from gateway._runtime import ffi, lib
+from gateway import native
 from gateway._runtime_call import TypedCall
-from gateway.config.bus import Bus
 from gateway.errors import (
     ClosedError,
     Frame,
     HostFault,
     PluginError,
-    RuntimeFault,
-    WasmError,
     WasmExit,
     WasmLinkError,
     WasmTrap,
 )
+from gateway.native import OK, as_text, check, ffi, lib, status_name
 from gateway.signature import (
     Export,
     ExternKind,
@@ -47,7 +44,6 @@ from gateway.signature import (
 )
 
 _log = logging.getLogger("penstock.wasm")
-_OK = lib.WR_OK
 _EVENT = struct.Struct("<IHHIIq")
 _EVENTS_BYTES = 16 * 1024
 _METRICS_MAX = 32
@@ -56,16 +52,8 @@ _UNLIMITED = (1 << 64) - 1
 _TYPED_PARAMS_MAX = 16
 _CALL, _SET_LIMITS = ffi.addressof(lib, "wr_call"), ffi.addressof(lib, "wr_exec_set_limits")
 _NUMBERS = (ValueType.I32, ValueType.I64, ValueType.F32, ValueType.F64)
-TARGET = platform.machine().replace("armv7l", "armv7").replace("armv8l", "armv7")  # in the names of artefacts
+TARGET = native.TARGET
 WASI_MODULE = "wasi_snapshot_preview1"
-_FAULTS: dict[int, type[RuntimeFault]] = {
-    lib.WR_CLASS_MALFORMED: WasmError,
-    lib.WR_CLASS_INVALID: WasmError,
-    lib.WR_CLASS_LIMIT: WasmError,
-    lib.WR_CLASS_UNLINKABLE: WasmLinkError,
-    lib.WR_CLASS_TRAP: WasmTrap,
-    lib.WR_CLASS_HOST: HostFault,
-}
 
 
 class Policy(IntEnum):
@@ -169,27 +157,8 @@ class Metric:
     value: int
 
 
-def status_name(status: int) -> str:
-    """The name of a wr_status without prefix, such as ``TRAP_DIV_ZERO``."""
-    return _text(ffi.string(lib.wr_status_name(status)))
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "replace")
-
-
 def _address(of: Any) -> int:
     return int(ffi.cast("uintptr_t", of))
-
-
-def _check(status: int, error: Any = None, what: str = "") -> None:
-    """Raise what ``status`` stands for; ``what`` names the object where the runtime's message does not."""
-    if status == _OK:
-        return
-    message = _text(ffi.string(error.message)) if error is not None else ""
-    message = message or _text(ffi.string(lib.wr_status_text(status)))
-    fault = _FAULTS[lib.wr_status_class_of(status)]
-    raise fault(status_name(status), f"{what}: {message}" if what else message)
 
 
 class _Handle:
@@ -251,10 +220,8 @@ class Bounds(IntEnum):
 class Engine(_Handle):
     """Configuration shared by everything else."""
 
-    def __init__(self, *, bounds: Bounds = Bounds.AUTO) -> None:
-        out = ffi.new("wr_engine **")
-        _check(lib.wr_engine_new(ffi.new("wr_engine_config *", {"bounds": bounds}), out))
-        super().__init__("engine", out[0], lib.wr_engine_free)
+    def __init__(self, *, bounds: Bounds = Bounds.AUTO, adopted: Any = None) -> None:
+        super().__init__("engine", adopted or native.new_engine(bounds), lib.wr_engine_free)
 
 
 # ---- modules: what they import, export and contain ----
@@ -281,9 +248,9 @@ class Module(_Handle):
     """Validated, translated code. Loops and instances keep what they use alive by themselves."""
 
     def __init__(self, engine: Engine, name: str, wasm: bytes) -> None:
-        out, error = ffi.new("wr_module **"), ffi.new("wr_error *")
-        _check(lib.wr_module_load(engine.pointer, wasm, len(wasm), out, error), error, name)
-        super().__init__(f"module {name}", out[0], lib.wr_module_release, [engine])
+        super().__init__(
+            f"module {name}", native.new_module(engine.pointer, name, wasm), lib.wr_module_release, [engine]
+        )
         self.name = name
         self.is_compiled = False  # whether instances made from now on run compiled code
 
@@ -297,8 +264,8 @@ class Module(_Handle):
         raw = [lib.wr_module_import(self.pointer, n) for n in range(lib.wr_module_import_count(self.pointer))]
         return [
             Import(
-                _text(ffi.buffer(one.module, one.module_len)[:]),
-                _text(ffi.buffer(one.name, one.name_len)[:]),
+                as_text(ffi.buffer(one.module, one.module_len)[:]),
+                as_text(ffi.buffer(one.name, one.name_len)[:]),
                 one.index,
                 self.type_of(ExternKind(one.kind), one.index),
             )
@@ -310,7 +277,7 @@ class Module(_Handle):
         raw = [lib.wr_module_export(self.pointer, n) for n in range(lib.wr_module_export_count(self.pointer))]
         return [
             Export(
-                _text(ffi.buffer(one.name, one.name_len)[:]), one.index, self.type_of(ExternKind(one.kind), one.index)
+                as_text(ffi.buffer(one.name, one.name_len)[:]), one.index, self.type_of(ExternKind(one.kind), one.index)
             )
             for one in raw
         ]
@@ -329,7 +296,7 @@ class Module(_Handle):
         """From the name section, or as exported; empty where the module does not tell."""
         length = ffi.new("uint32_t *")
         name = lib.wr_module_func_name(self.pointer, index, length)
-        return _text(ffi.buffer(name, length[0])[:]) if name else ""
+        return as_text(ffi.buffer(name, length[0])[:]) if name else ""
 
     def custom(self, name: str) -> bytes | None:
         """The bytes of the first custom section of this name."""
@@ -340,8 +307,7 @@ class Module(_Handle):
     def attach(self, artefact: Path, wasm: bytes) -> None:
         """Instances made from now on run the compiled code in ``artefact``; ``wasm`` is what the module was made of.
         Raises HostFault: the file is damaged, or for another module, machine or engine; it stays interpreted."""
-        error = ffi.new("wr_error *")
-        _check(lib.wr_aot_attach(self.pointer, wasm, len(wasm), os.fsencode(artefact), error), error)
+        native.attach_code(self.pointer, os.fspath(artefact), wasm)
         self.is_compiled = True
 
     @classmethod
@@ -349,12 +315,9 @@ class Module(_Handle):
         """The module in ``file``, compiled where NAME.TARGET.so lies beside it or in $PENSTOCK_COMPILED, and fits; the
         log tells which. Raises WasmError."""
         module = cls(engine, name, wasm)
-        artefact = file.with_suffix(f".{TARGET}.so")
-        if not artefact.is_file() and (folder := os.environ.get("PENSTOCK_COMPILED")):
-            artefact = Path(folder) / artefact.name  # system images: the store's files are named by their contents
-        if artefact.is_file():
+        if artefact := native.code_of(str(file)):
             try:
-                module.attach(artefact, wasm)
+                module.attach(Path(artefact), wasm)
                 _log.info("%s runs compiled: %s", name, artefact)
             except HostFault as fault:
                 _log.warning("%s is interpreted: %s", name, fault)
@@ -367,17 +330,17 @@ class Module(_Handle):
         raw = ffi.new("wr_vectors *", {"name": label, "script": text, "len": len(text) - 1, "bytewise": bytewise})
         report = ffi.new("char[]", _REPORT_BYTES)
         status = lib.wr_vectors_run(self._needs[0].pointer, self.pointer, raw, report, _REPORT_BYTES)
-        said = _text(ffi.string(report))
+        said = as_text(ffi.string(report))
         if status == lib.WR_BAD_STATE:
             raise PluginError(said.strip())
-        _check(status, what=self.what)
+        check(status, what=self.what)
         return said
 
 
 def emit_c(engine: Engine, name: str, wasm: bytes) -> bytes:
     """A module as C text. Raises WasmError: the module is not valid, or has instructions that are only interpreted."""
     text, length, error = ffi.new("char **"), ffi.new("size_t *"), ffi.new("wr_error *")
-    _check(lib.wr_aot_emit_c(engine.pointer, wasm, len(wasm), text, length, error), error, name)
+    check(lib.wr_aot_emit_c(engine.pointer, wasm, len(wasm), text, length, error), error, name)
     try:
         return bytes(ffi.buffer(text[0], length[0]))
     finally:
@@ -387,7 +350,7 @@ def emit_c(engine: Engine, name: str, wasm: bytes) -> bytes:
 def seal(artefact: Path, target: str) -> None:
     """Complete a shared object that was compiled for ``target``. Raises HostFault."""
     error = ffi.new("wr_error *")
-    _check(lib.wr_aot_seal(os.fsencode(artefact), target.encode(), error), error)
+    check(lib.wr_aot_seal(os.fsencode(artefact), target.encode(), error), error)
 
 
 # ---- stores, instances, calls ----
@@ -425,7 +388,7 @@ def _on_output(user: Any, fd: int, data: Any, length: int) -> int:
     except OSError as error:
         sink.error = error
         return int(lib.WR_TRAP_HOST)
-    return int(_OK)
+    return int(OK)
 
 
 class Execution(_Handle):
@@ -436,7 +399,7 @@ class Execution(_Handle):
 
     def __init__(self, engine: Engine, *, stack_bytes: int = 0, deadline_us: int = 0, fuel: int = 0) -> None:
         out = ffi.new("wr_exec **")
-        _check(lib.wr_exec_new(engine.pointer, stack_bytes, out), what=f"a stack of {stack_bytes} bytes")
+        check(lib.wr_exec_new(engine.pointer, stack_bytes, out), what=f"a stack of {stack_bytes} bytes")
         super().__init__("execution", out[0], lib.wr_exec_free, [engine])
         self.deadline_us = deadline_us
         self.fuel = fuel
@@ -460,10 +423,10 @@ class Execution(_Handle):
         """The trap that just ended a call with this status."""
         raw = lib.wr_exec_trap(self.pointer)
         kept = raw.frames[0 : raw.frame_count]
-        frames = [Frame(_text(ffi.string(one.name)), one.func_index, one.offset) for one in kept]
+        frames = [Frame(as_text(ffi.string(one.name)), one.func_index, one.offset) for one in kept]
         if status == lib.WR_TRAP_EXIT:
             return WasmExit(raw.exit_code, frames, raw.frames_total)
-        return WasmTrap(status_name(status), _text(ffi.string(lib.wr_status_text(status))), frames, raw.frames_total)
+        return WasmTrap(status_name(status), as_text(ffi.string(lib.wr_status_text(status))), frames, raw.frames_total)
 
 
 class Store(_Handle):
@@ -471,7 +434,7 @@ class Store(_Handle):
 
     def __init__(self, engine: Engine) -> None:
         out = ffi.new("wr_store **")
-        _check(lib.wr_store_new(engine.pointer, out))
+        check(lib.wr_store_new(engine.pointer, out))
         super().__init__("store", out[0], lib.wr_store_free, [engine])
         self._sinks: list[_Sink] = []
         self._typed: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -494,7 +457,7 @@ class Store(_Handle):
             self.pointer, module.pointer, imports, len(imports), limits, execution.start(), out, error
         )
         self.check_call(status, execution)
-        _check(status, error, module.name)
+        check(status, error, module.name)
         return Instance(self, module, out[0])
 
     def check_call(self, status: int, execution: Execution) -> None:
@@ -516,7 +479,7 @@ class Store(_Handle):
             self._sinks.append(sink)
             raw.output, raw.output_user = lib.wr_python_output, sink.handle
         out = ffi.new("wr_wasi **")
-        _check(lib.wr_wasi_new(self.pointer, raw, out), what="wasi")
+        check(lib.wr_wasi_new(self.pointer, raw, out), what="wasi")
         return out[0]
 
     def _link(self, module: Module, wasi: Any) -> Any:
@@ -530,7 +493,7 @@ class Store(_Handle):
             if status == lib.WR_UNKNOWN_IMPORT:
                 missing.append(str(one))
             else:
-                _check(status, what=str(one))
+                check(status, what=str(one))
         if missing:
             raise WasmLinkError("UNKNOWN_IMPORT", f"{module.name}: unknown import: {'; '.join(missing)}")
         return imports
@@ -565,9 +528,9 @@ class Instance:
         if self.store.closed:
             raise ClosedError(self.store.what)
         status = lib.wr_instance_export(self._pointer, raw, len(raw), out)
-        if status == _OK and out.kind != lib.WR_EXTERN_FUNC:
+        if status == OK and out.kind != lib.WR_EXTERN_FUNC:
             status = lib.WR_NOT_FOUND
-        _check(status, what=f"{self.name}: function {name}")
+        check(status, what=f"{self.name}: function {name}")
         return Func(self.store, name, out.of.func)
 
 
@@ -609,7 +572,7 @@ class Func:
                 if owner.closed:
                     raise ClosedError(owner.what)
             self.store.check_call(status, execution)
-            _check(status, what=f"{self.name} {self.type}")
+            check(status, what=f"{self.name} {self.type}")
             raise AssertionError("settled a call that went well")
 
         addresses = (_address(one) for one in (_CALL, _SET_LIMITS, execution.pointer, self._pointer))
@@ -649,22 +612,26 @@ class Ring(_Handle):
     """A shared-memory ring of records. ``size`` is in bytes, rounded up to a power of two of whole pages."""
 
     def __init__(self, name: str, size: int, schema: int, consumers_max: int) -> None:
-        out, error = ffi.new("wr_ring **"), ffi.new("wr_error *")
-        text = ffi.new("char[]", name.encode())
-        config = {"name": text, "bytes": size, "consumers_max": consumers_max, "schema": schema}
-        _check(lib.wr_ring_new(ffi.new("wr_ring_config *", config), out, error), error, f"ring {name}")
-        super().__init__(f"ring {name}", out[0], lib.wr_ring_free)
+        self._own(name, native.new_ring(name, size, schema, consumers_max))
+
+    @classmethod
+    def adopt(cls, name: str, pointer: Any) -> Ring:
+        """A ring that was made without an owner."""
+        ring = cls.__new__(cls)
+        ring._own(name, pointer)
+        return ring
+
+    def _own(self, name: str, pointer: Any) -> None:
+        super().__init__(f"ring {name}", pointer, lib.wr_ring_free)
         self.name = name
 
     def attach(self, policy: Policy) -> Consumer:
         """A new reading end. Raises HostFault FULL when all are taken."""
-        index = ffi.new("uint32_t *")
-        _check(lib.wr_ring_attach(self.pointer, policy, index), what=self.what)
-        return Consumer(self, index[0])
+        return Consumer(self, native.attach(self.pointer, policy, self.what))
 
     def write(self, records: bytes) -> None:
         """Append whole records, all or none. Raises HostFault FULL when there is no room now."""
-        _check(lib.wr_ring_write(self.pointer, records, len(records)), what=self.what)
+        check(lib.wr_ring_write(self.pointer, records, len(records)), what=self.what)
 
     def stats(self) -> RingStats:
         out = ffi.new("wr_ring_stats *")
@@ -689,22 +656,22 @@ class Consumer:
         if self._buffer is None:
             self._buffer = ffi.new("uint8_t[]", self.ring.stats().capacity)
         status = lib.wr_ring_read(self.ring.pointer, self.index, self._buffer, len(self._buffer), self._got)
-        _check(status, what=self.ring.what)
+        check(status, what=self.ring.what)
         return memoryview(ffi.buffer(self._buffer, self._got[0])).toreadonly()
 
     def release(self) -> None:
         """Give up the claim on what was read."""
-        _check(lib.wr_ring_release(self.ring.pointer, self.index), what=self.ring.what)
+        check(lib.wr_ring_release(self.ring.pointer, self.index), what=self.ring.what)
 
     def doorbell(self) -> int:
         """A descriptor that is readable while there are records; owned by the ring. Reading to the end resets it."""
         fd = ffi.new("int *")
-        _check(lib.wr_ring_doorbell(self.ring.pointer, self.index, fd), what=self.ring.what)
+        check(lib.wr_ring_doorbell(self.ring.pointer, self.index, fd), what=self.ring.what)
         return int(fd[0])
 
     def stats(self) -> ConsumerStats:
         out = ffi.new("wr_consumer_stats *")
-        _check(lib.wr_ring_consumer_stats(self.ring.pointer, self.index, out), what=self.ring.what)
+        check(lib.wr_ring_consumer_stats(self.ring.pointer, self.index, out), what=self.ring.what)
         return ConsumerStats(out.records, out.dropped, out.lag_bytes)
 
 
@@ -712,7 +679,8 @@ class Consumer:
 class StageConfig:
     """What ``Loop.add_stage`` needs. ``hal_grants`` are bits of wr_hal; schemas 0: any; ``fuel`` 0: unlimited.
 
-    The last ``in_commands`` of the inputs and ``out_commands`` of the outputs are rings of commands."""
+    The last ``in_commands`` of the inputs and ``out_commands`` of the outputs are rings of commands. ``bus`` is one of
+    BUSES, or 0; ``writes`` are rules: any unit, unit, first and last address, one of TABLES."""
 
     name: str
     module: Module
@@ -730,9 +698,11 @@ class StageConfig:
     state_bytes: int = 65536
     in_commands: int = 0
     out_commands: int = 0
-    bus: Bus | None = None
+    bus: int = 0
+    writes: Sequence[tuple[bool, int, int, int, int]] = ()
 
 
+# Framings and tables of a field bus as the runtime knows them.
 BUSES = {"tcp": lib.WR_BUS_MODBUS_TCP, "rtu": lib.WR_BUS_MODBUS_RTU, "rtu_tcp": lib.WR_BUS_MODBUS_RTU}
 TABLES = {"coil": lib.WR_BUS_COIL, "holding": lib.WR_BUS_HOLDING}
 
@@ -775,14 +745,13 @@ class Switched:
 class Loop(_Handle):
     """The event loop of the data plane: its own native thread, ports and stages."""
 
-    def __init__(self, engine: Engine) -> None:
-        out, error = ffi.new("wr_loop **"), ffi.new("wr_error *")
-        _check(lib.wr_loop_new(engine.pointer, ffi.NULL, out, error), error, "loop")
-        super().__init__("loop", out[0], lib.wr_loop_free, [engine])
+    def __init__(self, engine: Engine, *, adopted: Any = None, rings: Iterable[Ring] = ()) -> None:
+        """``adopted``: a wr_loop that was made without an owner, with stages on ``rings``."""
+        super().__init__("loop", adopted or native.new_loop(engine.pointer), lib.wr_loop_free, [engine, *rings])
         self._events: Any = ffi.new("uint8_t[]", _EVENTS_BYTES)
 
     def start(self) -> None:
-        _check(lib.wr_loop_start(self.pointer), what="loop")
+        native.start(self.pointer)
 
     def stop(self) -> None:
         """Returns when the thread has ended; rings and counters stay readable."""
@@ -794,25 +763,17 @@ class Loop(_Handle):
         super().close()
 
     def add_port(self, name: str, *, datagram: bool) -> Port:
-        text = ffi.new("char[]", name.encode())
-        index = ffi.new("uint32_t *")
-        config = ffi.new("wr_port_config *", {"name": text, "datagram": datagram})
-        _check(lib.wr_loop_add_port(self.pointer, config, index), what=f"port {name}")
-        return Port(self, name, index[0])
+        return Port(self, name, native.add_port(self.pointer, name, datagram=datagram))
 
     def add_stage(self, config: StageConfig) -> Stage:
         """Instantiate, link and initialise a stage; may be called while the loop runs. Raises RuntimeFault."""
         raw, _keep = _stage_config(config)
-        raw.port_count, raw.in_count, raw.out_count = len(config.ports), len(config.inputs), len(config.outputs)
-        raw.ports[0 : len(config.ports)] = [port.index for port in config.ports]
-        raw.in_rings[0 : len(config.inputs)] = [end.ring.pointer for end in config.inputs]
-        raw.in_consumers[0 : len(config.inputs)] = [end.index for end in config.inputs]
-        raw.out_rings[0 : len(config.outputs)] = [ring.pointer for ring in config.outputs]
-        index, error = ffi.new("uint32_t *"), ffi.new("wr_error *")
-        _check(lib.wr_loop_add_stage(self.pointer, raw, index, error), error)  # the message names the stage
+        ports = [port.index for port in config.ports]
+        inputs = [(end.ring.pointer, end.index) for end in config.inputs]
+        index = native.add_stage(self.pointer, raw, ports, inputs, [ring.pointer for ring in config.outputs])
         for ring in [*(end.ring for end in config.inputs), *config.outputs]:
             self._need(ring)
-        return Stage(self, config.name, index[0])
+        return Stage(self, config.name, index)
 
     def candidate(self, stage: Stage, config: StageConfig, *, carry_state: bool) -> Candidate:
         """Another version for ``stage``, made beside it; ports and rings of ``config`` do not count.
@@ -821,20 +782,20 @@ class Loop(_Handle):
         """
         raw, _keep = _stage_config(config)
         out, error = ffi.new("wr_swap **"), ffi.new("wr_error *")
-        _check(lib.wr_swap_new(self.pointer, stage.index, raw, carry_state, out, error), error)
+        check(lib.wr_swap_new(self.pointer, stage.index, raw, carry_state, out, error), error)
         return Candidate(self, stage, out[0])
 
     def events_fd(self) -> int:
         """A descriptor that is readable while there are events; owned by the loop."""
         fd = ffi.new("int *")
-        _check(lib.wr_loop_events_fd(self.pointer, fd), what="loop")
+        check(lib.wr_loop_events_fd(self.pointer, fd), what="loop")
         return int(fd[0])
 
     def events(self) -> Iterator[Event]:
         """The events since the last call, oldest first."""
         got = ffi.new("uint32_t *")
         while True:
-            _check(lib.wr_loop_read_events(self.pointer, self._events, len(self._events), got), what="loop")
+            check(lib.wr_loop_read_events(self.pointer, self._events, len(self._events), got), what="loop")
             if got[0] == 0:
                 return
             yield from _decode_events(bytes(ffi.buffer(self._events, got[0])))
@@ -842,19 +803,25 @@ class Loop(_Handle):
 
 def _stage_config(config: StageConfig) -> tuple[Any, list[Any]]:
     """The C struct but for ports and rings, and what keeps its strings alive."""
-    keep = [ffi.new("char[]", config.name.encode()), ffi.new("uint8_t[]", config.config or b"\0")]
-    raw = ffi.new("wr_stage_config *")
-    raw.name, raw.config, raw.config_bytes = keep[0], keep[1], len(config.config)
-    raw.module, raw.hal_grants = config.module.pointer, config.hal_grants
-    raw.memory_bytes_max, raw.deadline_us, raw.fuel = config.memory_bytes, config.deadline_us, config.fuel
-    raw.kv_bytes_max, raw.in_schema, raw.out_schema = config.kv_bytes, config.in_schema, config.out_schema
-    raw.state_bytes_max = config.state_bytes
-    raw.in_commands, raw.out_commands = config.in_commands, config.out_commands
-    if config.bus is not None:
-        rules = [(one.unit is None, one.unit or 0, one.first, one.last, TABLES[one.table]) for one in config.bus.writes]
-        keep.append(ffi.new("wr_write_rule[]", rules))
-        raw.bus, raw.writes, raw.write_count = BUSES[config.bus.framing], keep[-1], len(rules)
-    return raw, keep
+    return native.stage_config(
+        config.name,
+        config.module.pointer,
+        config.config,
+        {
+            "hal_grants": config.hal_grants,
+            "memory_bytes": config.memory_bytes,
+            "deadline_us": config.deadline_us,
+            "kv_bytes": config.kv_bytes,
+            "state_bytes": config.state_bytes,
+            "in_schema": config.in_schema,
+            "out_schema": config.out_schema,
+            "in_commands": config.in_commands,
+            "out_commands": config.out_commands,
+            "bus": config.bus,
+            "writes": list(config.writes),
+            "fuel": config.fuel,
+        },
+    )
 
 
 class Candidate(_Handle):
@@ -871,23 +838,23 @@ class Candidate(_Handle):
         """Carry the state over and switch, between two events of the loop. Raises RuntimeFault: then the running
         version goes on, and this candidate is of no more use."""
         out, error = ffi.new("wr_swap_result *"), ffi.new("wr_error *")
-        _check(lib.wr_swap_commit(self.pointer, out, error), error)
+        check(lib.wr_swap_commit(self.pointer, out, error), error)
         return Switched(out.pause_ns, out.generation, out.state_bytes, out.state_version)
 
     def shadow(self, ignored: int) -> None:
         """Run along with the running version, with its state; it cannot be committed any more. ``ignored``: sum of
         FIELDS that may differ. Raises RuntimeFault."""
         error = ffi.new("wr_error *")
-        _check(lib.wr_swap_shadow(self.pointer, ignored, error), error)
+        check(lib.wr_swap_shadow(self.pointer, ignored, error), error)
 
     def shadow_report(self) -> ShadowReport:
         """What comparing has shown so far."""
         out = ffi.new("wr_shadow_report *")
-        _check(lib.wr_swap_shadow_report(self.pointer, out), what=self.what)
+        check(lib.wr_swap_shadow_report(self.pointer, out), what=self.what)
         shown = min(out.differences, lib.WR_DIFFERENCES_MAX)
         return ShadowReport(
             out.compared, out.differences, out.old_waiting_bytes, out.new_waiting_bytes,
-            _text(ffi.string(out.broken)), tuple(map(_difference, out.first[0:shown])),
+            as_text(ffi.string(out.broken)), tuple(map(_difference, out.first[0:shown])),
         )  # fmt: skip
 
 
@@ -907,7 +874,7 @@ def _decode_events(raw: bytes) -> Iterator[Event]:
         size, kind, level, source, length, time_ns = _EVENT.unpack_from(raw, at)
         text_at = at + _EVENT.size
         is_lost = kind == EventKind.LOST
-        text = "" if is_lost else _text(raw[text_at : text_at + length])
+        text = "" if is_lost else as_text(raw[text_at : text_at + length])
         yield Event(EventKind(kind), level, source, text, length if is_lost else 0, time_ns)
         at += size
 
@@ -922,11 +889,11 @@ class Port:
 
     def set_fd(self, fd: int) -> None:
         """Hand over an open descriptor, which is the loop's from now on; -1 closes the present one."""
-        _check(lib.wr_loop_set_port_fd(self.loop.pointer, self.index, fd), what=f"port {self.name}")
+        check(lib.wr_loop_set_port_fd(self.loop.pointer, self.index, fd), what=f"port {self.name}")
 
     def stats(self) -> PortStats:
         out = ffi.new("wr_port_stats *")
-        _check(lib.wr_loop_port_stats(self.loop.pointer, self.index, out), what=f"port {self.name}")
+        check(lib.wr_loop_port_stats(self.loop.pointer, self.index, out), what=f"port {self.name}")
         return PortStats(out.up, out.rx_bytes, out.tx_bytes, out.rx_overflows, out.downs)
 
 
@@ -940,7 +907,7 @@ class Stage:
 
     def stats(self) -> StageStats:
         out = ffi.new("wr_stage_stats *")
-        _check(lib.wr_loop_stage_stats(self.loop.pointer, self.index, out), what=f"stage {self.name}")
+        check(lib.wr_loop_stage_stats(self.loop.pointer, self.index, out), what=f"stage {self.name}")
         return StageStats(
             out.state, out.calls, out.records_in, out.records_out, out.busy_ns, out.longest_ns, out.traps, out.restarts,
             out.stalls, out.memory_bytes, out.generation, out.refused, out.last_pause_ns, out.longest_pause_ns,
@@ -950,6 +917,6 @@ class Stage:
         """What the plugin published last, by name."""
         into, count = ffi.new("wr_metric[]", _METRICS_MAX), ffi.new("uint32_t *")
         status = lib.wr_loop_stage_metrics(self.loop.pointer, self.index, into, _METRICS_MAX, count)
-        _check(status, what=f"stage {self.name}")
+        check(status, what=f"stage {self.name}")
         found = (into[n] for n in range(min(count[0], _METRICS_MAX)))
-        return [Metric(_text(ffi.string(one.name)), one.kind == 0, one.value) for one in found]
+        return [Metric(as_text(ffi.string(one.name)), one.kind == 0, one.value) for one in found]

@@ -15,8 +15,8 @@ import msgspec
 
 from gateway.api.address import address
 from gateway.api.protocol import CHUNK_BYTES_MAX, ErrorBody
+from gateway.digest import content_hash
 from gateway.errors import PenstockError
-from gateway.store.files import content_hash
 
 T = TypeVar("T")
 

@@ -15,9 +15,9 @@ from typing import Any, Protocol
 import msgspec
 
 from gateway.api.protocol import ApiError
+from gateway.digest import content_hash
 from gateway.errors import PenstockError, StoreError
 from gateway.store.facts import Action, Entry, HistoryEntry, Ref
-from gateway.store.files import content_hash
 from gateway.store.plugins import PluginStore, Version
 from gateway.store.search import Plugin
 

@@ -123,8 +123,8 @@ def find_board(text: str) -> Board:
 def _plugins(arch: str) -> dict[str, bytes]:
     """Every plugin of the source tree as the store keeps it, with manifest and vectors, and compiled for the board."""
     from gateway.app.aot_build import compile_module, find_compiler
+    from gateway.digest import content_hash
     from gateway.store.choose import as_file
-    from gateway.store.files import content_hash
     from gateway.store.search import find, names
 
     folder = SOURCE / "plugins"

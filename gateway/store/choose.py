@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.digest import content_hash
 from gateway.errors import PluginError, StoreError
 from gateway.store.admission import admit
 from gateway.store.container import embed, embedded
 from gateway.store.facts import Ref
-from gateway.store.files import content_hash
 from gateway.store.plugins import PluginStore
 from gateway.store.search import Plugin, find
 from gateway.store.version import is_older

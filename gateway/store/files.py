@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 import msgspec
-from blake3 import blake3
 
+from gateway.digest import content_hash
 from gateway.errors import StoreError
 from gateway.store.storage import Storage
 
@@ -33,11 +33,6 @@ class _Sealed(msgspec.Struct):
 
 class Damaged(Exception):
     """A file is not what was written: half of it, or something else. ``str()`` tells how."""
-
-
-def content_hash(data: bytes) -> str:
-    """The BLAKE3 hash by which contents are known, 64 hexadecimal digits."""
-    return blake3(data).hexdigest()
 
 
 def seal(body: object) -> bytes:

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 from gateway.config.manifest import Manifest
+from gateway.digest import content_hash
 from gateway.errors import StoreError
 from gateway.store import files
 from gateway.store.container import manifest_of
@@ -87,7 +88,7 @@ def _scan(storage: Storage, problems: list[str]) -> dict[str, Blob]:
 
 def _read_blob(storage: Storage, path: str, content: str) -> Blob:
     data = storage.read(path)
-    if files.content_hash(data) != content:
+    if content_hash(data) != content:
         raise files.Damaged("its contents have another hash")
     manifest = manifest_of(data, f"plugin {content[:8]}")
     return Blob(Ref(manifest.name, manifest.version, content), len(data), manifest)

@@ -17,6 +17,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from gateway.clock import Clock
 from gateway.config.reader import nearest, show
+from gateway.digest import content_hash
 from gateway.errors import StoreError
 from gateway.store import facts, files
 from gateway.store.admission import admit, check_code
@@ -194,7 +195,7 @@ class PluginStore:
         """Take plugins from the search path: keep them and run them, all in one step. Raises StoreError."""
         plugins = dict(self._active.plugins)
         changes: list[tuple[Ref | None, Ref]] = []
-        checked = [(self._checked(data, files.content_hash(data)), data) for data in modules]
+        checked = [(self._checked(data, content_hash(data)), data) for data in modules]
         for blob, data in checked:
             if blob.ref.hash not in self._blobs:
                 self._put(blob, data)
@@ -252,7 +253,7 @@ class PluginStore:
     def _checked(self, data: bytes, content: str) -> Blob:
         if len(data) > PLUGIN_BYTES_MAX:
             raise StoreError("bad_plugin", f"found {len(data)} bytes, allowed: at most {PLUGIN_BYTES_MAX}")
-        found = files.content_hash(data)
+        found = content_hash(data)
         if found != content:
             raise StoreError(
                 "bad_hash", f"the contents have the hash {found}, not {content}: was it changed on its way?"

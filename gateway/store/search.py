@@ -8,8 +8,8 @@ from pathlib import Path
 
 from gateway.config.manifest import Manifest, load_manifest
 from gateway.config.reader import nearest, show
+from gateway.digest import content_hash
 from gateway.errors import ConfigError, PluginError
-from gateway.store.files import content_hash
 
 MANIFEST_NAME = "plugin.toml"
 # The plugins of a source tree, next to this package; absent in an installed one.

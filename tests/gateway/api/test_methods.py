@@ -22,9 +22,9 @@ from gateway.api.protocol import CHUNK_BYTES_MAX
 from gateway.api.server import ControlServer
 from gateway.app.site_check import load
 from gateway.clock import Clock
+from gateway.digest import content_hash
 from gateway.graph import Plan
 from gateway.store.container import custom_section, embed
-from gateway.store.files import content_hash
 from gateway.store.plugins import PluginStore
 from gateway.store.search import Plugin
 from gateway.supervisor import State

@@ -18,9 +18,10 @@ from gateway.api.desk import Desk
 from gateway.api.protocol import ApiError
 from gateway.api.versions import StoreVersions
 from gateway.clock import Clock, random_source
+from gateway.digest import content_hash
 from gateway.errors import PluginError, StoreError
 from gateway.store import facts
-from gateway.store.files import content_hash, unseal
+from gateway.store.files import unseal
 from gateway.store.plugins import PluginStore
 from gateway.store.search import Plugin
 from gateway.store.version import precedence

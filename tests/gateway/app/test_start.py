@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from gateway.digest import content_hash
 from gateway.store.container import embed
-from gateway.store.files import content_hash
 from gateway.store.plugins import PluginStore
 from gateway.store.storage import Disk
 from tests.gateway.modules import REFUSE, module

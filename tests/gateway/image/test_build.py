@@ -14,6 +14,7 @@ from gateway.app.image_cli import find_board
 from gateway.clock import random_source
 from gateway.config.board import load_board
 from gateway.config.hardware import Image, Storage
+from gateway.digest import content_hash
 from gateway.errors import PenstockError, UsageError
 from gateway.image import build, wheels
 from gateway.image.build import Request, check
@@ -23,7 +24,6 @@ from gateway.image.root import APPLETS, FILES, NOT_FULL, NOT_MINIMAL, Parts, set
 from gateway.image.tree import Tree
 from gateway.image.wheels import NOT_ON_BOARDS, requirements
 from gateway.store.choose import as_file
-from gateway.store.files import content_hash
 from gateway.store.search import find
 from gateway.wasm import TARGET, Engine, Module
 

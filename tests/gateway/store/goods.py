@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gateway.clock import Clock
+from gateway.digest import content_hash
 from gateway.store.container import embed
-from gateway.store.files import content_hash
 from tests.gateway.modules import module
 
 MANIFEST = """\

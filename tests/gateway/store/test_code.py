@@ -8,9 +8,9 @@ import pytest
 
 from gateway.app.aot_build import compile_module, find_compiler
 from gateway.config.manifest import parse_manifest
+from gateway.digest import content_hash
 from gateway.errors import StoreError
 from gateway.store.choose import choose, install
-from gateway.store.files import content_hash
 from gateway.store.plugins import PluginStore
 from gateway.store.storage import Disk
 from gateway.wasm import TARGET, Engine, Module

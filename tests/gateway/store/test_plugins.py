@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.digest import content_hash
 from gateway.errors import StoreError
 from gateway.store.container import custom_section, embed, embedded, manifest_of
-from gateway.store.files import content_hash
 from gateway.store.plugins import PluginStore
 from gateway.store.storage import Disk
 from gateway.store.version import is_older, next_version, precedence
