@@ -1,6 +1,7 @@
 /* Commands from one stage to another, and what a stage keeps over a trap. */
 #include "../flow/stage.h"
 #include "check.h"
+#include "loop_rig.h"
 #include "plugin_files.h"
 
 enum { RING_BYTES = 4096, ALL = (1 << WR_HAL_COUNT) - 1, KEEP_MAX = 4096 };
@@ -19,14 +20,6 @@ typedef struct fixture {
     wr_stage *source, *driver;
     wr_instant now;
 } fixture;
-
-static wr_ring *new_ring(check_t *check, const char *name, uint32_t schema, wr_policy policy, uint32_t *consumer) {
-    wr_ring_config config = {.name = name, .bytes = RING_BYTES, .consumers_max = 2, .schema = schema};
-    wr_ring *ring = NULL;
-    CHECK_OK(wr_ring_new(&config, &ring, NULL));
-    CHECK_OK(wr_ring_attach(ring, policy, consumer));
-    return ring;
-}
 
 static wr_stage_config config_of(const fixture *f, const char *name) {
     return (wr_stage_config){.name = name,
@@ -52,10 +45,11 @@ static void set_up(fixture *f, check_t *check) {
     wr_stage_config *source = &f->source_config, *driver = &f->driver_config;
     *source = config_of(f, "source");
     *driver = config_of(f, "driver");
-    f->in = new_ring(check, "in", WR_SCHEMA_SAMPLES, WR_POLICY_BLOCK, &source->in_consumers[0]);
-    f->out = new_ring(check, "out", WR_SCHEMA_SAMPLES, WR_POLICY_BLOCK, &f->out_consumer);
-    f->driver_out = new_ring(check, "driver", WR_SCHEMA_SAMPLES, WR_POLICY_BLOCK, &f->driver_consumer);
-    f->commands = new_ring(check, "commands", WR_SCHEMA_COMMANDS, WR_POLICY_DROP_OLDEST, &driver->in_consumers[1]);
+    f->in = rig_ring(check, "in", RING_BYTES, WR_SCHEMA_SAMPLES, WR_POLICY_BLOCK, &source->in_consumers[0]);
+    f->out = rig_ring(check, "out", RING_BYTES, WR_SCHEMA_SAMPLES, WR_POLICY_BLOCK, &f->out_consumer);
+    f->driver_out = rig_ring(check, "driver", RING_BYTES, WR_SCHEMA_SAMPLES, WR_POLICY_BLOCK, &f->driver_consumer);
+    f->commands =
+        rig_ring(check, "commands", RING_BYTES, WR_SCHEMA_COMMANDS, WR_POLICY_DROP_OLDEST, &driver->in_consumers[1]);
     source->in_rings[0] = f->in;
     source->in_count = 1;
     source->out_rings[0] = f->out;

@@ -1,83 +1,33 @@
 /* A candidate runs along: what it puts out is compared, and nothing that it does or breaks is felt. */
 #include <pthread.h>
 #include <sched.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "check.h"
-#include "plugin_files.h"
+#include "loop_rig.h"
 #include "wr.h"
 
-enum { RING_BYTES = 65536, ALL = (1 << WR_HAL_COUNT) - 1, DEADLINE_US = 200000, RECORDS = 500 };
+enum { RECORDS = 500 };
 enum { TRAP = 100 /* a tag that tests/plugins/clerk.c knows */, CLERK_SILENT = 1 /* its configuration */ };
 enum { KEEPER_FINE = 0, KEEPER_TRAPS = 8 }; /* configurations of tests/plugins/keeper.c */
 
-typedef struct fixture {
-    check_t *check;
-    wr_engine *engine;
-    wr_loop *loop;
-    wr_module *module;
-    wr_ring *in, *out;
-    uint32_t consumer, stage, written, wrong;
-    uint64_t read; /* records that came out */
-    wr_stage_config config;
-} fixture;
-
-static wr_ring *new_ring(check_t *check, const char *name, uint32_t *consumer) {
-    wr_ring_config config = {.name = name, .bytes = RING_BYTES, .consumers_max = 1, .schema = WR_SCHEMA_SAMPLES};
-    wr_ring *ring = NULL;
-    CHECK_OK(wr_ring_new(&config, &ring, NULL));
-    CHECK_OK(wr_ring_attach(ring, WR_POLICY_BLOCK, consumer));
-    return ring;
-}
-
-static void set_up(fixture *f, check_t *check, const char *plugin) {
-    *f = (fixture){.check = check, .wrong = KEEPER_FINE};
-    CHECK_OK(wr_engine_new(NULL, &f->engine));
-    CHECK_OK(wr_loop_new(f->engine, NULL, &f->loop, NULL));
-    f->module = load_plugin(check, f->engine, plugin);
-    f->config = (wr_stage_config){.name = plugin,
-                                  .module = f->module,
-                                  .hal_grants = ALL,
-                                  .config = (const uint8_t *)&f->wrong,
-                                  .config_bytes = sizeof f->wrong,
-                                  .memory_bytes_max = 1 << 20,
-                                  .deadline_us = DEADLINE_US,
-                                  .in_count = 1,
-                                  .out_count = 1};
-    f->in = new_ring(check, "in", &f->config.in_consumers[0]);
-    f->out = new_ring(check, "out", &f->consumer);
-    f->config.in_rings[0] = f->in;
-    f->config.out_rings[0] = f->out;
-    CHECK_OK(wr_loop_add_stage(f->loop, &f->config, &f->stage, NULL));
-    CHECK_OK(wr_loop_start(f->loop));
-}
-
-static void tear_down(fixture *f) {
-    wr_loop_free(f->loop);
-    wr_ring_free(f->in);
-    wr_ring_free(f->out);
-    wr_module_release(f->module);
-    wr_engine_free(f->engine);
-}
-
-static void read_out(fixture *f) {
+static void read_out(loop_rig *f) {
     check_t *check = f->check;
-    static wr_record records[RING_BYTES / sizeof(wr_record)];
+    static wr_record records[RIG_RING_BYTES / sizeof(wr_record)];
     uint32_t got;
     CHECK_OK(wr_ring_read(f->out, f->consumer, records, sizeof records, &got));
     f->read += got / sizeof *records;
     CHECK_OK(wr_ring_release(f->out, f->consumer));
 }
 
-static void write_tags(fixture *f, uint32_t tag, uint32_t count) {
+static void write_tags(loop_rig *f, uint32_t tag, uint32_t count) {
     for (uint32_t i = 0; i < count; i++) {
         wr_record record = {.size = sizeof record, .kind = WR_KIND_SAMPLE, .tag = tag, .seq = f->written++};
         while (wr_ring_write(f->in, &record, sizeof record) == WR_FULL) read_out(f);
     }
 }
 
-static void expect_out(fixture *f, uint64_t count) {
+static void expect_out(loop_rig *f, uint64_t count) {
     check_t *check = f->check;
     while (f->read < count) {
         read_out(f);
@@ -86,7 +36,7 @@ static void expect_out(fixture *f, uint64_t count) {
     CHECK_EQ_U64(f->read, count);
 }
 
-static wr_swap *candidate(fixture *f, uint32_t wrong, bool carries, uint32_t ignored) {
+static wr_swap *candidate(loop_rig *f, uint32_t wrong, bool carries, uint32_t ignored) {
     check_t *check = f->check;
     wr_swap *swap = NULL;
     wr_error error = {.message = ""};
@@ -97,7 +47,7 @@ static wr_swap *candidate(fixture *f, uint32_t wrong, bool carries, uint32_t ign
     return swap;
 }
 
-static wr_shadow_report report_of(fixture *f, wr_swap *swap) {
+static wr_shadow_report report_of(loop_rig *f, wr_swap *swap) {
     check_t *check = f->check;
     wr_shadow_report report = {0};
     CHECK_OK(wr_swap_shadow_report(swap, &report));
@@ -107,8 +57,8 @@ static wr_shadow_report report_of(fixture *f, wr_swap *swap) {
 /* ---- tests ---- */
 
 static void the_same_puts_out_the_same(check_t *check) {
-    fixture f;
-    set_up(&f, check, "keeper");
+    loop_rig f;
+    rig_open(&f, check, "keeper", KEEPER_FINE);
     write_tags(&f, 1, 7); /* before: its state goes to the candidate */
     expect_out(&f, 7);
     wr_swap *swap = candidate(&f, KEEPER_FINE, true, 0);
@@ -122,14 +72,14 @@ static void the_same_puts_out_the_same(check_t *check) {
     wr_swap_free(swap);
     write_tags(&f, 1, 1); /* without it the stage goes on */
     expect_out(&f, 8 + RECORDS);
-    tear_down(&f);
+    rig_close(&f);
 }
 
 static void what_differs_is_told_by_field(check_t *check) {
     static const uint32_t ignored[] = {0, WR_FIELD_VALUE, WR_FIELD_SEQ};
     for (size_t i = 0; i < 3; i++) {
-        fixture f;
-        set_up(&f, check, "keeper");
+        loop_rig f;
+        rig_open(&f, check, "keeper", KEEPER_FINE);
         write_tags(&f, 1, 3);
         expect_out(&f, 3);
         wr_swap *swap = candidate(&f, KEEPER_FINE, false, ignored[i]); /* without state it counts from 0 */
@@ -146,13 +96,13 @@ static void what_differs_is_told_by_field(check_t *check) {
             CHECK_EQ_U64(report.first[k].new_record.value, k);
         }
         wr_swap_free(swap);
-        tear_down(&f);
+        rig_close(&f);
     }
 }
 
 static void a_trap_of_the_candidate_ends_the_comparison_alone(check_t *check) {
-    fixture f;
-    set_up(&f, check, "keeper");
+    loop_rig f;
+    rig_open(&f, check, "keeper", KEEPER_FINE);
     wr_swap *swap = candidate(&f, KEEPER_TRAPS, true, 0);
     write_tags(&f, 1, 10);
     expect_out(&f, 10);
@@ -162,12 +112,12 @@ static void a_trap_of_the_candidate_ends_the_comparison_alone(check_t *check) {
     CHECK_EQ_U64(stats.traps, 0);
     CHECK_EQ_U64(stats.state, WR_STAGE_RUNNING);
     wr_swap_free(swap);
-    tear_down(&f);
+    rig_close(&f);
 }
 
 static void a_trap_of_the_running_version_ends_it_as_well(check_t *check) {
-    fixture f;
-    set_up(&f, check, "clerk");
+    loop_rig f;
+    rig_open(&f, check, "clerk", KEEPER_FINE);
     wr_swap *swap = candidate(&f, 0, true, 0);
     write_tags(&f, 1, 3);
     write_tags(&f, TRAP, 1);
@@ -175,13 +125,13 @@ static void a_trap_of_the_running_version_ends_it_as_well(check_t *check) {
     expect_out(&f, 7);
     CHECK_STR(report_of(&f, swap).broken, "the running version trapped");
     wr_swap_free(swap);
-    tear_down(&f);
+    rig_close(&f);
 }
 
 static void what_only_one_puts_out_waits_and_does_not_pile_up(check_t *check) {
     enum { PILE = (1 << 20) / (int)sizeof(wr_record) };
-    fixture f;
-    set_up(&f, check, "clerk");
+    loop_rig f;
+    rig_open(&f, check, "clerk", KEEPER_FINE);
     wr_swap *swap = candidate(&f, CLERK_SILENT, true, 0);
     write_tags(&f, 1, 3);
     expect_out(&f, 3);
@@ -197,12 +147,12 @@ static void what_only_one_puts_out_waits_and_does_not_pile_up(check_t *check) {
     expect_out(&f, PILE + 1);
     CHECK_STR(report_of(&f, swap).broken, "one version puts out much more than the other");
     wr_swap_free(swap);
-    tear_down(&f);
+    rig_close(&f);
 }
 
 static void a_candidate_is_used_once(check_t *check) {
-    fixture f;
-    set_up(&f, check, "keeper");
+    loop_rig f;
+    rig_open(&f, check, "keeper", KEEPER_FINE);
     wr_swap *swap = candidate(&f, KEEPER_FINE, true, 0), *second = NULL;
     wr_error error = {.message = ""};
     wr_swap_result result = {0};
@@ -221,35 +171,20 @@ static void a_candidate_is_used_once(check_t *check) {
     wr_swap_free(second);
     write_tags(&f, 1, 1);
     expect_out(&f, 1);
-    tear_down(&f);
+    rig_close(&f);
 }
 
 /* Both get the bytes of a port; what the candidate sends is thrown away. */
 static void only_one_version_answers(check_t *check) {
-    fixture f = {.check = check};
-    CHECK_OK(wr_engine_new(NULL, &f.engine));
-    CHECK_OK(wr_loop_new(f.engine, NULL, &f.loop, NULL));
-    f.module = load_plugin(check, f.engine, "echo");
-    wr_port_config port = {.name = "port"};
-    int pair[2];
-    char back[16] = "";
-    f.config = (wr_stage_config){.name = "echo", .module = f.module, .hal_grants = ALL, .port_count = 1};
-    CHECK_OK(wr_loop_add_port(f.loop, &port, &f.config.ports[0]));
-    CHECK_OK(wr_loop_add_stage(f.loop, &f.config, &f.stage, NULL));
-    REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
-    CHECK_OK(wr_loop_set_port_fd(f.loop, f.config.ports[0], pair[0]));
-    CHECK_OK(wr_loop_start(f.loop));
+    loop_rig f;
+    int line = rig_open_at_port(&f, check, "echo");
     wr_swap *swap = candidate(&f, 0, true, 0);
-    for (int i = 0; i < 3; i++) {
-        CHECK_EQ_I64(write(pair[1], "hello", 5), 5);
-        CHECK_EQ_I64(recv(pair[1], back, 5, MSG_WAITALL), 5);
-        CHECK_STR(back, "hello");
-    }
+    for (int i = 0; i < 3; i++) rig_expect_echo(&f, line, "hello");
     wr_swap_free(swap);
     wr_port_stats stats;
     CHECK_OK(wr_loop_port_stats(f.loop, f.config.ports[0], &stats));
     CHECK_EQ_U64(stats.tx_bytes, 15);
-    close(pair[1]);
+    close(line);
     wr_loop_free(f.loop);
     wr_module_release(f.module);
     wr_engine_free(f.engine);

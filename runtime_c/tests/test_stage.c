@@ -1,9 +1,10 @@
 /* Stages as state machines: real plugins, no ports, a clock that stands still until a test moves it. */
 #include "../flow/stage.h"
 #include "check.h"
+#include "loop_rig.h"
 #include "plugin_files.h"
 
-enum { RING_BYTES = 65536, ALL = (1 << WR_HAL_COUNT) - 1, DEADLINE_US = 200000 };
+enum { RING_BYTES = RIG_RING_BYTES, ALL = (1 << WR_HAL_COUNT) - 1, DEADLINE_US = 200000 };
 
 /* Tags that tests/plugins/imp.c misbehaves on. */
 enum {
@@ -42,15 +43,6 @@ typedef struct fixture {
     char events_text[8192];
 } fixture;
 
-static wr_ring *new_ring(check_t *check, const char *name, uint32_t schema, wr_policy policy, uint32_t *consumer) {
-    wr_ring_config config = {.name = name, .bytes = RING_BYTES, .consumers_max = 2, .schema = schema};
-    wr_ring *ring = NULL;
-    wr_error error = {.message = ""};
-    if (!CHECK_OK(wr_ring_new(&config, &ring, &error))) CHECK_FAIL("%s", error.message);
-    CHECK_OK(wr_ring_attach(ring, policy, consumer));
-    return ring;
-}
-
 static void set_up(fixture *f, check_t *check, const char *plugin) {
     *f = (fixture){.check = check, .now = {.unix_ns = 5000, .mono_ns = 1000000}};
     CHECK_OK(wr_engine_new(NULL, &f->engine));
@@ -62,8 +54,8 @@ static void set_up(fixture *f, check_t *check, const char *plugin) {
                                   .hal_grants = ALL,
                                   .memory_bytes_max = 1 << 20,
                                   .deadline_us = DEADLINE_US};
-    f->in = new_ring(check, "in", 1, WR_POLICY_BLOCK, &f->config.in_consumers[0]);
-    f->out = new_ring(check, "out", 1, WR_POLICY_BLOCK, &f->out_consumer);
+    f->in = rig_ring(check, "in", RING_BYTES, 1, WR_POLICY_BLOCK, &f->config.in_consumers[0]);
+    f->out = rig_ring(check, "out", RING_BYTES, 1, WR_POLICY_BLOCK, &f->out_consumer);
     f->config.in_rings[0] = f->in;
     f->config.out_rings[0] = f->out;
     f->config.in_count = f->config.out_count = 1;
@@ -399,7 +391,7 @@ static void a_dropping_reader_never_holds_a_stage(check_t *check) {
     fixture f;
     set_up(&f, check, "imp");
     wr_ring_free(f.out);
-    f.out = new_ring(check, "out", 1, WR_POLICY_DROP_OLDEST, &f.out_consumer);
+    f.out = rig_ring(check, "out", RING_BYTES, 1, WR_POLICY_DROP_OLDEST, &f.out_consumer);
     f.config.out_rings[0] = f.out;
     start_or_fail(&f);
     const uint32_t total = 10 * RING_BYTES / sizeof(wr_record);
