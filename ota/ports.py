@@ -133,8 +133,8 @@ class GatewayControl(Protocol):
     def given_up(self, name: str, content: str) -> str:
         """Why the gateway left a version by itself; empty if it did not."""
 
-    def roll_back(self, name: str) -> None:
-        """The version before runs again."""
+    def roll_back(self, name: str, content: str) -> None:
+        """The version before this one runs again; no error when this one does not run any more."""
 
     def failing(self) -> dict[str, str]:
         """Checks of its health that fail, with their details."""

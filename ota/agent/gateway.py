@@ -22,6 +22,8 @@ ANSWER_S = 600.0  # a swap of several stages, each after a comparison of up to a
 PATH_BYTES_MAX = 100  # of a Unix socket's address
 LATER = ("storage", "no_store", "too_many_clients", "failed")
 """Codes that say nothing about the plugin: it is tried again later."""
+GONE = ("not_active", "unknown_version")
+"""Codes of a rollback from a version that somebody else has left."""
 
 T = TypeVar("T")
 
@@ -110,9 +112,13 @@ class SocketGateway:
                 return entry.reason or "rolled back by its operator"
         return ""
 
-    def roll_back(self, name: str) -> None:
+    def roll_back(self, name: str, content: str) -> None:
         """See GatewayControl."""
-        self._call("plugin.rollback", {"name": name}, dict[str, Any])
+        try:
+            self._call("plugin.rollback", {"name": name, "from": content}, dict[str, Any])
+        except GatewayRefused as error:
+            if error.code not in GONE:
+                raise
 
     def failing(self) -> dict[str, str]:
         """See GatewayControl."""

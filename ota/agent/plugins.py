@@ -209,21 +209,15 @@ class PluginUpdates:
         blamed = "; ".join(f"{name}: {failing[name] or 'fails'}" for name in new)
         if not blamed:
             return ""
-        active, previous = self._gateway.versions(keys.name)
-        if active == known.content:
-            return blamed + self._go_back(keys, previous)
+        if self._gateway.versions(keys.name)[0] == known.content:
+            return blamed + self._go_back(keys, known)
         self._clock.wait(self._settings.gateway.look_s, cancel)  # the gateway was quicker, and has its own reason
         return self._gateway.given_up(keys.name, known.content) or blamed
 
-    def _go_back(self, keys: PluginKeys, previous: str) -> str:
-        """Roll back to ``previous``; what went wrong with that, or "".
-
-        The gateway may do the same at this moment; then it has gone one version too far, which is put right.
-        """
+    def _go_back(self, keys: PluginKeys, known: Delivered) -> str:
+        """Leave this version; what went wrong with that, or "". The gateway may do the same at this moment."""
         try:
-            self._gateway.roll_back(keys.name)
-            if self._gateway.versions(keys.name)[0] != previous:
-                self._gateway.swap(keys.name, previous, 0, ())
+            self._gateway.roll_back(keys.name, known.content)
         except GatewayRefused as error:
             return f"; and no way back: {error.message}"
         return ""

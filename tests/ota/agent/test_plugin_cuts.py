@@ -107,10 +107,13 @@ class Flash:
         assert name == NAME
         return self.reasons.get(wanted, "")
 
-    def roll_back(self, name: str) -> None:
+    def roll_back(self, name: str, wanted: str) -> None:
         assert name == NAME
+        if self.behaviour == "races":
+            self.active = content(OLD)
         ends = self.effect("rollback")
-        self.active = content(OLDEST if self.behaviour == "races" else OLD)
+        if self.active == wanted:
+            self.active = content(OLD)
         if ends:
             raise PowerCut
 

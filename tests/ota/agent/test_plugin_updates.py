@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ota.agent.agent import Agent
+from ota.agent.gateway import SocketGateway
 from ota.agent.settings import read_settings
 from ota.agent.source import Source, online
 from ota.app.link import Link, Weather
@@ -165,6 +166,18 @@ def test_a_trap_storm_is_reported_with_the_gateways_reason(site: Site, tmp_path:
     assert site.update() == {}, "known to be bad"
     count = len(site.works.messages())
     wait_for(lambda: len(site.works.messages()) > count + 3, "data flows on")
+
+
+def test_a_rollback_that_comes_too_late_leaves_what_runs(site: Site) -> None:
+    """From a version that was left already, and from one that is gone."""
+    gateway = SocketGateway(site.folder / "gateway/control.sock")
+    runs, previous = gateway.versions("modbus")
+    for late in (previous, "f" * 64):
+        gateway.roll_back("modbus", late)
+    assert gateway.versions("modbus") == (runs, previous)
+    gateway.roll_back("modbus", runs)
+    assert gateway.versions("modbus")[0] == previous
+    gateway.swap("modbus", runs, 0, ())
 
 
 def test_without_a_gateway_the_verified_file_waits(site: Site, tmp_path: Path) -> None:
