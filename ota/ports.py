@@ -124,6 +124,12 @@ class GatewayControl(Protocol):
     def push(self, data: bytes) -> str:
         """Give it a plugin file, which it checks and keeps; returns the plugin's name."""
 
+    def target(self) -> str:
+        """What machines it runs code for, such as ``aarch64``."""
+
+    def push_code(self, content: str, target: str, code: bytes) -> None:
+        """Give it compiled code of a plugin file that it has."""
+
     def swap(self, name: str, content: str, shadow_records: int, allowed: tuple[str, ...]) -> None:
         """Let the version with this BLAKE3 hash take over while data flows; no error when it runs already."""
 

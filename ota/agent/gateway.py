@@ -44,6 +44,10 @@ class _Version(msgspec.Struct):
     hash: str
 
 
+class _Hello(msgspec.Struct):
+    target: str
+
+
 class _Pushed(msgspec.Struct):
     received: int
     plugin: _Version | None = None
@@ -79,13 +83,25 @@ class SocketGateway:
 
     def push(self, data: bytes) -> str:
         """See GatewayControl."""
+        return self._upload("plugin.push", data, {})
+
+    def target(self) -> str:
+        """See GatewayControl."""
+        return self._call("hello", {}, _Hello).target
+
+    def push_code(self, content: str, target: str, code: bytes) -> None:
+        """See GatewayControl."""
+        self._upload("plugin.push_code", code, {"module": content, "target": target})
+
+    def _upload(self, method: str, data: bytes, about: dict[str, str]) -> str:
+        """In pieces, over one connection; returns the name of the plugin."""
         content = blake3.blake3(data).hexdigest()
         with self._connection() as connection:
             pushed = _Pushed(0)
             for offset in range(0, len(data), PIECE):
                 piece = base64.b64encode(data[offset : offset + PIECE]).decode()
-                params = {"hash": content, "bytes": len(data), "offset": offset, "data": piece}
-                pushed = connection.call("plugin.push", params, _Pushed)
+                params = {**about, "hash": content, "bytes": len(data), "offset": offset, "data": piece}
+                pushed = connection.call(method, params, _Pushed)
         if pushed.plugin is None:
             raise GatewayUnavailable(f"{self._path}: took {pushed.received} of {len(data)} bytes and did not answer")
         return pushed.plugin.name
