@@ -124,6 +124,12 @@ class GatewayControl(Protocol):
     def push(self, data: bytes) -> str:
         """Give it a plugin file, which it checks and keeps; returns the plugin's name."""
 
+    def target(self) -> str:
+        """What machines it runs code for, such as ``aarch64``."""
+
+    def push_code(self, content: str, target: str, code: bytes) -> None:
+        """Give it compiled code of a plugin file that it has."""
+
     def swap(self, name: str, content: str, shadow_records: int, allowed: tuple[str, ...]) -> None:
         """Let the version with this BLAKE3 hash take over while data flows; no error when it runs already."""
 
@@ -133,8 +139,8 @@ class GatewayControl(Protocol):
     def given_up(self, name: str, content: str) -> str:
         """Why the gateway left a version by itself; empty if it did not."""
 
-    def roll_back(self, name: str) -> None:
-        """The version before runs again."""
+    def roll_back(self, name: str, content: str) -> None:
+        """The version before this one runs again; no error when this one does not run any more."""
 
     def failing(self) -> dict[str, str]:
         """Checks of its health that fail, with their details."""

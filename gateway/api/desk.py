@@ -139,11 +139,13 @@ class Desk:
                 raise StoreError("bad_version", f"{ref} is remembered as bad and never run again: {why}")
             return await self._change(entry.active, ref, who, "swap", lambda: self._store.activate(ref, who), manner)
 
-    async def roll_back(self, name: str, who: str) -> Swapped:
-        """Let the version before run again in every stage of the plugin, or in none."""
+    async def roll_back(self, name: str, who: str, source: str | None = None) -> Swapped:
+        """Let the version before run again in every stage of the plugin, or in none. ``source``: only if that runs."""
         async with self._one_at_a_time:
             self._store.versions(name)
             entry, ref = self._in_use(name), self._store.previous(name)
+            if source is not None and self._store.find(name, source) != entry.active:
+                raise ApiError("not_active", f"{entry.active} runs, not {source}: nothing has changed")
             if ref is None:
                 raise StoreError("no_previous", f'plugin "{name}" has no version to go back to')
             return await self._change(entry.active, ref, who, "rollback", lambda: self._store.roll_back(name, who))

@@ -70,6 +70,13 @@ class Swap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allowed: tuple[str, ...] = ()
 
 
+class Rollback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``source``: the version to leave; nothing happens when another one runs."""
+
+    name: Name
+    source: Name | None = msgspec.field(name="from", default=None)
+
+
 class Watch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How often the state is sent."""
 
@@ -188,8 +195,8 @@ class Control:
         manner = Manner(params.carry_state, params.shadow_records, params.allowed)
         return await self.plugins.swap(params.name, params.version, client.name, manner)
 
-    async def rollback(self, params: OfPlugin, client: Client) -> Swapped:
-        return await self.plugins.roll_back(params.name, client.name)
+    async def rollback(self, params: Rollback, client: Client) -> Swapped:
+        return await self.plugins.roll_back(params.name, client.name, params.source)
 
     def methods(self) -> Mapping[str, Method]:
         """By name, in the order of the document."""
@@ -205,7 +212,7 @@ class Control:
             "plugin.push": Method(Push, self.push),
             "plugin.push_code": Method(PushCode, self.push_code),
             "plugin.swap": Method(Swap, self.swap),
-            "plugin.rollback": Method(OfPlugin, self.rollback),
+            "plugin.rollback": Method(Rollback, self.rollback),
         }
 
 

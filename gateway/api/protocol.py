@@ -26,6 +26,7 @@ ERROR_CODES = {
     "unknown_version": "the plugin has no such version, or more than one that fits",
     "not_in_use": "no stage of the site runs this plugin",
     "already_active": "this version runs already",
+    "not_active": "the version to go back from does not run; nothing has changed",
     "swap_refused": "the new version was not taken; the old one runs on",
     "no_previous": "there is no version to go back to",
     "bad_hash": "the contents are not those that were announced",

@@ -92,6 +92,8 @@ def add_parser(commands: Steps) -> None:
             step.add_argument(operand.lower(), metavar=operand, type=Path if operand == "FILE" else str)
         if name == "swap":
             _swap_options(step)
+        if name == "rollback":
+            step.add_argument("--from", dest="source", metavar="VERSION", help="only if this one runs")
         add_control_options(step)
         step.set_defaults(command=command)
 
@@ -274,7 +276,8 @@ def _swap(options: argparse.Namespace) -> int:
 
 
 def _rollback(options: argparse.Namespace) -> int:
-    return _tell_change(options, _ask(options, "plugin.rollback", {"name": options.name}, Swapped))
+    source = {"from": options.source} if options.source is not None else {}
+    return _tell_change(options, _ask(options, "plugin.rollback", {"name": options.name, **source}, Swapped))
 
 
 def _tell_change(options: argparse.Namespace, done: Swapped | None) -> int:

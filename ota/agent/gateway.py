@@ -22,6 +22,8 @@ ANSWER_S = 600.0  # a swap of several stages, each after a comparison of up to a
 PATH_BYTES_MAX = 100  # of a Unix socket's address
 LATER = ("storage", "no_store", "too_many_clients", "failed")
 """Codes that say nothing about the plugin: it is tried again later."""
+GONE = ("not_active", "unknown_version")
+"""Codes of a rollback from a version that somebody else has left."""
 
 T = TypeVar("T")
 
@@ -40,6 +42,10 @@ class _Answer(msgspec.Struct):
 class _Version(msgspec.Struct):
     name: str
     hash: str
+
+
+class _Hello(msgspec.Struct):
+    target: str
 
 
 class _Pushed(msgspec.Struct):
@@ -77,13 +83,25 @@ class SocketGateway:
 
     def push(self, data: bytes) -> str:
         """See GatewayControl."""
+        return self._upload("plugin.push", data, {})
+
+    def target(self) -> str:
+        """See GatewayControl."""
+        return self._call("hello", {}, _Hello).target
+
+    def push_code(self, content: str, target: str, code: bytes) -> None:
+        """See GatewayControl."""
+        self._upload("plugin.push_code", code, {"module": content, "target": target})
+
+    def _upload(self, method: str, data: bytes, about: dict[str, str]) -> str:
+        """In pieces, over one connection; returns the name of the plugin."""
         content = blake3.blake3(data).hexdigest()
         with self._connection() as connection:
             pushed = _Pushed(0)
             for offset in range(0, len(data), PIECE):
                 piece = base64.b64encode(data[offset : offset + PIECE]).decode()
-                params = {"hash": content, "bytes": len(data), "offset": offset, "data": piece}
-                pushed = connection.call("plugin.push", params, _Pushed)
+                params = {**about, "hash": content, "bytes": len(data), "offset": offset, "data": piece}
+                pushed = connection.call(method, params, _Pushed)
         if pushed.plugin is None:
             raise GatewayUnavailable(f"{self._path}: took {pushed.received} of {len(data)} bytes and did not answer")
         return pushed.plugin.name
@@ -110,9 +128,13 @@ class SocketGateway:
                 return entry.reason or "rolled back by its operator"
         return ""
 
-    def roll_back(self, name: str) -> None:
+    def roll_back(self, name: str, content: str) -> None:
         """See GatewayControl."""
-        self._call("plugin.rollback", {"name": name}, dict[str, Any])
+        try:
+            self._call("plugin.rollback", {"name": name, "from": content}, dict[str, Any])
+        except GatewayRefused as error:
+            if error.code not in GONE:
+                raise
 
     def failing(self) -> dict[str, str]:
         """See GatewayControl."""

@@ -6,30 +6,25 @@ The gateway swaps while data flows, and goes back by itself when the new version
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 
 import blake3
 import msgspec
 
 from ota.agent.gateway import LATER
 from ota.agent.notebook import Entry, StateFiles
+from ota.agent.plugin_files import PluginFiles
 from ota.agent.settings import PluginKeys, Settings
 from ota.agent.source import Offer, Source
 from ota.clock import Cancel, Clock
-from ota.digest import both_of, sha256_of
-from ota.errors import GatewayRefused, GatewayUnavailable, StorageError, TrustError
+from ota.errors import GatewayRefused, GatewayUnavailable
 from ota.ports import GatewayControl
-from ota.stage import Job, Place, stage
-from ota.storage import FileStorage
 from ota.trust.client import TrustClient
 from ota.trust.floor import check_release
-from ota.trust.model import Artefact, Patch
+from ota.trust.model import Artefact
 
 RECORD_NAME = "plugins.json"
 RECORD_BYTES_MAX = 64 * 1024
-PLUGIN_BYTES_MAX = 4 * 1024 * 1024  # the gateway takes no more
 JUDGED = ("stages", "traps", "polls")
 """Checks of the gateway's health that a plugin can be blamed for."""
 
@@ -70,6 +65,7 @@ class PluginUpdates:
         self._gateway = gateway
         self._note = note
         self._say = say
+        self._fetched = PluginFiles(settings, say)
         self.watching = False
 
     def delivered(self) -> dict[str, Delivered]:
@@ -105,7 +101,10 @@ class PluginUpdates:
         known = self.delivered().get(keys.line)
         try:
             if known is None or known.sha256 != artefact.file.sha256:
-                known = self._push(keys, artefact, self._fetch(keys, offer, source, cancel))
+                data = self._fetched.module(keys, offer, source, cancel)
+                target = self._gateway.target() if keys.compiled and offer.catalogue.codes else ""
+                code = self._fetched.code(keys, offer, source, cancel, target)
+                known = self._push(keys, artefact, data, (target, code))
             self._swap(keys, known)
         except GatewayRefused as error:
             if error.code in LATER:
@@ -117,62 +116,28 @@ class PluginUpdates:
         finally:
             self.watching = False
 
-    # ---- fetching ----
-
-    def _fetch(self, keys: PluginKeys, offer: Offer, source: Source, cancel: Cancel) -> bytes:
-        """The verified file; kept in the state folder until the gateway has taken it."""
-        artefact, folder = offer.artefact, self._folder(keys)
-        length = artefact.file.length
-        if length > PLUGIN_BYTES_MAX:
-            raise TrustError(
-                "plugin-size", f"{artefact.file.name}: {length} bytes, the gateway takes no more than 4 MiB"
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileStorage(folder / "plugin.wasm", 2 * length + (1 << 20)) as target:
-            if not _holds(target, artefact):
-                self._stage(offer, target, source, cancel, folder)
-            return target.read_at(0, length)
-
-    def _stage(self, offer: Offer, target: FileStorage, source: Source, cancel: Cancel, folder: Path) -> None:
-        patches = offer.catalogue.patches_to(offer.artefact)
-        found = self._source(patches)
-        base = FileStorage(found, write=False) if found is not None else None
-        try:
-            job = Job(offer.artefact, offer.catalogue, source.base, lambda error: self._say(f"given up: {error}"))
-            place = Place(target, base, folder, self._settings.image.memory_bytes)
-            way = stage(job, place, source.means(cancel))
-        finally:
-            if base is not None:
-                base.close()
-        self._say(f"{offer.artefact.file.name}: by {way}, verified")
-
-    def _source(self, patches: list[Patch]) -> Path | None:
-        """The version in the gateway's store that the smallest patch starts from."""
-        wanted = {patch.delta.source: patch.file.length for patch in patches if patch.delta.source.length}
-        found: dict[Path, int] = {}
-        for path in self._settings.gateway.plugins.glob("blobs/*.wasm"):
-            for source, size in wanted.items():
-                try:
-                    if path.stat().st_size == source.length and _sha256_of(path, source.length) == source.sha256:
-                        found[path] = size
-                except (OSError, StorageError):  # the gateway may remove old versions at any time
-                    continue
-        return min(found, key=lambda path: found[path], default=None)
-
-    def _folder(self, keys: PluginKeys) -> Path:
-        return self._settings.paths.state / "plugins" / keys.name
-
     # ---- handing over ----
 
-    def _push(self, keys: PluginKeys, artefact: Artefact, data: bytes) -> Delivered:
-        """Give the gateway the file. Raises GatewayUnavailable, GatewayRefused."""
+    def _push(
+        self, keys: PluginKeys, artefact: Artefact, data: bytes, compiled: tuple[str, bytes] = ("", b"")
+    ) -> Delivered:
+        """Give the gateway the file, and its code for a machine. Raises GatewayUnavailable, GatewayRefused."""
         failing = tuple(sorted(self._gateway.failing()))
         known = _delivered(artefact, blake3.blake3(data).hexdigest(), failing)
         name = self._gateway.push(data)
         if name != keys.name:
             raise GatewayRefused("bad_plugin", f"the file is the plugin {name!r}, its release is called {keys.name!r}")
+        if compiled[1]:
+            self._push_code(keys, known, *compiled)
         self._remember(keys.line, known)
         return known
+
+    def _push_code(self, keys: PluginKeys, known: Delivered, target: str, code: bytes) -> None:
+        """What the gateway does not take of it, it interprets."""
+        try:
+            self._gateway.push_code(known.content, target, code)
+        except GatewayRefused as error:
+            self._say(f"{keys.line}: {known.version} will be interpreted: {error.message}")
 
     def _swap(self, keys: PluginKeys, known: Delivered) -> None:
         """Let it take over, or notice that it has. Raises GatewayUnavailable, GatewayRefused."""
@@ -209,21 +174,15 @@ class PluginUpdates:
         blamed = "; ".join(f"{name}: {failing[name] or 'fails'}" for name in new)
         if not blamed:
             return ""
-        active, previous = self._gateway.versions(keys.name)
-        if active == known.content:
-            return blamed + self._go_back(keys, previous)
+        if self._gateway.versions(keys.name)[0] == known.content:
+            return blamed + self._go_back(keys, known)
         self._clock.wait(self._settings.gateway.look_s, cancel)  # the gateway was quicker, and has its own reason
         return self._gateway.given_up(keys.name, known.content) or blamed
 
-    def _go_back(self, keys: PluginKeys, previous: str) -> str:
-        """Roll back to ``previous``; what went wrong with that, or "".
-
-        The gateway may do the same at this moment; then it has gone one version too far, which is put right.
-        """
+    def _go_back(self, keys: PluginKeys, known: Delivered) -> str:
+        """Leave this version; what went wrong with that, or "". The gateway may do the same at this moment."""
         try:
-            self._gateway.roll_back(keys.name)
-            if self._gateway.versions(keys.name)[0] != previous:
-                self._gateway.swap(keys.name, previous, 0, ())
+            self._gateway.roll_back(keys.name, known.content)
         except GatewayRefused as error:
             return f"; and no way back: {error.message}"
         return ""
@@ -237,7 +196,7 @@ class PluginUpdates:
             self._note(self._entry("committed", keys, known, ""), False)
             self._client.committed(keys.line, known.release)
             self._remember(keys.line, msgspec.structs.replace(known, settled=True))
-        shutil.rmtree(self._folder(keys), ignore_errors=True)
+        self._fetched.forget(keys)
         return problem
 
     def _entry(self, event: str, keys: PluginKeys, known: Delivered, reason: str) -> Entry:
@@ -253,16 +212,3 @@ class PluginUpdates:
 def _delivered(artefact: Artefact, content: str, before: tuple[str, ...] = ()) -> Delivered:
     file, release = artefact.file, artefact.release
     return Delivered(file.sha256, content, file.length, release.version, release.release, before=before)
-
-
-def _holds(target: FileStorage, artefact: Artefact) -> bool:
-    """Is the file of an earlier try still there, complete?"""
-    try:
-        return both_of(target, artefact.file.length)[0] == artefact.file.sha256
-    except StorageError:
-        return False
-
-
-def _sha256_of(path: Path, length: int) -> str:
-    with FileStorage(path, write=False) as file:
-        return sha256_of(file, length)

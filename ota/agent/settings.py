@@ -95,9 +95,11 @@ class PluginKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A plugin that is kept up to date. ``line``: ``plugin/VENDOR/NAME``, NAME as the gateway knows it.
 
     ``shadow_records``: the new version first runs beside the old one on so many records; fields ``allowed`` may differ.
+    ``compiled``: native code of its vendor is taken, too.
     """
 
     line: str
+    compiled: bool = False
     shadow_records: int = 0
     allowed: tuple[str, ...] = ()
 

@@ -15,6 +15,7 @@ from ota.errors import UsageError
 if TYPE_CHECKING:
     from ota.repo.repository import Repository
 
+TARGETS = ("x86_64", "aarch64", "armv7", "riscv64")
 Groups: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
@@ -34,6 +35,10 @@ def add_to(groups: Groups) -> None:
     delta.add_argument("name", metavar="NAME", help="KIND/OWNER/FILE of the artefact the patch gives")
     delta.add_argument("--from", dest="source", type=Path, metavar="FILE", help="what devices have; without: compress")
     delta.add_argument("--compression", default="lzma", help="lzma (256 MB of memory and up) or heatshrink")
+    code = _step(steps, "code", _code, "add compiled code of a published plugin: what penstock aot --target makes")
+    code.add_argument("name", metavar="NAME", help="plugin/VENDOR/FILE of the plugin")
+    code.add_argument("--file", type=Path, required=True, metavar="FILE")
+    code.add_argument("--target", required=True, metavar="MACHINE", choices=TARGETS, help=", ".join(TARGETS))
     rotate = _step(steps, "rotate", _rotate, "replace a key of a role")
     rotate.add_argument("role", metavar="ROLE")
     rotate.add_argument("--revoke", required=True, metavar="KEYID", help="start of the id of the key to replace")
@@ -133,6 +138,15 @@ def _delta(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="penstock-ota-") as folder:
         file, share = add_patch(repository, options.name, options.source, options.compression, Path(folder))
     print(f"{file.name}: {file.length} bytes, {share:.1f} % of the artefact")
+    return _take_effect(repository)
+
+
+def _code(options: argparse.Namespace) -> int:
+    from ota.repo.publish import add_code
+
+    repository = open_repository(options)
+    file = add_code(repository, options.file, options.name, options.target)
+    print(f"{file.name}: {file.length} bytes, sha256 {file.sha256}")
     return _take_effect(repository)
 
 

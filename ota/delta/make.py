@@ -10,7 +10,7 @@ from pathlib import Path
 import detools
 
 from ota.errors import UsageError
-from ota.trust.model import PIECE_BYTES, Artefact, Delta, Source
+from ota.trust.model import PIECE_BYTES, Delta, File, Source
 
 ALGORITHM = "detools-sequential"
 SHARE_MAX = 60  # percent of the compressed artefact; a larger patch is not worth its risk
@@ -36,12 +36,12 @@ def make_patch(source: Path | None, to: Path, out: Path, compression: str) -> No
         raise UsageError(f"{source or 'nothing'} -> {to}: no patch could be made: {error}") from error
 
 
-def describe(source: Source, to: Artefact, compression: str, pieces: tuple[str, ...] = ()) -> Delta:
+def describe(source: Source, to: File, compression: str, pieces: tuple[str, ...] = ()) -> Delta:
     """What is signed about a patch. Raises UsageError."""
     if compression not in MEMORY:
         raise UsageError(f"compression {compression!r}: allowed: {', '.join(MEMORY)}")
     packing: str = compression
-    return Delta(ALGORITHM, packing, source, to.file.name, MEMORY[compression], pieces)  # type: ignore[arg-type]
+    return Delta(ALGORITHM, packing, source, to.name, MEMORY[compression], pieces)  # type: ignore[arg-type]
 
 
 def pieces_of(patch: Path) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from tuf.api.metadata import TargetFile, Targets
 
 from ota.errors import UsageError
-from ota.repo.publish import artefacts, patches
+from ota.repo.publish import artefacts, codes, patches
 from ota.repo.repository import Repository
 from ota.trust.model import BUNDLE_ROLE, File
 
@@ -24,6 +24,8 @@ def create_bundle(repository: Repository, role: str, out: Path, *, with_patches:
             key=lambda entry: entry[0],
         )
     files = [file for _, file in newest.values()]
+    plugins = {file.name for file in files}
+    files += [one.file for one in codes(repository, role) if one.code.of in plugins]
     names = {file.name for file in files}
     if with_patches:
         files += [patch.file for patch in patches(repository, role) if patch.delta.to in names]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ota.delta.make import SHARE_MAX, compressed_length, describe, make_patch, pieces_of
 from ota.errors import UsageError
-from ota.repo.publish import add, artefacts, measure
+from ota.repo.publish import add, artefacts, codes, measure
 from ota.repo.repository import Repository
 from ota.trust.model import Custom, File, Source, check_name, role_of
 
@@ -21,11 +21,13 @@ def add_patch(
     Raises UsageError; also for a patch of more than 60 % of the compressed artefact, which devices would not use.
     """
     kind, owner = check_name(name)
-    found = [artefact for artefact in artefacts(repository, role_of(kind, owner)) if artefact.file.name == name]
+    role = role_of(kind, owner)
+    files = [one.file for one in artefacts(repository, role)] + [one.file for one in codes(repository, role)]
+    found = [file for file in files if file.name == name]
     if not found:
         raise UsageError(f"{name}: not published in {repository.folder}")
     to = found[0]
-    full = repository.folder / "targets" / to.file.path
+    full = repository.folder / "targets" / to.path
     start = EMPTY
     if source is not None:
         file, _ = measure(source, name)
@@ -37,5 +39,5 @@ def add_patch(
     if source is not None and length * 100 > SHARE_MAX * compressed_length(full):
         raise UsageError(f"{source} -> {name}: the patch has {length} bytes, over {SHARE_MAX} % of the compressed file")
     delta = describe(start, to, compression, pieces_of(path))
-    patch_name = f"{kind}/{owner}/{start.sha256[:16]}-{to.file.sha256[:16]}.{compression}"
-    return add(repository, path, patch_name, Custom(delta=delta)), 100 * length / to.file.length
+    patch_name = f"{kind}/{owner}/{start.sha256[:16]}-{to.sha256[:16]}.{compression}"
+    return add(repository, path, patch_name, Custom(delta=delta)), 100 * length / to.length

@@ -18,10 +18,13 @@ from ota.trust.model import (
     BUNDLE_ROLE,
     SIGNED_FIELD,
     Artefact,
+    Code,
+    Compiled,
     Custom,
     File,
     Patch,
     Release,
+    Target,
     check_name,
     read_target,
     role_of,
@@ -126,16 +129,32 @@ def _check_order(repository: Repository, role: str, name: str, release: Release 
             raise UsageError(f"{name}: release {other.release.release} of {other.release.name} is {other.file.name}")
 
 
+def add_code(repository: Repository, source: Path, name: str, target: Target) -> File:
+    """Add what ``penstock aot --target`` has made of a published plugin. Raises UsageError, TrustError."""
+    kind, owner = check_name(name)
+    if name not in [one.file.name for one in artefacts(repository, role_of(kind, owner))]:
+        raise UsageError(f"{name}: not published in {repository.folder}")
+    file = f"{name.removesuffix('.wasm')}.{target}.so"
+    return add(repository, source, file, Custom(code=Code(name, target)))
+
+
 def artefacts(repository: Repository, role: str) -> list[Artefact]:
     """Every complete artefact of a role, staged ones included."""
-    entries = [read_target(entry) for entry in repository.targets(role).targets.values()]
-    return [entry for entry in entries if isinstance(entry, Artefact)]
+    return [one for one in _entries(repository, role) if isinstance(one, Artefact)]
 
 
 def patches(repository: Repository, role: str) -> list[Patch]:
     """Every patch of a role, staged ones included."""
-    entries = [read_target(entry) for entry in repository.targets(role).targets.values()]
-    return [entry for entry in entries if isinstance(entry, Patch)]
+    return [one for one in _entries(repository, role) if isinstance(one, Patch)]
+
+
+def codes(repository: Repository, role: str) -> list[Compiled]:
+    """All compiled code of a role, staged one included."""
+    return [one for one in _entries(repository, role) if isinstance(one, Compiled)]
+
+
+def _entries(repository: Repository, role: str) -> list[Artefact | Patch | Compiled]:
+    return [read_target(entry) for entry in repository.targets(role).targets.values()]
 
 
 def export_trust(repository: Repository, folder: Path, releases: dict[str, int]) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 from tuf.api import exceptions
 from tuf.api.metadata import Root, Signed, Targets
 from tuf.ngclient import Updater, UpdaterConfig
@@ -22,7 +23,7 @@ from ota.clock import Clock
 from ota.errors import OtaError, StorageError, TransferError, TrustError, UsageError
 from ota.trust.envelope import check_encoding, check_signatures
 from ota.trust.floor import Floor, FloorFile, Seen, check_seen, highest, learn
-from ota.trust.model import SIGNED_FIELD, Artefact, Patch, check_name, read_target, role_of
+from ota.trust.model import SIGNED_FIELD, Artefact, Compiled, Patch, check_name, read_target, role_of
 
 LIMITS = UpdaterConfig(
     max_root_rotations=64,
@@ -51,10 +52,16 @@ class Catalogue:
 
     artefacts: tuple[Artefact, ...]
     patches: tuple[Patch, ...]
+    codes: tuple[Compiled, ...] = ()
 
     def patches_to(self, artefact: Artefact) -> list[Patch]:
         """Every patch that gives this artefact, from whatever source."""
         return [patch for patch in self.patches if patch.delta.to == artefact.file.name]
+
+    def code_of(self, artefact: Artefact, target: str) -> Artefact | None:
+        """Its compiled code for a kind of machine, if there is any: fetched like an artefact of the same release."""
+        found = [one.file for one in self.codes if (one.code.of, one.code.target) == (artefact.file.name, target)]
+        return Artefact(found[0], msgspec.structs.replace(artefact.release, blake3="")) if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,19 +217,18 @@ def seen_of(role: str, signed: Signed, keys: tuple[str, ...]) -> Seen:
 
 def read_catalogue(names: list[str], lookup: Callable[[str], object]) -> Catalogue:
     """Read every target through the delegations: a name that its role must not sign is not found and not offered."""
-    artefacts: list[Artefact] = []
-    patches: list[Patch] = []
+    found: list[Artefact | Patch | Compiled] = []
     for name in names:
         check_name(name)
         entry = lookup(name)
         if entry is None:
             raise TrustError("target-owner", f"target {name}: signed by a role that this name is not delegated to")
-        value = read_target(entry)  # type: ignore[arg-type]
-        if isinstance(value, Artefact):
-            artefacts.append(value)
-        else:
-            patches.append(value)
-    return Catalogue(tuple(artefacts), tuple(patches))
+        found.append(read_target(entry))  # type: ignore[arg-type]
+    return Catalogue(
+        tuple(one for one in found if isinstance(one, Artefact)),
+        tuple(one for one in found if isinstance(one, Patch)),
+        tuple(one for one in found if isinstance(one, Compiled)),
+    )
 
 
 def trust_error(error: exceptions.RepositoryError, time_s: int) -> TrustError:

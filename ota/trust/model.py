@@ -1,7 +1,7 @@
 """What signed metadata says about a target, as trusted values. Pure: TUF target entries in, structs or TrustError out.
 
 A target's name is ``KIND/OWNER/FILE``: KIND is ``image`` (OWNER: board family) or ``plugin`` (OWNER: vendor). Its role
-is ``KIND-OWNER``, which may sign such names only. Signed ``custom`` data carries a *release* or a *delta*.
+is ``KIND-OWNER``, which may sign such names only. Signed ``custom`` data carries a *release*, a *delta* or *code*.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ TARGET_BYTES_MAX = 1 << 36
 MEMORY_BYTES_MAX = 1 << 30
 PIECE_BYTES = 128 * 1024
 SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+Target = Literal["x86_64", "aarch64", "armv7", "riscv64"]
 
 
 class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -64,11 +67,19 @@ class Delta(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     pieces: tuple[str, ...] = ()
 
 
+class Code(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Signed about compiled code. ``of``: name of the plugin it was made of. ``target``: the machines that run it."""
+
+    of: str
+    target: Target
+
+
 class Custom(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The ``custom`` object of a target: one of the two."""
+    """The ``custom`` object of a target: one of the three."""
 
     release: Release | None = None
     delta: Delta | None = None
+    code: Code | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +119,14 @@ class Patch:
     delta: Delta
 
 
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """Compiled code of a plugin: what its gateway runs instead of interpreting it."""
+
+    file: File
+    code: Code
+
+
 def check_name(name: str) -> tuple[str, str]:
     """(kind, owner) of a target's name. Raises TrustError: other characters, dots or folders are never accepted."""
     match = NAME.fullmatch(name)
@@ -121,7 +140,7 @@ def role_of(kind: str, owner: str) -> str:
     return f"{kind}-{owner}"
 
 
-def read_target(target: TargetFile) -> Artefact | Patch:
+def read_target(target: TargetFile) -> Artefact | Patch | Compiled:
     """A target entry as a trusted value. Raises TrustError naming the target and what is wrong."""
     check_name(target.path)
     try:
@@ -132,13 +151,17 @@ def read_target(target: TargetFile) -> Artefact | Patch:
     if not SHA256.fullmatch(sha256) or not 0 < target.length <= TARGET_BYTES_MAX:
         raise TrustError("target-entry", f"target {target.path}: needs a sha256 and a length up to {TARGET_BYTES_MAX}")
     file = File(target.path, target.length, sha256)
-    if custom.release is not None and custom.delta is None:
-        _check_release(target.path, custom.release)
-        return Artefact(file, custom.release)
-    if custom.delta is not None and custom.release is None:
-        _check_delta(target.path, custom.delta, target.length)
-        return Patch(file, custom.delta)
-    raise TrustError("target-custom", f"target {target.path}: custom data: needs one of 'release' and 'delta'")
+    match custom:
+        case Custom(Release() as release, None, None):
+            _check_release(target.path, release)
+            return Artefact(file, release)
+        case Custom(None, Delta() as delta, None):
+            _check_delta(target.path, delta, target.length)
+            return Patch(file, delta)
+        case Custom(None, None, Code() as code):
+            _check_code(target.path, code)
+            return Compiled(file, code)
+    raise TrustError("target-custom", f"target {target.path}: custom data: needs one of 'release', 'delta' and 'code'")
 
 
 def _check_release(path: str, release: Release) -> None:
@@ -160,3 +183,11 @@ def _check_delta(path: str, delta: Delta, length: int) -> None:
     if delta.pieces and not fitting:
         message = f"target {path}: delta: pieces: one sha256 for each {PIECE_BYTES} of its {length} bytes"
         raise TrustError("target-custom", message)
+
+
+def _check_code(path: str, code: Code) -> None:
+    kind, owner = check_name(code.of)
+    if (kind, owner) != check_name(path):
+        raise TrustError("code-owner", f"target {path}: code of {code.of}, which is another owner's")
+    if kind != "plugin":
+        raise TrustError("target-custom", f"target {path}: code of {code.of}, which is no plugin")

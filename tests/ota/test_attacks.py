@@ -271,6 +271,9 @@ def test_path_traversal_in_target_names(publisher: Publisher, tmp_path: Path, cl
         {"release": {"name": "x", "release": 1, "version": "", "extra": 1}},
         {"release": {"name": "x", "release": 1, "version": "", "rollout": {"default": 101}}},
         {"release": {"name": "../x", "release": 1, "version": ""}},
+        {"code": {"of": "image/rpi4/p-1.img", "target": "aarch64"}},
+        {"code": {"of": "image/rpi4/p-1.img", "target": "mips"}},
+        {"code": {"of": "plugin/acme/x", "target": "armv7"}, "release": {"name": "x", "release": 1, "version": ""}},
         {"delta": {"algorithm": "zip", "compression": "lzma", "from": {"length": 0, "sha256": ""}}},
     ],
 )  # fmt: skip
@@ -283,6 +286,18 @@ def test_custom_data_that_makes_no_sense(
         signed.targets["image/rpi4/x"] = TargetFile(4, {"sha256": "0" * 64}, "image/rpi4/x", {"custom": custom})
     publisher.publish()
     refused("target-custom", lambda: catalogue(device, publisher.server(), clock))
+
+
+def test_code_of_another_owners_plugin(publisher: Publisher, tmp_path: Path, clock: HandClock) -> None:
+    """Native code is what a thief would like to bring in most: each vendor only for plugins of its own."""
+    device = client(tmp_path, publisher.anchor(), clock)
+    with publisher.repository.edit("plugin-acme") as signed:
+        assert isinstance(signed, Targets)
+        custom = {"code": {"of": "plugin/other/x.wasm", "target": "aarch64"}}
+        name = "plugin/acme/x.aarch64.so"
+        signed.targets[name] = TargetFile(4, {"sha256": "0" * 64}, name, {"custom": custom})
+    publisher.publish()
+    refused("code-owner", lambda: catalogue(device, publisher.server(), clock, "acme", "plugin"))
 
 
 def test_missing_metadata_is_not_an_attack(publisher: Publisher, tmp_path: Path, clock: HandClock) -> None:

@@ -9,11 +9,14 @@ import stat
 import subprocess
 import tarfile
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from gateway.app.aot_build import TARGETS as AOT_TARGETS
 from ota.app.cli import main
+from ota.app.repo_cli import TARGETS
 from ota.clock import Cancel
 from ota.delta.make import MEMORY
 from ota.errors import TransferError, TrustError, UsageError
@@ -26,7 +29,7 @@ from ota.trust.bundle import Bundle, bundle_catalogue
 from ota.trust.choice import Device, is_offered, newest
 from ota.trust.client import Catalogue
 from ota.trust.floor import Floor, RoleFloor, Seen, check_seen, highest, learn
-from ota.trust.model import Artefact, File, Release
+from ota.trust.model import Artefact, File, Release, Target
 from tests.ota.conftest import IMAGE_ONE, IMAGE_TWO
 from tests.ota.world import DAY, IMAGE, HandClock, Publisher, client
 
@@ -171,6 +174,49 @@ def test_bundle_after_root_rotation(publisher: Publisher, tmp_path: Path, clock:
     create_bundle(publisher.repository, "image-rpi4", path, with_patches=False)
     with Bundle(path, Cancel()) as bundle:
         assert bundle_catalogue(bundle.read, anchor, client(tmp_path, anchor, clock), "image", "rpi4").artefacts
+
+
+def test_compiled_code_is_published_and_bundled(
+    publisher: Publisher, tmp_path: Path, clock: HandClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repo, keys, code = publisher.folder / "repo", publisher.keys, tmp_path / "x.so"
+    for number in (1, 2):
+        publisher.add(f"plugin/acme/x-{number}.wasm", b"x" * number, number, line="x")
+        code.write_bytes(b"code" * number)
+        name = f"plugin/acme/x-{number}.wasm"
+        assert (
+            main(["repo", "code", str(repo), "--keys", str(keys), name, "--file", str(code), "--target", "armv7"]) == 0
+        )
+        assert f"x-{number}.armv7.so: {4 * number} bytes" in capsys.readouterr().out
+    assert (
+        main(
+            [
+                "repo",
+                "code",
+                str(repo),
+                "--keys",
+                str(keys),
+                "plugin/acme/y.wasm",
+                "--file",
+                str(code),
+                "--target",
+                "armv7",
+            ]
+        )
+        == 2
+    )
+    assert "plugin/acme/y.wasm: not published" in capsys.readouterr().err
+    names = create_bundle(publisher.repository, "plugin-acme", tmp_path / "bundle.tar", with_patches=False)
+    assert names == ["plugin/acme/x-2.wasm", "plugin/acme/x-2.armv7.so"]
+    anchor = publisher.anchor()
+    with Bundle(tmp_path / "bundle.tar", Cancel()) as bundle:
+        found = bundle_catalogue(bundle.read, anchor, client(tmp_path, anchor, clock), "plugin", "acme")
+    newest_one = max(found.artefacts, key=lambda one: one.release.release)
+    compiled = found.code_of(newest_one, "armv7")
+    assert compiled is not None
+    assert (compiled.file.name, compiled.file.length) == ("plugin/acme/x-2.armv7.so", 8)
+    assert found.code_of(newest_one, "riscv64") is None
+    assert get_args(Target) == TARGETS == tuple(AOT_TARGETS)
 
 
 def test_flipped_bits_in_a_bundle(publisher: Publisher, tmp_path: Path, clock: HandClock) -> None:

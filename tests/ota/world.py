@@ -12,7 +12,7 @@ from ota.errors import StorageError, TransferError
 from ota.ports import Request
 from ota.repo.keys import Keyring
 from ota.repo.patches import add_patch
-from ota.repo.publish import add, delegate, export_trust, init
+from ota.repo.publish import add, add_code, delegate, export_trust, init
 from ota.repo.repository import Repository
 from ota.transfer.budget import Allowance, BudgetFile
 from ota.transfer.download import Means
@@ -20,7 +20,7 @@ from ota.transfer.metadata import MetadataFetcher
 from ota.transfer.pace import Pace
 from ota.trust.client import Anchor, Catalogue, TrustClient
 from ota.trust.floor import read_image_floor
-from ota.trust.model import Custom, Release
+from ota.trust.model import Custom, Release, Target
 
 NOW = 1_800_000_000.0  # January 2027
 DAY = 86_400.0
@@ -152,6 +152,12 @@ class Publisher:
         source.write_bytes(data)
         said = Release(line, release, f"v{release}", rollout=rollout or {"default": 100})
         add(self.repository, source, name, Custom(release=said))
+        self.publish()
+
+    def add_code(self, name: str, data: bytes, target: Target) -> None:
+        source = self.folder / "code"
+        source.write_bytes(data)
+        add_code(self.repository, source, name, target)
         self.publish()
 
     def patch(self, name: str, source: bytes | None, compression: str = "lzma") -> None:

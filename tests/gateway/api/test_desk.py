@@ -102,6 +102,22 @@ def test_all_stages_change() -> None:
     play(act)
 
 
+def test_a_rollback_that_is_repeated_or_late_changes_nothing() -> None:
+    async def act(world: World) -> None:
+        for version in ("1.1.0", "1.2.0"):
+            await world.desk.swap("gain", version, "tester")
+        await world.desk.roll_back("gain", "tester", "1.2.0")
+        history = world.store.history("gain")
+        for source in ("1.2.0", world.store.find("gain", "1.2.0").hash, "1.0.0"):
+            with pytest.raises(ApiError, match=f"runs, not {source}: nothing has changed") as caught:
+                await world.desk.roll_back("gain", "tester", source)
+            assert caught.value.code == "not_active"
+        assert world.runs_everywhere("1.1.0"), "once, and not to 1.0.0"
+        assert world.store.history("gain") == history
+
+    play(act)
+
+
 @pytest.mark.parametrize("number", range(len(STAGES)))
 def test_if_one_refuses_none_changes(number: int) -> None:
     async def act(world: World) -> None:

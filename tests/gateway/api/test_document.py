@@ -34,7 +34,7 @@ def rows(text: str, heading: str) -> Iterator[list[str]]:
 
 def test_methods_and_their_parameters(document: str) -> None:
     stated = {name.strip("`"): re.findall(r"`(\w+)`", params) for name, params, _ in rows(document, "Methods")}
-    assert stated == {name: list(method.params.__struct_fields__) for name, method in METHODS.items()}
+    assert stated == {name: list(method.params.__struct_encode_fields__) for name, method in METHODS.items()}
 
 
 def test_error_codes(document: str) -> None:

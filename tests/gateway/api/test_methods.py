@@ -147,7 +147,8 @@ def test_push_swap_rollback(client: ControlClient) -> None:
     assert [(one["ref"]["version"], one["state"]) for one in shown["versions"]] == [
         ("3.0.0", "active"), ("1.0.0", "good"),
     ]  # fmt: skip
-    assert client.call("plugin.rollback", {"name": "gain"}, dict[str, Any])["target"]["version"] == "1.0.0"
+    back = {"name": "gain", "from": content_hash(LONG)}
+    assert client.call("plugin.rollback", back, dict[str, Any])["target"]["version"] == "1.0.0"
     assert [one["name"] for one in client.call("plugin.list", {}, list[dict[str, Any]])] == ["gain"]
     history = client.call("plugin.history", {"name": "gain"}, list[dict[str, Any]])
     assert [one["action"] for one in history] == ["install", "push", "swap", "rollback"]
@@ -203,6 +204,9 @@ def test_a_file_that_is_not_what_was_announced(client: ControlClient) -> None:
         ("plugin.swap", {"name": "gain", "version": "1.0.0", "allowed": ["vlaue"]}, "bad_request"),
         ("plugin.swap", {"name": "", "version": "1.0.0"}, "bad_request"),
         ("plugin.rollback", {"name": "gain"}, "no_previous"),
+        ("plugin.rollback", {"name": "gain", "from": "1.0.0"}, "no_previous"),
+        ("plugin.rollback", {"name": "gain", "from": "9"}, "unknown_version"),
+        ("plugin.rollback", {"name": "gain", "from": ""}, "bad_request"),
         ("plugin.show", {"name": "x" * 100}, "bad_request"),
         ("plugin.history", {"name": "../x"}, "unknown_plugin"),
         ("watch", {"period_ms": 1}, "bad_request"),

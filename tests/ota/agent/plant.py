@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -78,12 +79,16 @@ class Works:
             assert self.process.wait(PATIENCE_S) == 0, self.log.read_text()
             self.process = None
 
-    def show(self, name: str) -> dict[str, str]:
-        """The version that runs."""
+    def about(self, name: str) -> dict[str, Any]:
+        """A plugin as the gateway tells: what runs, what would after a rollback, what is kept."""
         done = subprocess.run(
             [*TOOL, "plugin", "list", "--state", str(self.state), "--json"], capture_output=True, text=True, check=True
         )
-        active: dict[str, str] = next(one["active"] for one in json.loads(done.stdout) if one["name"] == name)
+        return next(one for one in json.loads(done.stdout) if one["name"] == name)
+
+    def show(self, name: str) -> dict[str, str]:
+        """The version that runs."""
+        active: dict[str, str] = self.about(name)["active"]
         return active
 
     def blob(self) -> bytes:

@@ -8,20 +8,23 @@ from pathlib import Path
 
 import blake3
 import pytest
+from msgspec.structs import replace
 
 from ota.agent.notebook import Entry, read_notebook, write_notebook
 from ota.agent.plugins import PluginUpdates
 from ota.agent.settings import Settings, read_settings
 from ota.agent.source import Source, Way
 from ota.clock import Cancel
-from ota.errors import GatewayRefused, GatewayUnavailable, StorageError
+from ota.errors import GatewayRefused, GatewayUnavailable, StorageError, TransferError
+from ota.repo.publish import codes
 from ota.transfer.budget import Allowance, BudgetFile
 from ota.transfer.metadata import MetadataFetcher
 from ota.trust.client import Catalogue, TrustClient
 from tests.ota.agent.rig import CONFIG
 from tests.ota.world import URL, FolderServer, HandClock, Publisher
 
-LINE, NAME = "plugin/acme/scale", "scale"
+LINE, NAME, FILE = "plugin/acme/scale", "scale", "plugin/acme/scale-2.wasm"
+CODE = b"the new version, compiled"
 OLDEST, OLD, NEW = b"two versions before", b"the version before", b"the new version"
 BEHAVIOURS = ("healthy", "refused", "no-plugin", "storms", "sick", "races", "unused")
 STAYS = ("healthy", "unused")
@@ -45,6 +48,7 @@ class Flash:
     store: set[str] = field(default_factory=lambda: {content(OLDEST), content(OLD)})
     active: str = content(OLD)
     reasons: dict[str, str] = field(default_factory=dict)
+    codes: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     effects: list[str] = field(default_factory=list)
     away: bool = False
     code: str = ""
@@ -82,6 +86,20 @@ class Flash:
             raise PowerCut
         return NAME
 
+    def target(self) -> str:
+        self._ask()
+        return "aarch64"
+
+    def push_code(self, wanted: str, target: str, code: bytes) -> None:
+        self._ask()
+        assert wanted in self.store
+        ends = self.effect("push code")
+        if self.behaviour == "odd-code":
+            raise GatewayRefused("bad_code", "made for another module")
+        self.codes[wanted] = (target, code)
+        if ends:
+            raise PowerCut
+
     def swap(self, name: str, wanted: str, shadow_records: int, allowed: tuple[str, ...]) -> None:
         self._ask()
         assert (name, shadow_records, allowed) == (NAME, 0, ())
@@ -107,10 +125,13 @@ class Flash:
         assert name == NAME
         return self.reasons.get(wanted, "")
 
-    def roll_back(self, name: str) -> None:
+    def roll_back(self, name: str, wanted: str) -> None:
         assert name == NAME
+        if self.behaviour == "races":
+            self.active = content(OLD)
         ends = self.effect("rollback")
-        self.active = content(OLDEST if self.behaviour == "races" else OLD)
+        if self.active == wanted:
+            self.active = content(OLD)
         if ends:
             raise PowerCut
 
@@ -138,9 +159,19 @@ class Bench:
     client: TrustClient
     clock: HandClock
     server: FolderServer
+    publisher: Publisher
+    said: list[str] = field(default_factory=list)
+    budget: int = 0
+
+    def compile(self) -> str:
+        """Publish code for two kinds of machines; where the server has that of the gateway's."""
+        self.publisher.add_code(FILE, b"other code", "x86_64")
+        self.publisher.add_code(FILE, CODE, "aarch64")
+        of = {one.code.target: one.file.path for one in codes(self.publisher.repository, "plugin-acme")}
+        return f"targets/{of['aarch64']}"
 
     def source(self) -> Source:
-        budget = BudgetFile(self.settings.paths.state / "budget.json", Allowance(), self.clock)
+        budget = BudgetFile(self.settings.paths.state / "budget.json", Allowance(self.budget), self.clock)
         metadata = MetadataFetcher(self.server, self.clock, Cancel())
 
         def catalogue(kind: str, owner: str) -> Catalogue:
@@ -158,19 +189,20 @@ class Bench:
             notebook.add(entry)
             write_notebook(flash, notebook)
 
-        updates = PluginUpdates(self.settings, self.client, self.clock, flash, flash, note, lambda _line: None)
+        updates = PluginUpdates(self.settings, self.client, self.clock, flash, flash, note, self.said.append)
         source, bad = self.source(), frozenset(read_notebook(flash).bad)
         return [updates.install(keys, offer, source, Cancel()) for keys, offer in updates.newer(source, bad)]
 
 
 @pytest.fixture
 def bench(publisher: Publisher, tmp_path: Path, clock: HandClock) -> Bench:
-    publisher.add("plugin/acme/scale-2.wasm", NEW, 2, line=NAME)
+    publisher.add(FILE, NEW, 2, line=NAME)
     anchor = publisher.anchor()
     config = tmp_path / "ota.toml"
-    config.write_text(CONFIG.format(folder=tmp_path, url=URL) + f'[[plugin]]\nline = "{LINE}"\n')
+    config.write_text(CONFIG.format(folder=tmp_path, url=URL) + f'[[plugin]]\nline = "{LINE}"\ncompiled = true\n')
     settings = read_settings(config)
-    return Bench(settings, TrustClient(tmp_path / "trusted", anchor, clock), clock, publisher.server())
+    trusted = TrustClient(tmp_path / "trusted", anchor, clock)
+    return Bench(settings, trusted, clock, publisher.server(), publisher)
 
 
 def events(flash: Flash) -> list[str]:
@@ -210,9 +242,67 @@ def test_a_gateway_that_cannot_just_now_is_asked_again(bench: Bench, code: str) 
     assert sum(path.startswith("targets/") for path in bench.server.asked) == 1
 
 
+def test_code_for_this_machine_goes_with_it(bench: Bench) -> None:
+    """And nothing else of it is fetched."""
+    path, flash = bench.compile(), Flash("healthy")
+    assert bench.boot(flash) == [""]
+    assert flash.effects[:3] == ["push", "push code", "save plugins.json"], "it is there before the swap"
+    assert flash.codes == {content(NEW): ("aarch64", CODE)}
+    assert [one for one in bench.server.asked if one.endswith(".so")] == [path]
+
+
+def test_code_may_come_compressed(bench: Bench) -> None:
+    bench.publisher.add_code(FILE, CODE * 500, "aarch64")
+    bench.publisher.patch("plugin/acme/scale-2.aarch64.so", None)
+    flash = Flash("healthy")
+    assert bench.boot(flash) == [""]
+    assert flash.codes == {content(NEW): ("aarch64", CODE * 500)}
+    assert next(one for one in bench.server.asked if one.endswith((".so", ".lzma"))).endswith(".lzma")
+
+
+@pytest.mark.parametrize("why", ["none", "unwanted", "other", "missing", "damaged", "large", "odd", "costly"])
+def test_without_its_code_a_plugin_is_interpreted(bench: Bench, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    flash = Flash("odd-code" if why == "odd" else "healthy")
+    if why == "other":
+        bench.publisher.add_code(FILE, b"other code", "armv7")
+    elif why != "none":
+        path = bench.compile()
+        if why == "unwanted":
+            (keys,) = bench.settings.plugin
+            bench.settings = replace(bench.settings, plugin=(replace(keys, compiled=False),))
+        elif why == "missing":
+            bench.server.gone.add(path)
+        elif why == "damaged":
+            bench.server.replaced[path] = b"evil" + CODE[4:]
+        elif why == "large":
+            monkeypatch.setattr("ota.agent.plugin_files.CODE_BYTES_MAX", len(CODE) - 1)
+        elif why == "costly":
+            bench.budget = len(NEW) + 8192 + len(CODE) - 1
+    assert bench.boot(flash) == [""]
+    assert (flash.active, flash.codes) == (content(NEW), {})
+    assert any("will be interpreted" in line for line in bench.said) == (why not in ("none", "unwanted", "other"))
+    assert bench.boot(flash) == []
+
+
+def test_a_link_that_is_lost_within_the_code_goes_on_with_the_next_poll(bench: Bench) -> None:
+    bench.compile()
+    flash = Flash("healthy")
+    bench.server.cut = lambda: 0 if bench.server.asked[-1].endswith(".so") else None
+    with pytest.raises(TransferError):
+        bench.boot(flash)
+    assert flash.store == {content(OLDEST), content(OLD)}, "not without its code yet"
+    bench.server.cut = lambda: None
+    assert bench.boot(flash) == [""]
+    assert flash.codes == {content(NEW): ("aarch64", CODE)}
+    assert sum(one.endswith(".wasm") for one in bench.server.asked) == 1
+
+
+@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("behaviour", BEHAVIOURS)
-def test_a_cut_at_every_effect(bench: Bench, behaviour: str) -> None:
+def test_a_cut_at_every_effect(bench: Bench, behaviour: str, compiled: bool) -> None:
     """Afterwards the new version runs and is committed, or the one before runs and the new one is never tried again."""
+    if compiled:
+        bench.compile()
     clean = Flash(behaviour)
     bench.boot(clean)
     floor = bench.client._file.load()
@@ -230,6 +320,7 @@ def test_a_cut_at_every_effect(bench: Bench, behaviour: str) -> None:
         assert events(flash)[-1] == ("committed" if stays else "rolled-back"), where
         assert (LINE in bench.client.floor().releases) == stays, where
         assert bench.boot(flash) == [], where
+        assert (content(NEW) in flash.codes) == (compiled and behaviour != "no-plugin"), where
 
 
 def test_a_version_that_the_store_has_lost_is_brought_again(bench: Bench) -> None:

@@ -7,10 +7,14 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
+from gateway.app.aot_build import compile_module, find_compiler
+from gateway.wasm import TARGET
 from ota.agent.agent import Agent
+from ota.agent.gateway import SocketGateway
 from ota.agent.settings import read_settings
 from ota.agent.source import Source, online
 from ota.app.link import Link, Weather
@@ -20,6 +24,7 @@ from ota.errors import BootError, Cancelled, GatewayUnavailable
 from ota.fleet.duty import Duty, server_of
 from ota.repo.publish import delegate, init
 from ota.trust.client import Anchor, TrustClient
+from ota.trust.model import Target
 from tests.ota.agent.plant import Works, changed_modbus, longest_silence_ms, tally, wait_for, works
 from tests.ota.fleet.ddi_server import CLOSED, Action, DdiServer
 from tests.ota.fleet.ddi_web import Quick, ddi_serving
@@ -53,6 +58,7 @@ hold_s = 3
 look_s = 1
 [[plugin]]
 line = "plugin/acme/modbus"
+compiled = true
 """
 
 
@@ -167,6 +173,18 @@ def test_a_trap_storm_is_reported_with_the_gateways_reason(site: Site, tmp_path:
     wait_for(lambda: len(site.works.messages()) > count + 3, "data flows on")
 
 
+def test_a_rollback_that_comes_too_late_leaves_what_runs(site: Site) -> None:
+    """From a version that was left already, and from one that is gone."""
+    gateway = SocketGateway(site.folder / "gateway/control.sock")
+    runs, previous = gateway.versions("modbus")
+    for late in (previous, "f" * 64):
+        gateway.roll_back("modbus", late)
+    assert gateway.versions("modbus") == (runs, previous)
+    gateway.roll_back("modbus", runs)
+    assert gateway.versions("modbus")[0] == previous
+    gateway.swap("modbus", runs, 0, ())
+
+
 def test_without_a_gateway_the_verified_file_waits(site: Site, tmp_path: Path) -> None:
     site.publish(changed_modbus(tmp_path, "0.4.0"), 6)
     site.works.stop()
@@ -231,6 +249,29 @@ def test_assigned_by_a_fleet_server(site: Site, tmp_path: Path) -> None:
     assert action.finished == "success"
     assert site.works.show("modbus")["version"] == "0.9.0"
     assert ddi.targets["gw-1"].attributes[LINE] == "v9"
+
+
+def test_compiled_code_goes_with_it(site: Site, tmp_path: Path) -> None:
+    """Made by ``penstock aot``, for this machine and for another; the gateway runs the one that fits."""
+    data = changed_modbus(tmp_path, "0.11.0")
+    site.publish(data, 11)
+    targets: tuple[Target, ...] = get_args(Target)
+    for target in targets:
+        out = tmp_path / f"modbus.{target}.so"
+        out.write_bytes(b"of no use here")
+        if target == TARGET:
+            compile_module(find_compiler(target), "modbus", data, out)
+        site.publisher.add_code("plugin/acme/modbus-11.wasm", out.read_bytes(), target)
+    site.web.sent.clear()
+    assert site.update() == {"plugin/acme/modbus-11.wasm": ""}
+    assert [path.rpartition(".")[0].rpartition(".")[2] for path in site.web.sent if path.endswith(".so")] == [TARGET]
+    versions = {one["ref"]["version"]: (one["state"], one["code"]) for one in site.works.about("modbus")["versions"]}
+    assert versions["0.11.0"] == ("active", [TARGET])
+    state = SocketGateway(site.folder / "gateway/control.sock")._call("state", {}, dict[str, Any])
+    running = {about["version"]: about["compiled"] for about in state["stages"].values() if about["plugin"] == "modbus"}
+    assert running == {"0.11.0": True}
+    count = len(site.works.messages())
+    wait_for(lambda: len(site.works.messages()) > count + 3, "data flows on")
 
 
 def test_not_while_an_image_is_on_trial(site: Site, tmp_path: Path) -> None:
