@@ -45,7 +45,7 @@ def script_text(recipe: Recipe) -> str:
     lines += [
         f"{load} ${{ramdisk_addr_r}} {INITRD}",
         "setenv pen_initrd ${filesize}",
-        f'setenv bootargs "{arguments(boot, "${pen_slot}")}"',
+        f'setenv bootargs "{arguments(boot, "${pen_slot}")} penstock.trial=${{pen_trial}}"',
         f"{BOOT_COMMAND[recipe.arch]} {place} ${{ramdisk_addr_r}}:${{pen_initrd}} ${{{boot.fdt}}}",
     ]
     disk = Disk(

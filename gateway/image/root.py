@@ -182,9 +182,9 @@ APPLETS = (
     "[ ash awk basename cat chgrp chmod chown clear cmp cp cut date dd df dirname dmesg du echo env expr false "
     "find getty grep gunzip gzip halt head hexdump hostname hwclock id ifconfig init insmod ip kill killall "
     "less ln login losetup ls lsmod md5sum mdev mkdir mkfifo mknod mktemp modprobe more mount mv nc "
-    "netstat nslookup ntpd od passwd pidof ping poweroff printf ps pwd readlink realpath reboot reset rm rmdir "
+    "netstat nslookup ntpd od passwd pgrep pidof ping poweroff printf ps pwd readlink realpath reboot reset rm rmdir "
     "rmmod route sed seq setsid sh sha256sum sleep sort stat stty su sync sysctl tail tar tee test time timeout "
-    "top touch tr true tty udhcpc umount uname uniq uptime usleep vi watch watchdog wc wget which xargs zcat"
+    "top touch tr true tty udhcpc umount uname uniq uptime usleep vi watch wc wget which xargs zcat"
 ).split()
 
 
