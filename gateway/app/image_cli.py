@@ -32,7 +32,7 @@ def add_parsers(commands: Commands) -> None:
     )
     build.add_argument("--release", type=_release, default=1, metavar="N", help="number of the image; default: 1")
     build.add_argument("--trust", type=Path, metavar="DIR", help="root.json and floor.json to build in")
-    build.add_argument("--mirror", metavar="URL", help="Debian archive")
+    build.add_argument("--mirror", metavar="URL", help="Debian archive; default: PENSTOCK_MIRROR, else Debian's own")
     build.add_argument("--no-security", dest="security", action="store_false", help="without Debian's security updates")
     build.add_argument("--refresh", action="store_true", help="look for newer packages instead of those kept")
     build.add_argument("--cache", type=Path, default=SOURCE / "build" / "image", metavar="DIR", help="what is kept")
@@ -87,7 +87,7 @@ def _release(text: str) -> int:
 
 def _build(options: argparse.Namespace) -> int:
     from gateway.image.build import Request, build
-    from gateway.image.debian import MIRROR, Source
+    from gateway.image.debian import Source, default_mirror
     from gateway.image.recipe import recipe
 
     one = recipe(find_board(options.board))
@@ -99,8 +99,8 @@ def _build(options: argparse.Namespace) -> int:
     flavour = options.flavour or one.image.flavour
     tell(f"plugins for {one.arch}")
     request = Request(
-        one, flavour, options.out, options.cache, _plugins(one.arch), options.release,
-        Source(options.mirror or MIRROR, options.security), options.refresh, options.trust,
+        one, flavour, options.out, options.cache, _plugins(one.arch, options.cache / "plugins"), options.release,
+        Source(options.mirror or default_mirror(), options.security), options.refresh, options.trust,
     )  # fmt: skip
     made = build(request, tell)
     tell("done")
@@ -120,18 +120,24 @@ def find_board(text: str) -> Board:
     return load_board(path)
 
 
-def _plugins(arch: str) -> dict[str, bytes]:
-    """Every plugin of the source tree as the store keeps it, with manifest and vectors, and compiled for the board."""
+def plugin_module(name: str, cache: Path) -> bytes:
+    """A plugin of the source tree as it is published, too: patches to what comes after it start from these bytes."""
+    from gateway.app.plugin_build import build
+
+    return build(SOURCE / "plugins" / name, cache, embed=True).read_bytes()
+
+
+def _plugins(arch: str, cache: Path) -> dict[str, bytes]:
+    """Every plugin of the source tree with manifest and vectors, and compiled for the board."""
     from gateway.app.aot_build import compile_module, find_compiler
     from gateway.digest import content_hash
-    from gateway.store.choose import as_file
-    from gateway.store.search import find, names
+    from gateway.store.search import names
 
     folder = SOURCE / "plugins"
     files: dict[str, bytes] = {}
     for name in names([folder]):
         home = f"plugins/{name}"
-        wasm = as_file(find(name, [folder]))
+        wasm = plugin_module(name, cache)
         files[f"{home}/plugin.toml"] = (folder / name / "plugin.toml").read_bytes()
         files[f"{home}/{name}.wasm"] = wasm
         for vectors in sorted((folder / name / "vectors").glob("*.toml")):

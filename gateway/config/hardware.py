@@ -106,11 +106,13 @@ class Watchdog(Struct, frozen=True):
 
 class Image(Struct, frozen=True):
     """``[image]``: the recipe. ``suite``, ``components``, ``kernel``, ``packages``: of Debian; ``boot_packages`` hold
-    what ``boot.firmware`` names. ``modules``: of the kernel, loaded at the start; ``early``: those that the disk and
-    its file systems need. ``compress``: the kernel is stored with gzip."""
+    what ``boot.firmware`` names. ``hardware_suite``: where the kernel and the boot packages come from when the board is
+    newer than ``suite``; the rest stays with it. ``modules``: of the kernel, loaded at the start; ``early``: those that
+    the disk and its file systems need. ``compress``: the kernel is stored with gzip."""
 
     kernel: Text
     suite: Text = "bookworm"
+    hardware_suite: str = ""
     components: tuple[Text, ...] = ("main",)
     boot_packages: tuple[Text, ...] = ()
     packages: tuple[Text, ...] = ()

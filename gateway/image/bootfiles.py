@@ -18,7 +18,9 @@ UBOOT_ARCH = {"aarch64": "arm64", "armv7": "arm"}
 BOOT_COMMAND = {"aarch64": "booti", "armv7": "bootz"}
 _MARKS = (0xA0A0A0A0, 0xB0B0B0B0)
 _SCRATCH = "setexpr pen_scratch_0 ${kernel_addr_r} + 0\nsetexpr pen_scratch_1 ${kernel_addr_r} + 1000\n"
-BEHIND = 32 * 1024 * 1024  # more than any initramfs
+# Of a compressed kernel, which booti unpacks behind the initramfs and then moves to where it was loaded. What U-Boot
+# proposes for the initramfs is too near: kernels have grown since.
+KERNEL_BYTES_MAX, INITRD_BYTES_MAX = 96 * 1024 * 1024, 32 * 1024 * 1024
 RESTART_S = 10  # after a kernel panic
 
 
@@ -34,12 +36,16 @@ def script_text(recipe: Recipe) -> str:
     load = f"load {boot.interface} {boot.disk}:${{pen_part}}"
     place = "${kernel_addr_r}"
     lines = [f"{load} {place} {KERNEL}"]
-    if recipe.image.compress:  # booti unpacks it behind the initramfs
-        lines += ["setenv kernel_comp_size ${filesize}", f"setexpr kernel_comp_addr_r ${{ramdisk_addr_r}} + {BEHIND:x}"]
+    if recipe.image.compress:
+        lines += [
+            "setenv kernel_comp_size ${filesize}",
+            f"setexpr ramdisk_addr_r {place} + {KERNEL_BYTES_MAX:x}",
+            f"setexpr kernel_comp_addr_r ${{ramdisk_addr_r}} + {INITRD_BYTES_MAX:x}",
+        ]
     lines += [
         f"{load} ${{ramdisk_addr_r}} {INITRD}",
         "setenv pen_initrd ${filesize}",
-        f'setenv bootargs "{arguments(boot, "${pen_slot}")}"',
+        f'setenv bootargs "{arguments(boot, "${pen_slot}")} penstock.trial=${{pen_trial}}"',
         f"{BOOT_COMMAND[recipe.arch]} {place} ${{ramdisk_addr_r}}:${{pen_initrd}} ${{{boot.fdt}}}",
     ]
     disk = Disk(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ TOOLS = (
 )  # fmt: skip
 SPARE_BYTES = 512 * 1024
 CLUSTER_BYTES = 32768
+KERNEL_PACKAGE = re.compile(r"linux-(image|binary|modules|base)-\d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,11 @@ def check(request: Request) -> None:
     """Everything that can be wrong before the first download. Raises UsageError."""
     check_python()
     require([*TOOLS, TARGETS[request.recipe.arch].compiler])
+    if request.recipe.boot.loader == "tryboot" and request.flavour == "minimal":
+        raise UsageError(
+            f"{request.recipe.board.file}: boot.loader: tryboot needs the flavour full: busybox cannot restart a "
+            "machine with an argument for its firmware"
+        )
     if request.trust is not None:
         missing = [name for name in ("root.json", "floor.json") if not (request.trust / name).is_file()]
         if missing:
@@ -72,9 +79,10 @@ def build(request: Request, tell: Callable[[str], None]) -> Made:
     tell(f"packages of {image.suite} for {arch}")
     debian.update(always=request.refresh)
     found = packages(recipe, request.flavour, debian)
-    boot_files = _boot_packages(recipe, debian)
+    hardware = _hardware(request, debian, work)
+    boot_files = _boot_packages(recipe, hardware)
     tell(f"kernel {image.kernel}")
-    kernel = read_kernel(_kernel_package(image.kernel, debian))
+    kernel = read_kernel(_kernel_packages(image.kernel, hardware))
     wheels = Wheels(work, arch, request.source.mirror, tell)
     tell("Python packages")
     needed = wheels.needed()
@@ -96,10 +104,21 @@ def build(request: Request, tell: Callable[[str], None]) -> Made:
     return Made(whole, slot, about)
 
 
-def _kernel_package(meta: str, debian: Debian) -> Path:
-    """The package that a meta package such as linux-image-arm64 stands for."""
-    (package,) = debian.fetch_all([meta], lambda name: name.startswith("linux-image-") and name != meta)
-    return package.file
+def _hardware(request: Request, debian: Debian, work: Path) -> Debian:
+    """Where the kernel and the boot packages come from."""
+    image = request.recipe.image
+    if image.hardware_suite in ("", image.suite):
+        return debian
+    hardware = Debian(
+        work / image.hardware_suite, request.recipe.arch, image.hardware_suite, image.components, request.source
+    )
+    hardware.update(always=request.refresh)
+    return hardware
+
+
+def _kernel_packages(meta: str, debian: Debian) -> list[Path]:
+    """The packages that a meta package such as linux-image-arm64 stands for."""
+    return [package.file for package in debian.fetch_all([meta], lambda name: bool(KERNEL_PACKAGE.match(name)))]
 
 
 def _boot_packages(recipe: Recipe, debian: Debian) -> Tree:

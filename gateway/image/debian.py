@@ -7,10 +7,11 @@ later builds work without a network, and a build takes what the folder has until
 from __future__ import annotations
 
 import json
+import os
 import re
 import urllib.parse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.errors import PenstockError, UsageError
@@ -18,15 +19,23 @@ from gateway.image.tools import run
 
 DEBIAN_ARCH = {"aarch64": "arm64", "armv7": "armhf"}
 MIRROR = "http://deb.debian.org/debian"
+"""Debian's own, for whoever names no other one."""
+MIRROR_VARIABLE = "PENSTOCK_MIRROR"
+BACKPORTS = "-backports"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _URI = re.compile(r"^'([^']+)' (\S+) (\d+)", re.MULTILINE)
+
+
+def default_mirror() -> str:
+    """Of PENSTOCK_MIRROR, else Debian's own."""
+    return os.environ.get(MIRROR_VARIABLE) or MIRROR
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """Where packages come from. ``security``: with the security updates, from ``MIRROR-security``."""
 
-    mirror: str = MIRROR
+    mirror: str = field(default_factory=default_mirror)
     security: bool = True
 
 
@@ -74,11 +83,12 @@ class Debian:
         (self._folder / "resolved.json").unlink(missing_ok=True)
 
     def _places(self) -> list[tuple[str, str]]:
-        """The suite, its updates and, where the mirror has its sibling, its security updates."""
-        places = [(self._mirror, self._suite), (self._mirror, f"{self._suite}-updates")]
+        """The suite, its updates and, where the mirror has its sibling, its security updates; then its backports."""
+        base = self._suite.removesuffix(BACKPORTS)
+        places = [(self._mirror, base), (self._mirror, f"{base}-updates")]
         if self._security and self._mirror.endswith("/debian"):
-            places.append((f"{self._mirror}-security", f"{self._suite}-security"))
-        return places
+            places.append((f"{self._mirror}-security", f"{base}-security"))
+        return places + ([(self._mirror, self._suite)] if self._suite != base else [])
 
     def fetch(self, names: Sequence[str]) -> list[Package]:
         """Exactly these packages, without what they depend on."""
@@ -117,7 +127,11 @@ class Debian:
 
     def _configuration(self) -> str:
         at = self._folder
+        # Only what is named gets its packages from backports. A release must not be named: that would put its own
+        # packages before their security updates.
+        preferred = f'APT::Default-Release "{self._suite}";\n' if self._suite.endswith(BACKPORTS) else ""
         return f"""\
+{preferred}\
 Dir::State "{at}";
 Dir::State::lists "{at}/lists";
 Dir::State::status "{at}/status";

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
 import stat
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -20,7 +21,7 @@ _TRAILER = "TRAILER!!!"
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A kernel package. ``needs``: module path to the paths it needs, in loading order, itself last."""
+    """A kernel. ``needs``: module path to the paths it needs, in loading order, itself last; paths without ``.xz``."""
 
     version: str
     tree: Tree
@@ -33,11 +34,20 @@ class Kernel:
 
     def image(self) -> bytes:
         """The kernel itself, as U-Boot's ``booti`` or ``bootz`` and the Raspberry Pi firmware take it."""
-        return self.tree.read(f"boot/vmlinuz-{self.version}")
+        found = [*self.tree.glob(f"boot/vmlinuz-{self.version}"), *self.tree.glob(f"{self.folder}/vmlinuz")]
+        return self.tree.read(found[0])
+
+    def module(self, path: str) -> bytes:
+        """A module as the kernel takes it, also where the package has it compressed."""
+        packed = f"{self.folder}/{path}.xz"
+        if packed in self.tree.nodes:
+            return lzma.decompress(self.tree.read(packed))
+        return self.tree.read(f"{self.folder}/{path}")
 
     def device_tree(self, name: str) -> bytes:
         """A compiled device tree. Raises PenstockError."""
-        found = self.tree.glob(f"usr/lib/linux-image-{self.version}/*{name}")
+        places = (f"usr/lib/linux-image-{self.version}", f"{self.folder}/dtb")
+        found = [path for place in places for path in self.tree.glob(f"{place}/*{name}")]
         if not found:
             raise PenstockError(f"kernel {self.version} has no device tree {name}")
         return self.tree.read(found[0])
@@ -63,10 +73,11 @@ def _module_name(path: str) -> str:
     return PurePosixPath(path).name.partition(".ko")[0].replace("-", "_")
 
 
-def read_kernel(package: Path) -> Kernel:
-    """A kernel and its modules from its Debian package."""
+def read_kernel(packages: Sequence[Path]) -> Kernel:
+    """A kernel and its modules from its Debian packages: one, or from Linux 7 on one for each kind of file."""
     tree = Tree()
-    tree.add_deb(package, lambda path: not path.startswith("usr/share/"))
+    for package in packages:
+        tree.add_deb(package, lambda path: not path.startswith("usr/share/"))
     (version,) = {path.split("/")[3] for path in tree.glob("usr/lib/modules/*/modules.builtin")}
     with tempfile.TemporaryDirectory(prefix="penstock-depmod-") as folder:
         tree.write_folder(Path(folder), lambda path: path.startswith("usr/lib/modules/"))
@@ -75,7 +86,7 @@ def read_kernel(package: Path) -> Kernel:
         lines = (Path(folder) / "lib/modules" / version / "modules.dep").read_text("utf-8").splitlines()
     needs = {}
     for line in lines:
-        path, _, rest = line.partition(":")
+        path, _, rest = line.replace(".ko.xz", ".ko").partition(":")
         needs[path] = (*reversed(rest.split()), path)
     return Kernel(version, tree, needs)
 
@@ -84,7 +95,7 @@ def add_modules(tree: Tree, kernel: Kernel, names: Sequence[str]) -> None:
     """Put modules with what they need, and their indexes, into a root file system."""
     subset = Tree()
     for path in kernel.closure(names):
-        subset.file(f"{kernel.folder}/{path}", kernel.tree.read(f"{kernel.folder}/{path}"))
+        subset.file(f"{kernel.folder}/{path}", kernel.module(path))
     for name in ("modules.builtin", "modules.builtin.modinfo", "modules.order"):
         subset.file(f"{kernel.folder}/{name}", kernel.tree.read(f"{kernel.folder}/{name}"))
     with tempfile.TemporaryDirectory(prefix="penstock-depmod-") as folder:
@@ -112,7 +123,7 @@ def initramfs(kernel: Kernel, early: Sequence[str], busybox: bytes, script: str,
     names = [PurePosixPath(path).name for path in order]
     nodes["modules/order"] = Node(stat.S_IFREG | 0o644, "".join(f"{name}\n" for name in names).encode())
     for path, name in zip(order, names, strict=True):
-        nodes[f"modules/{name}"] = Node(stat.S_IFREG | 0o644, kernel.tree.read(f"{kernel.folder}/{path}"))
+        nodes[f"modules/{name}"] = Node(stat.S_IFREG | 0o644, kernel.module(path))
     return gzip.compress(cpio(nodes), 9, mtime=0)
 
 

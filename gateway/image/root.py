@@ -14,15 +14,19 @@ from pathlib import Path
 from gateway import __version__
 from gateway.errors import UsageError
 from gateway.image.debian import Debian, Package
+from gateway.image.disk import partitions
 from gateway.image.kernel import Kernel, add_modules
 from gateway.image.recipe import Recipe
 from gateway.image.tools import epoch_s, run
 from gateway.image.tree import Node, Tree
 from gateway.image.wheels import PYTHON
+from ota.boot.block import SLOTS
 
 FILES = Path(__file__).resolve().parent / "files"
 SITE = f"usr/lib/python{PYTHON}/dist-packages"
 SHARE = "usr/share/penstock"
+FIRMWARE = "/boot/firmware"
+"""Where the boot partition is mounted: for good when the update agent must write to it, else for provisioning."""
 BASE = ("libc6", "python3.11", "busybox-static", "e2fsprogs", "ca-certificates", "base-files", "netbase")
 FULL = (
     "systemd", "systemd-sysv", "systemd-resolved", "systemd-timesyncd", "udev", "dbus", "kmod", "util-linux", "mount",
@@ -178,9 +182,9 @@ APPLETS = (
     "[ ash awk basename cat chgrp chmod chown clear cmp cp cut date dd df dirname dmesg du echo env expr false "
     "find getty grep gunzip gzip halt head hexdump hostname hwclock id ifconfig init insmod ip kill killall "
     "less ln login losetup ls lsmod md5sum mdev mkdir mkfifo mknod mktemp modprobe more mount mv nc "
-    "netstat nslookup ntpd od passwd pidof ping poweroff printf ps pwd readlink realpath reboot reset rm rmdir "
+    "netstat nslookup ntpd od passwd pgrep pidof ping poweroff printf ps pwd readlink realpath reboot reset rm rmdir "
     "rmmod route sed seq setsid sh sha256sum sleep sort stat stty su sync sysctl tail tar tee test time timeout "
-    "top touch tr true tty udhcpc umount uname uniq uptime usleep vi watch watchdog wc wget which xargs zcat"
+    "top touch tr true tty udhcpc umount uname uniq uptime usleep vi watch wc wget which xargs zcat"
 ).split()
 
 
@@ -205,7 +209,7 @@ def _penstock(tree: Tree, parts: Parts, found: Sequence[Package]) -> None:
     board = parts.recipe.board
     tree.file(f"{SHARE}/board.toml", Path(board.file).read_bytes())
     tree.file("etc/penstock/image.env", settings_text(parts))
-    tree.file("etc/penstock/ota-image.toml", _ota_settings(parts))
+    tree.file("etc/penstock/ota-image.toml", ota_settings(parts))
     tree.folder(f"{SHARE}/trust")
     if parts.trust is not None:
         tree.add_folder(parts.trust, f"{SHARE}/trust")
@@ -231,6 +235,7 @@ def settings_text(parts: Parts) -> str:
         "console": recipe.tty,
         "image_time": str(max(epoch_s(), _floor_s(parts.trust))),
         "led": board.leds["status"].device if "status" in board.leds else "",
+        "firmware": FIRMWARE if recipe.boot.loader == "tryboot" else "",
         "watchdog": dog.device if dog else "",
         "watchdog_s": str(dog.timeout_s) if dog else "",
         "modules": " ".join(recipe.image.modules),
@@ -249,7 +254,7 @@ def _floor_s(trust: Path | None) -> int:
         raise UsageError(f"{file}: not a floor file: {error}; penstock-ota repo trust makes it") from error
 
 
-def _ota_settings(parts: Parts) -> str:
+def ota_settings(parts: Parts) -> str:
     """The agent's settings that belong to the image; provisioning adds the rest."""
     return f"""\
 [image]
@@ -258,13 +263,21 @@ slot_a = "/dev/penstock/slot-a"
 slot_b = "/dev/penstock/slot-b"
 
 [boot]
-kind = "raw"
 state = "/dev/penstock/state"
-
+{_loader_settings(parts.recipe)}
 [paths]
 trust = "/usr/share/penstock/trust"
 state = "/var/lib/penstock/ota"
 """
+
+
+def _loader_settings(recipe: Recipe) -> str:
+    """Which boot loader it is, and what the agent needs to know of it."""
+    if recipe.boot.loader == "uboot":
+        return 'kind = "raw"\n'
+    numbers = {slot: partitions(recipe.storage)[f"slot-{slot}"].number for slot in SLOTS}
+    slots = "".join(f"partition_{slot} = {number}\n" for slot, number in numbers.items())
+    return f'kind = "tryboot"\nfirmware = "{FIRMWARE}"\n{slots}'
 
 
 def line_of(recipe: Recipe) -> str:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.errors import PenstockError, UsageError
-from gateway.image.debian import MIRROR, Debian, Source
+from gateway.image.debian import MIRROR_VARIABLE, Debian, Source, default_mirror
 from gateway.image.tools import epoch_s, require, run
 from gateway.image.tree import Tree
 
@@ -218,7 +218,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make wheels", description=main.__doc__)
     parser.add_argument("arch", nargs="*", default=list(TARGETS), help="aarch64, armv7 (default: all)")
     parser.add_argument("--cache", type=Path, default=ROOT / "build" / "image", metavar="DIR")
-    parser.add_argument("--mirror", default=MIRROR, metavar="URL", help="Debian archive; default: %(default)s")
+    text = f"Debian archive; default: %(default)s ({MIRROR_VARIABLE} is another way to say it)"
+    parser.add_argument("--mirror", default=default_mirror(), metavar="URL", help=text)
     options = parser.parse_args()
     try:
         check_python()

@@ -65,24 +65,33 @@ def _say(line: str) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from ota.agent.source import online
-    from ota.fleet.duty import Duty, server_of
+    from ota.agent.settings import read_settings
+    from ota.app.device_cli import await_anchor
 
-    agent, cancel = _agent(options), Cancel()
-    fleet = agent.settings.fleet
+    cancel = Cancel()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: cancel.set())
     try:
-        if fleet is None:
+        await_anchor(read_settings(options.config).paths.trust, Clock(), cancel, _say)
+        _serve(_agent(options), cancel)
+    except Cancelled:
+        return 0
+    return RESTART_STATUS
+
+
+def _serve(agent: Agent, cancel: Cancel) -> None:
+    """Until a restart is due. Raises Cancelled."""
+    from ota.agent.source import online
+    from ota.fleet.duty import Duty, server_of
+
+    try:
+        if agent.settings.fleet is None:
             agent.run(lambda: online(agent.settings, agent.client, Clock(), cancel), cancel)
         else:
             source = lambda stop: online(agent.settings, agent.client, Clock(), stop)  # noqa: E731
             Duty(agent, server_of(agent.settings, Clock()), source, Clock(), _say).run(cancel)
-    except Cancelled:
-        return 0
     finally:
         agent.end()
-    return RESTART_STATUS
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 STATE_FOLDER = Path("/var/lib/penstock/ota")
 TRUST_FOLDER = Path("/usr/share/penstock/trust")
+ROOT_NAME = "root.json"
+ANCHOR_LOOK_S = 2.0
 
 
 def add_to(groups: Groups) -> None:
@@ -148,10 +150,19 @@ def read_anchor(folder: Path) -> Anchor:
     from ota.trust.client import Anchor
     from ota.trust.floor import read_image_floor
 
-    root = read_file(folder / "root.json", 1 << 20)
+    root = read_file(folder / ROOT_NAME, 1 << 20)
     if root is None:
-        raise UsageError(f"{folder / 'root.json'}: missing; make it with 'penstock-ota repo trust'")
+        raise UsageError(f"{folder / ROOT_NAME}: missing; make it with 'penstock-ota repo trust'")
     return Anchor(root, read_image_floor(folder / "floor.json"))
+
+
+def await_anchor(folder: Path, clock: Clock, cancel: Cancel, say: Callable[[str], None]) -> None:
+    """Return when there is one: a device whose image has no anchor gets it by provisioning. Raises Cancelled."""
+    root = folder / ROOT_NAME
+    if not root.exists():
+        say(f"{root}: missing; nothing is trusted until the device is provisioned with it")
+    while not root.exists():
+        clock.wait(ANCHOR_LOOK_S, cancel)
 
 
 def _trust(options: argparse.Namespace) -> tuple[TrustClient, Anchor]:

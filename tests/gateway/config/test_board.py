@@ -15,7 +15,7 @@ from gateway.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[3]
 BOARDS = sorted((ROOT / "board-configs").glob("*.toml"))
-WITH_IMAGE = {"rpi4", "rpi-zero2w", "generic-armv7", "qemu-arm64"}
+WITH_IMAGE = {"rpi4", "rpi5", "rpi-zero2w", "generic-armv7", "qemu-arm64"}
 
 REFERENCE = """\
 [site]
@@ -50,7 +50,7 @@ modbus = { unit = 1, table = "holding", address = 0, type = "i16" }
 
 
 def test_the_boards_are_all_there() -> None:
-    assert {path.stem for path in BOARDS} == WITH_IMAGE | {"rpi5", "sim"}
+    assert {path.stem for path in BOARDS} == WITH_IMAGE | {"sim"}
 
 
 @pytest.mark.parametrize("path", BOARDS, ids=lambda path: path.stem)

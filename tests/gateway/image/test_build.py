@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.app import plugin_build
 from gateway.app.aot_build import compile_module, find_compiler
-from gateway.app.image_cli import find_board
+from gateway.app.image_cli import find_board, plugin_module
 from gateway.clock import random_source
 from gateway.config.board import load_board
 from gateway.config.hardware import Image, Storage
@@ -18,7 +20,7 @@ from gateway.digest import content_hash
 from gateway.errors import PenstockError, UsageError
 from gateway.image import build, wheels
 from gateway.image.build import Request, check
-from gateway.image.kernel import Kernel
+from gateway.image.kernel import Kernel, add_modules, read_kernel
 from gateway.image.recipe import recipe
 from gateway.image.root import APPLETS, FILES, NOT_FULL, NOT_MINIMAL, Parts, settings_text
 from gateway.image.tree import Tree
@@ -102,6 +104,18 @@ def test_the_store_of_a_board_finds_what_the_image_has_compiled(
             assert ("runs compiled" in caplog.text) == bool(folder)
 
 
+def test_the_images_plugin_is_the_published_one(root: Path, tmp_path: Path) -> None:
+    """Patches to the next version start from what a device has: from the image, or installed over the air."""
+    published = plugin_build.build(root / "plugins" / "scale", tmp_path / "published", embed=True).read_bytes()
+    inside = plugin_module("scale", tmp_path / "cache")
+    assert inside == published
+    home = tmp_path / "plugins" / "scale"
+    home.mkdir(parents=True)
+    (home / "plugin.toml").write_bytes((root / "plugins" / "scale" / "plugin.toml").read_bytes())
+    (home / "scale.wasm").write_bytes(inside)
+    assert as_file(find("scale", [home.parent])) == published, "the store of a board keeps it as it is"
+
+
 def test_the_clock_starts_no_earlier_than_the_floor(root: Path, tmp_path: Path) -> None:
     def image_time(trust: Path | None) -> str:
         one = recipe(load_board(root / "board-configs" / "qemu-arm64.toml"))
@@ -138,6 +152,52 @@ def kernel() -> Kernel:
     return Kernel("6", tree, needs)
 
 
+def test_a_kernel_in_several_packages_with_packed_modules(tmp_path: Path) -> None:
+    """As Debian has it from Linux 7 on: what is packed comes out as the kernel takes it."""
+    version, source = "7.1", tmp_path / "source"
+    home = source / "usr/lib/modules" / version
+    (home / "kernel").mkdir(parents=True)
+    (home / "dtb/maker").mkdir(parents=True)
+    (home / "vmlinuz").write_bytes(b"kernel")
+    for name in ("modules.builtin", "modules.builtin.modinfo", "modules.order"):
+        (home / name).write_text("")
+    (home / "dtb/maker/board.dtb").write_bytes(b"tree")
+    (home / "kernel/one.ko.xz").write_bytes(lzma.compress(b"module"))
+    debs = []
+    for name, parts in {"binary": ["vmlinuz"], "modules": ["kernel"], "base": ["dtb", "modules.*"]}.items():
+        package = tmp_path / name
+        for path in [one for part in parts for one in home.glob(part)]:
+            target = package / path.relative_to(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(target)
+        (package / "DEBIAN").mkdir()
+        text = f"Package: linux-{name}-{version}\nVersion: 1\nArchitecture: all\nMaintainer: n <n@example.com>\n"
+        (package / "DEBIAN/control").write_text(text + "Description: sample\n")
+        debs.append(tmp_path / f"linux-{name}-{version}_1_all.deb")
+        subprocess.run(["dpkg-deb", "--root-owner-group", "-b", package, debs[-1]], check=True, capture_output=True)
+    found = read_kernel(debs)
+    assert (found.version, found.image(), found.device_tree("board.dtb")) == (version, b"kernel", b"tree")
+    assert found.closure(["one"]) == ["kernel/one.ko"]
+    root = Tree()
+    add_modules(root, found, ["one"])
+    assert root.read(f"usr/lib/modules/{version}/kernel/one.ko") == b"module"
+    assert "kernel/one.ko:" in root.read(f"usr/lib/modules/{version}/modules.dep").decode()
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [
+        ("linux-image-6.1.0-57-arm64", True),
+        ("linux-modules-7.3.4+deb13-arm64", True),
+        ("linux-image-arm64", False),
+        ("linux-modules-arm64", False),
+        ("linux-base", False),
+    ],
+)
+def test_which_packages_are_the_kernel(name: str, taken: bool) -> None:
+    assert bool(build.KERNEL_PACKAGE.match(name)) == taken
+
+
 def test_modules_come_with_what_they_need_in_order() -> None:
     assert kernel().closure(["two-x", "one", "built_in"]) == [
         "kernel/a/base.ko",
@@ -159,5 +219,5 @@ def test_start_scripts_are_sound() -> None:
         assert script.stat().st_mode & 0o100, f"{script}: not a program"
         done = subprocess.run(["sh", "-n", str(script)], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-    for command in ("mdev", "udhcpc", "ntpd", "su", "watchdog", "killall", "stat", "xargs", "sha256sum"):
+    for command in ("mdev", "udhcpc", "ntpd", "su", "pgrep", "killall", "stat", "xargs", "sha256sum"):
         assert command in APPLETS

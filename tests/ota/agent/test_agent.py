@@ -15,13 +15,14 @@ from ota.agent.machine import Files, power_on
 from ota.agent.settings import read_settings
 from ota.agent.source import Source, bundle, folder
 from ota.app.cli import main
+from ota.app.device_cli import await_anchor, read_anchor
 from ota.boot.table import Action, Wish
 from ota.clock import Cancel
 from ota.errors import BootError, OtaError, StorageError, TrustError, UsageError
 from ota.repo.bundle import create_bundle
 from tests.ota.agent.rig import LINE, Plant
 from tests.ota.conftest import IMAGE_ONE, IMAGE_TWO
-from tests.ota.world import DAY, IMAGE, NOW
+from tests.ota.world import DAY, IMAGE, NOW, HandClock
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -230,6 +231,35 @@ def test_a_reader_that_has_seen_enough(plant: Plant) -> None:
         assert process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == ""
+
+
+def test_a_device_without_an_anchor_says_so_once(plant: Plant) -> None:
+    """However long it takes; then it goes on."""
+    trust, lines = plant.settings.paths.trust, list[str]()
+    away = trust.rename(trust.with_name("away"))
+
+    class Provisioned(HandClock):
+        def wait(self, seconds: float, cancel: Cancel) -> None:
+            super().wait(seconds, cancel)
+            if len(self.waited) == 1000:
+                away.rename(trust)
+
+    await_anchor(trust, Provisioned(), Cancel(), lines.append)
+    assert read_anchor(trust) == plant.anchor
+    assert lines == [f"{trust}/root.json: missing; nothing is trusted until the device is provisioned with it"]
+
+
+def test_an_agent_without_an_anchor_waits_for_it(plant: Plant) -> None:
+    trust = plant.settings.paths.trust
+    away = trust.rename(trust.with_name("away"))
+    command = [sys.executable, "-m", "ota.app.cli", "agent", "run", "--config", str(plant.config)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert "root.json: missing; nothing is trusted" in process.stderr.readline()
+        away.rename(trust)
+        assert process.stderr.readline().startswith("slot a; asks ")
+        process.terminate()
+        assert process.wait() in (0, 3), "ended on request, or for the restart into the update"
 
 
 def test_command_line(plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
