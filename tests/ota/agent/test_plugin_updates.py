@@ -173,8 +173,10 @@ def test_a_trap_storm_is_reported_with_the_gateways_reason(site: Site, tmp_path:
     wait_for(lambda: len(site.works.messages()) > count + 3, "data flows on")
 
 
-def test_a_rollback_that_comes_too_late_leaves_what_runs(site: Site) -> None:
+def test_a_rollback_that_comes_too_late_leaves_what_runs(site: Site, tmp_path: Path) -> None:
     """From a version that was left already, and from one that is gone."""
+    site.publish(changed_modbus(tmp_path, "0.3.9"), 5)
+    assert site.update() == {"plugin/acme/modbus-5.wasm": ""}
     gateway = SocketGateway(site.folder / "gateway/control.sock")
     runs, previous = gateway.versions("modbus")
     for late in (previous, "f" * 64):
