@@ -33,7 +33,15 @@ class Stage(msgspec.Struct, frozen=True):
     version: str = ""
     generation: int = 1
     last_pause_ns: int = 0
+    compiled: bool = False
+    refused: int = 0
     problem: str = ""
+
+    @property
+    def told(self) -> str:
+        """What its user has to know."""
+        refused = f"{self.refused} requests to the field bus refused" if self.refused else ""
+        return "; ".join(filter(None, (self.problem, refused)))
 
     @property
     def records(self) -> int:
@@ -102,7 +110,7 @@ def picture(now: Top, before: Top) -> list[str]:
         columns(PORT_HEAD, _ports(now.ports, before.ports, period_s)),
         columns(LINK_HEAD, _links(now.links, before.links, period_s)),
     )
-    problems = [f"stage {name}: {one.problem}" for name, one in now.stages.items() if one.problem]
+    problems = [f"stage {name}: {one.told}" for name, one in now.stages.items() if one.told]
     return [head, *problems, *(line for table in tables for line in ("", *table.splitlines()))]
 
 
@@ -110,6 +118,7 @@ STAGE_HEAD = (
     "stage",
     "plugin",
     "version",
+    "code",
     "swaps",
     "state",
     "records/s",
@@ -129,9 +138,9 @@ def _stages(now: Mapping[str, Stage], before: Mapping[str, Stage], period_s: flo
         then = before.get(name, one)
         records, busy_ns = one.records - then.records, one.busy_ns - then.busy_ns
         yield (
-            name, one.plugin, one.version or "–", one.generation - 1, one.state, _rate(records, period_s),
-            f"{busy_ns / records / 1e3:.1f}" if records > 0 else "–", f"{one.longest_ns / 1e3:.0f}",
-            one.traps, one.restarts, one.memory_bytes >> 10,
+            name, one.plugin, one.version or "–", "aot" if one.compiled else "interp", one.generation - 1, one.state,
+            _rate(records, period_s), f"{busy_ns / records / 1e3:.1f}" if records > 0 else "–",
+            f"{one.longest_ns / 1e3:.0f}", one.traps, one.restarts, one.memory_bytes >> 10,
         )  # fmt: skip
 
 

@@ -18,12 +18,14 @@ STATS = StageStats(**dict.fromkeys(StageStats.__slots__, 0))
 
 def state(uptime_s: float, records: int) -> State:
     """A gateway that has handled so many records, in 2 µs each."""
-    stats = replace(STATS, state=1, records_out=records, busy_ns=2000 * records, longest_ns=31_400, memory_bytes=196608)
+    stats = replace(
+        STATS, refused=2, state=1, records_out=records, busy_ns=2000 * records, longest_ns=31_400, memory_bytes=196608
+    )
     return State(
         "works",
         uptime_s,
         (
-            StageReport("plc", "modbus", "0.1.0", "aa", True, "", replace(stats, generation=3), {}),
+            StageReport("plc", "modbus", "0.1.0", "aa", True, "", replace(stats, generation=3), {}, compiled=True),
             StageReport("bad", "odd", "2.0.0", "bb", False, "more than 3 traps", replace(STATS, traps=4), {}),
         ),
         (RingReport("plc", RingStats(records, 1 << 20, 65536, 320, 7), {"cloud": ConsumerStats(records, 3, 96)}),),
@@ -50,7 +52,8 @@ def test_rates_are_those_between_two_states() -> None:
     lines = picture(seen(state(62.0, 300)), seen(state(60.0, 200)))
     assert lines[0].startswith("works   up 1 min 02 s   at most ")
     plc = row(lines, "stage", "plc")
-    assert (plc["plugin"], plc["version"], plc["swaps"]) == ("modbus", "0.1.0", "2")
+    assert (plc["plugin"], plc["version"], plc["code"], plc["swaps"]) == ("modbus", "0.1.0", "aot", "2")
+    assert row(lines, "stage", "bad")["code"] == "interp"
     assert (plc["records/s"], plc["µs_rec"], plc["max_µs"], plc["KiB"]) == ("50.0", "2.0", "31", "192")
     ring = row(lines, "ring", "plc")
     assert (ring["reader"], ring["records/s"], ring["lag_B"], ring["of_B"], ring["dropped"]) == (
@@ -67,6 +70,7 @@ def test_what_is_wrong_is_seen() -> None:
     assert "up 1 h 01 min" in text
     assert "cable is out" in text
     assert "stage bad: more than 3 traps" in text
+    assert "stage plc: 2 requests to the field bus refused" in text
     assert "stopped" in text
     assert "–" in text, "no rates between a state and itself"
 
