@@ -13,9 +13,10 @@ typedef struct frame {
 } frame;
 
 static const wr_guard TCP = {.bus = WR_BUS_MODBUS_TCP,
-                             .count = 2,
+                             .count = 3,
                              .rules = {{.unit = 1, .first = 20, .last = 29, .table = WR_BUS_HOLDING},
-                                       {.any_unit = true, .first = 7, .last = 7, .table = WR_BUS_COIL}}};
+                                       {.any_unit = true, .first = 7, .last = 7, .table = WR_BUS_COIL},
+                                       {.unit = 77, .first = 256, .last = 264, .table = WR_BUS_COIL}}};
 
 static void reads_and_allowed_writes_pass(check_t *check) {
     const frame frames[] = {
@@ -26,6 +27,8 @@ static void reads_and_allowed_writes_pass(check_t *check) {
         FRAME(0, 1, 0, 0, 0, 6, 200, 5, 0, 7, 0xFF, 0),
         FRAME(0, 1, 0, 0, 0, 8, 3, 15, 0, 7, 0, 1, 1, 1),
         FRAME(0, 1, 0, 0, 0, 11, 1, 16, 0, 28, 0, 2, 4, 1, 2, 3, 4),
+        FRAME(0, 1, 0, 0, 0, 8, 77, 15, 1, 0, 0, 8, 1, 0xFF),
+        FRAME(0, 1, 0, 0, 0, 9, 77, 15, 1, 0, 0, 9, 2, 0xFF, 1),
     };
     for (size_t i = 0; i < sizeof frames / sizeof *frames; i++) {
         char why[WR_GUARD_WHY_BYTES] = "";
@@ -56,6 +59,7 @@ static void everything_else_is_refused_by_name(check_t *check) {
         {FRAME(0, 1, 0, 0, 0, 11, 1, 16, 0, 20, 0, 1, 4, 1, 2, 3, 4), "17 bytes are not one Modbus request"},
         {FRAME(0, 1, 0, 0, 0, 9, 1, 16, 0, 20, 0, 1, 4, 1, 2), "15 bytes are not one Modbus request"},
         {FRAME(0, 1, 0, 0, 0, 7, 1, 16, 0, 20, 0, 0, 0), "13 bytes are not one Modbus request"},
+        {FRAME(0, 1, 0, 0, 0, 7, 1, 3, 0, 0, 0, 1, 9), "13 bytes are not one Modbus request"}, /* a read, and more */
         {FRAME(0), "1 bytes are not one Modbus request"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -78,6 +82,9 @@ static void serial_frames_have_a_checksum(check_t *check) {
     CHECK_STR(why, "unit 17 holding 1 is not in writes of the stage's config");
     CHECK(!wr_guard_allows(&guard, twice.bytes, twice.len, why));
     CHECK_STR(why, "16 bytes are not one Modbus request");
+    const frame empty = FRAME(0xFF, 0xFF); /* its checksum is right */
+    CHECK(!wr_guard_allows(&guard, empty.bytes, empty.len, why));
+    CHECK_STR(why, "2 bytes are not one Modbus request");
     guard.count = 1;
     guard.rules[0] = (wr_write_rule){.unit = 17, .first = 0, .last = 65535, .table = WR_BUS_HOLDING};
     CHECK(wr_guard_allows(&guard, write.bytes, write.len, why));
