@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -21,13 +21,14 @@ STEP_NS = 500_000_000
 OPERATORS = (">", ">=", "<", "<=", "==", "!=")
 
 
-def start(name: str, config: dict[str, object], tags: Sequence[TagSettings]) -> Stage:
+def start(name: str, config: dict[str, object], tags: Sequence[TagSettings], kept: bytes = b"") -> Stage:
     folder, engine = toolchain.ROOT / "plugins" / name, wasmtime.Engine()
     module = wasmtime.Module.from_file(engine, str(build(folder, toolchain.BUILD / "plugins")))
     manifest = load_manifest(folder / "plugin.toml")
     outputs = [Ring(False, Schema.SAMPLES, 1 << 17)] if manifest.output == "samples" else []
     rings = [Ring(True, Schema.SAMPLES, 1 << 17), *outputs, Ring(False, Schema.COMMANDS, 1 << 17)]
     stage = Stage(engine, module, Setup(rings=rings, config=pack_config(manifest, config, tags, file="test")))
+    stage.kept = kept
     assert stage.start() == 0, stage.logs
     return stage
 
@@ -42,12 +43,25 @@ def sample(tag: int, value: object, number: int) -> bytes:
     return encode_sample({"value": value}, tag, number, START_NS + number * STEP_NS)
 
 
-def swapped(old: Stage, new: Stage) -> Stage:
+Maker = Callable[[bytes], Stage]
+"""Makes a stage; from what an instance had kept that trapped, if that is not empty."""
+
+
+def swapped(old: Stage, make: Maker) -> Stage:
+    new = make(b"")
     assert old.call("pen_save") == 1
     new.state = old.state
     assert new.call("pen_load", 1) == 0
     assert new.state == b""
     return new
+
+
+def trapped(old: Stage, make: Maker) -> Stage:
+    """Between two records."""
+    return make(old.keeps)
+
+
+WAYS = {"swap": swapped, "trap": trapped}
 
 
 # ---- alarm --------------------------------------------------------------------------------------------------------
@@ -76,10 +90,10 @@ class Condition:
         return bool(eval(self.python, {"values": values}))
 
 
-def alarm(condition: str, **settings: object) -> Stage:
+def alarm(condition: str, kept: bytes = b"", **settings: object) -> Stage:
     own = {"when": condition, "label": "x", "command": "t2", "on_raised": 1, "on_cleared": 0, **settings}
     tags = [TagSettings(0, "t0", "", own), TagSettings(1, "t1"), TagSettings(2, "t2")]
-    return start("alarm", {"samples": False}, tags)
+    return start("alarm", {"samples": False}, tags, kept)
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -110,19 +124,23 @@ def test_conditions_hold_when_python_says_so(seed: int) -> None:
     assert all(a != b for a, b in pairwise(orders)), "each change is told once"
 
 
-def test_hysteresis_and_delays_go_on_in_the_next_version() -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_hysteresis_and_delays_go_on_in_the_next_instance(way: str) -> None:
     chance = random.Random(5)
     settings = {"hysteresis": 1.5, "on_delay_ms": 700, "off_delay_ms": 1200}
     values = [round(chance.uniform(-2, 6), 1) for _ in range(200)]
 
-    def run(swap_at: int) -> list[Record]:
-        stage, found = alarm("value > 2 and 't1' != 1", **settings), list[Record]()
+    def make(kept: bytes) -> Stage:
+        return alarm("value > 2 and 't1' != 1", kept, **settings)
+
+    def run(end_at: int) -> list[Record]:
+        stage, found = make(b""), list[Record]()
         stage.write(0, sample(1, 0, 0))
         for number, value in enumerate(values):
-            if number == swap_at:
-                new = alarm("value > 2 and 't1' != 1", **settings)
+            if number == end_at:
+                new = WAYS[way](stage, make)
                 new.elapsed_ns = stage.elapsed_ns
-                stage = swapped(stage, new)
+                stage = new
             stage.setup.unix_ns = START_NS
             stage.write(0, sample(0, value, number))
             stage.advance(STEP_NS)
@@ -168,9 +186,9 @@ class Reference:
 GAINS = {"kp": 0.7, "ki": 0.013, "kd": 1.3}
 
 
-def controller(setpoint: float, **settings: object) -> Stage:
+def controller(setpoint: float, kept: bytes = b"", **settings: object) -> Stage:
     own = {"command": "y", "setpoint": setpoint, **GAINS, **settings}
-    return start("pid", {}, [TagSettings(0, "x", "", own), TagSettings(1, "y")])
+    return start("pid", {}, [TagSettings(0, "x", "", own), TagSettings(1, "y")], kept)
 
 
 @pytest.mark.parametrize("kind", [int, float])
@@ -191,12 +209,16 @@ def test_outputs_are_those_of_the_equations(seed: int, kind: type) -> None:
         assert output == pytest.approx(expected, abs=1e-3 if kind is int else 1e-9)
 
 
-def settle(stages: dict[int, Stage], steps: int) -> list[float]:
-    """A tank that heats with the output and cools to 20 by itself; ``stages`` take over at their step."""
-    value, output, values, stage = 20.0, 0.0, list[float](), stages[0]
+def settle(steps: int, end_at: int = -1, way: str = "swap") -> list[float]:
+    """A tank that heats with the output and cools to 20 by itself; at a step another instance takes over."""
+
+    def make(kept: bytes) -> Stage:
+        return controller(60, kept, kp=4, ki=0.4, kd=0)
+
+    value, output, values, stage = 20.0, 0.0, list[float](), make(b"")
     for number in range(steps):
-        if number and number in stages:
-            stage = swapped(stage, stages[number])
+        if number == end_at:
+            stage = WAYS[way](stage, make)
         stage.write(0, sample(0, value, number))
         for one in taken(stage, 0):
             assert isinstance(one.value, float)
@@ -206,10 +228,10 @@ def settle(stages: dict[int, Stage], steps: int) -> list[float]:
     return values
 
 
-def test_a_plant_comes_to_its_setpoint_and_no_swap_is_felt() -> None:
-    gains = {"kp": 4, "ki": 0.4, "kd": 0}
-    expected = settle({0: controller(60, **gains)}, 600)
+@pytest.mark.parametrize("way", WAYS)
+def test_a_plant_comes_to_its_setpoint_and_no_other_instance_is_felt(way: str) -> None:
+    expected = settle(600)
     assert max(expected) < 66, "the integral does not wind up while the output is at its limit"
     assert expected[-1] == pytest.approx(60, abs=0.01)
     for at in (1, 17, 300):
-        assert settle({0: controller(60, **gains), at: controller(60, **gains)}, 600) == expected
+        assert settle(600, at, way) == expected
