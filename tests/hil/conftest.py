@@ -16,7 +16,7 @@ from tests.hil import image
 from tests.hil.disk import Artefact, artefact, partitions
 from tests.hil.host import Host, host
 from tests.hil.machine import Hardware, Machine, copy_disk, missing_programs
-from tests.hil.recording import BOOT_SECONDS_MAX, PROMPT, Recorder, Recording, Start
+from tests.hil.recording import BOOT_SECONDS_MAX, CHECK, PROMPT, Recorder, Recording, Start
 from tests.hil.releases import Releases, agent_settings
 from tests.hil.report import Report
 
@@ -123,12 +123,12 @@ def provisioned(
 
 @pytest.fixture(scope="session")
 def settled(provisioned: Path, world: Host, folder: Path) -> Start:
-    """A machine that runs from slot a, polls and publishes, frozen."""
+    """A machine that runs from slot a, polls and publishes, and whose agent has asked for updates in vain, frozen."""
     disk = copy_disk(provisioned, folder / "settled.img")
     with Machine(folder / "settled", Hardware(disk, bus=world.rtu.device)) as machine:
         machine.console.expect(PROMPT, BOOT_SECONDS_MAX)
-        machine.console.expect("connected", BOOT_SECONDS_MAX)
-        machine.console.run("sync")
+        machine.console.expect(r"(?s)connected.*asks https|asks https.*connected", BOOT_SECONDS_MAX)
+        machine.console.run(f"{CHECK} && sync")  # when it has its answer, so has the agent, which asked before
         machine.freeze(folder / "settled.frozen")
     return Start(disk, folder / "settled.frozen")
 

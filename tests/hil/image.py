@@ -47,18 +47,19 @@ def tool(*command: str | Path, stdin: IO[bytes] | None = None) -> bytes:
     return done.stdout
 
 
-def found(folder: Path) -> Built:
-    """An image that was built into ``folder``. Raises AssertionError: none, or several."""
-    (slot,) = folder.glob(f"penstock-{FAMILY}-minimal-*.slot.img")
+def found(folder: Path, flavour: str = "minimal") -> Built:
+    """An image that was built into ``folder``. Raises ValueError: none, or several."""
+    (slot,) = folder.glob(f"penstock-{FAMILY}-{flavour}-*.slot.img")
     return Built(slot.with_name(slot.name.replace(".slot.img", ".img")), slot)
 
 
-def build(root: Path, out: Path) -> Built:
+def build(root: Path, out: Path, flavour: str = "minimal") -> Built:
     """The image for the emulated board, as a user makes it. ``root``: the project."""
     command = [sys.executable, "-m", "gateway.app.cli", "image", "build", "--board", FAMILY, "--out", str(out)]
+    command += ["--flavour", flavour]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, timeout=BUILD_SECONDS_MAX)
     assert done.returncode == 0, done.stderr[-4000:]
-    return found(out)
+    return found(out, flavour)
 
 
 def provision(disk: Path, folder: Path) -> None:

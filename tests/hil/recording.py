@@ -19,6 +19,7 @@ from tests.hil.disk import SLOT_PARTITIONS, STATE, Area, Artefact, partitions, r
 from tests.hil.machine import Hardware, Machine, copy_disk
 from tests.hil.writelog import Replay, Write, WriteLog
 
+CHECK = "penstock-ota check --config /data/ota.toml"
 INSTALL = "penstock-ota install --config /data/ota.toml &"
 UPDATE_SECONDS_MAX = 180.0
 BOOT_SECONDS_MAX = 180.0

@@ -28,12 +28,15 @@ from tests.hil.recording import (
     NOTEBOOK,
     PROMPT,
     UPDATE_SECONDS_MAX,
+    Places,
     Recording,
+    Start,
     await_log,
     touching,
 )
 from tests.hil.report import Report
 from tests.hil.writelog import Replay, Write, WriteLog
+from tests.hil.wrong_agents import LATE_WRITES, WRONG_AGENTS
 
 Versions = tuple[Artefact, Artefact]
 WrongOrder = Callable[[Sequence[Write], int, int], list[Write]]
@@ -128,23 +131,31 @@ def test_killed_at_seeded_instants(
         if number in finished:
             finish(disk, place / "finish", world)
         disk.unlink()
-    report.add("power cuts", killed=len(cuts), booted=BOOTED, finished=FINISHED, problems=len(wrong), left=dict(left))
+        # Now, not at the end: a long run may be interrupted.
+        report.add("power cuts", killed=number + 1, problems=len(wrong), left=dict(left))
+    report.add("power cuts", booted=BOOTED, finished=FINISHED)
     assert wrong == []
 
 
 def examine(
-    recording: Recording, versions: Versions, writes: Sequence[Write], disk: Path, chance: Random | None
+    settled: Start, versions: Versions, writes: Sequence[Write], disk: Path, chance: Random | None, first: int = 0
 ) -> Verdict:
-    """Every prefix of ``writes`` from the settled machine on; with ``chance`` also crash states with lost writes."""
-    copy_disk(recording.starts["settled"].disk, disk)
+    """Every prefix of ``writes`` from the settled machine on that has ``first`` of them or more.
+
+    With ``chance`` also crash states with lost writes.
+    """
+    copy_disk(settled.disk, disk)
     with Replay(disk) as replay:
-        return Examination(Judge(disk, versions, NOTEBOOK), replay, chance).run(writes)
+        for write in writes[:first]:
+            replay.apply(write)
+        replay.take_dirty()
+        return Examination(Judge(disk, versions, NOTEBOOK), replay, chance).run(writes[first:])
 
 
 def test_every_prefix_of_the_writes(
     recording: Recording, versions: Versions, folder: Path, report: Report, chance: Random
 ) -> None:
-    verdict = examine(recording, versions, recording.writes, folder / "prefixes.img", chance)
+    verdict = examine(recording.starts["settled"], versions, recording.writes, folder / "prefixes.img", chance)
     report.add("power cuts", prefixes=verdict.prefixes, with_lost_writes=verdict.subsets)
     assert verdict.problems == []
     told = [state for _, state in verdict.states if state is not None]
@@ -175,15 +186,48 @@ def test_loader_agrees_about_prefixes(
     report.add("power cuts", prefixes_booted=len({*drawn, *state}))
 
 
+def caught(verdict: Verdict) -> int:
+    """How often a crash state would have booted a slot that is not complete."""
+    return sum("is not complete and would boot" in problem for _, problem in verdict.problems)
+
+
 @pytest.mark.parametrize("wrong", [flipped_early, never_synced])
 def test_wrong_order_of_writes_is_caught(
     recording: Recording, versions: Versions, folder: Path, report: Report, chance: Random, wrong: WrongOrder
 ) -> None:
-    """The negative control: the same writes, the slot on trial too early or nothing of it flushed before."""
+    """A negative control: the same writes, the slot on trial too early or nothing of it flushed before."""
     first = touching(recording.writes, recording.places.image)[0]
     armed = touching(recording.writes[: recording.restart], recording.places.state)[-1]
-    writes = wrong(recording.writes[: recording.restart], first, armed)
-    verdict = examine(recording, versions, writes, folder / "wrong.img", chance if wrong is never_synced else None)
-    caught = [problem for _, problem in verdict.problems if "is not complete and would boot" in problem]
-    report.add("power cuts", **{f"{wrong.__name__}_caught": len(caught)})
-    assert caught
+    writes, settled = wrong(recording.writes[: recording.restart], first, armed), recording.starts["settled"]
+    verdict = examine(settled, versions, writes, folder / "wrong.img", chance if wrong is never_synced else None)
+    report.add("power cuts", **{f"{wrong.__name__}_caught": caught(verdict)})
+    assert caught(verdict)
+
+
+@pytest.mark.parametrize("name", WRONG_AGENTS)
+def test_wrong_agent_is_caught(
+    settled: Start, versions: Versions, world: Host, folder: Path, report: Report, name: str
+) -> None:
+    """The other negative control: an agent with a mistake updates the machine, and its own writes give it away."""
+    agent, place = WRONG_AGENTS[name], folder / name
+    place.mkdir()
+    disk, log = copy_disk(settled.disk, place / "disk.img"), WriteLog(place / "writes")
+    places = Places.of(disk, "b", versions[1])
+
+    def armed() -> int | None:
+        state = touching(log.writes, places.state)
+        return state[agent.state_writes - 1] if len(state) >= agent.state_writes else None
+
+    def has_erred(_: WriteLog) -> bool:
+        first = armed()
+        return first is not None and len(touching(log.writes[first:], places.image)) >= agent.slot_writes
+
+    with Machine(place, Hardware(disk, bus=world.rtu.device, log=log.path, resume=settled.frozen)) as machine:
+        machine.console.run(LATE_WRITES)
+        machine.console.send(agent.command())
+        await_log(log, has_erred, UPDATE_SECONDS_MAX, name)
+    verdict = examine(settled, versions, log.writes, place / "replayed.img", None, armed() or 0)
+    report.add("power cuts", **{f"{name}_caught": caught(verdict)})
+    assert caught(verdict)
+    for used in (disk, log.path, place / "replayed.img"):
+        used.unlink()

@@ -1,0 +1,28 @@
+"""The minimal image's services: stopped and started on purpose, and a gateway that hangs is started again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.hil.host import Host
+from tests.hil.machine import Hardware, Machine, copy_disk
+from tests.hil.recording import BOOT_SECONDS_MAX, Start
+
+GONE = "! pidof penstock > /dev/null"
+
+
+def test_services_are_stopped_started_and_watched(settled: Start, world: Host, folder: Path) -> None:
+    place = folder / "maintenance"
+    place.mkdir()
+    disk = copy_disk(settled.disk, place / "disk.img")
+    with Machine(place, Hardware(disk, bus=world.rtu.device, resume=settled.frozen)) as machine:
+        machine.console.run("systemctl stop penstock")
+        machine.console.expect("gateway: ended with status 0", BOOT_SECONDS_MAX)
+        machine.console.run(f"sleep 5 && {GONE}")  # init has had time for two more attempts
+        machine.console.run("systemctl start penstock")
+        machine.console.expect("running: site", BOOT_SECONDS_MAX)
+        machine.console.run("until [ -s /run/penstock/health.json ]; do sleep 1; done")
+        machine.console.run("killall -STOP penstock")
+        machine.console.expect("guard: the gateway is silent for 60 s and is killed", BOOT_SECONDS_MAX)
+        machine.console.expect("running: site", BOOT_SECONDS_MAX)
+    disk.unlink()
