@@ -13,6 +13,7 @@ from gateway.native import lib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any, TypedDict
 
     class RingSetup(TypedDict):
@@ -24,12 +25,11 @@ if TYPE_CHECKING:
         consumers_max: int
 
     class PluginSetup(TypedDict):
-        """``hash``: what the module in ``file`` must have; ``about``: for errors."""
+        """``hash``: what the module in ``file`` must have."""
 
         name: str
         file: str
         hash: str
-        about: str
 
     class StageSetup(TypedDict):
         """``ports``, ``outputs``: names; ``inputs``: rings and policies."""
@@ -57,11 +57,13 @@ class Assembly:
     """Pointers and numbers by name; whoever takes them over (``gateway.plane.Plane``) frees them, else ``close``.
 
     ``readers``: numbers of reading ends, by ring and reader. ``code``: compiled code that plugins run, by plugin;
-    ``refused``: why there is none that fits. Raises PenstockError when a part cannot be made.
+    ``refused``: why there is none that fits. ``manifests``: files by plugin, for errors. Raises PenstockError when a
+    part cannot be made.
     """
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, manifests: Mapping[str, str] | None = None) -> None:
         self.setup = setup
+        self._manifests = manifests or {}
         self.engine: Any = native.new_engine()
         self.loop: Any = None
         self.is_started = False
@@ -105,9 +107,8 @@ class Assembly:
         try:
             for plugin in self.setup["plugins"]:
                 modules[plugin["name"]] = self._module(plugin)
-            about = {plugin["name"]: plugin["about"] for plugin in self.setup["plugins"]}
             for stage in self.setup["stages"]:
-                self.stages[stage["name"]] = self._stage(stage, modules[stage["plugin"]], about[stage["plugin"]])
+                self.stages[stage["name"]] = self._stage(stage, modules[stage["plugin"]])
         finally:
             for module in modules.values():  # stages keep what they use
                 lib.wr_module_release(module)
@@ -132,14 +133,15 @@ class Assembly:
                 self.refused[name] = str(fault)
         return module
 
-    def _stage(self, stage: StageSetup, module: Any, about: str) -> int:
+    def _stage(self, stage: StageSetup, module: Any) -> int:
         raw, _keep = native.stage_config(stage["name"], module, stage["config"], stage["numbers"])
         ports = [self.ports[name] for name in stage["ports"]]
         inputs = self._attach(stage["name"], stage["inputs"])
         try:
             return native.add_stage(self.loop, raw, ports, inputs, [self.rings[name] for name in stage["outputs"]])
         except RuntimeFault as fault:
-            raise type(fault)(fault.status, f"{fault.message} ({about})") from None
+            where = f'plugin "{stage["plugin"]}", {self._manifests.get(stage["plugin"], "")}'
+            raise type(fault)(fault.status, f"{fault.message} ({where})") from None
 
     def _attach(self, reader: str, inputs: list[tuple[str, int]]) -> list[tuple[Any, int]]:
         """Rings and the numbers of their new reading ends."""

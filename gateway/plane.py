@@ -75,7 +75,9 @@ class Plane:
 
     def __init__(self, plan: Plan, plugins: Mapping[str, Plugin], made: Assembly | None = None) -> None:
         """``made``: its C objects, when they are there already, for the same ``setup_of``."""
-        made = made or Assembly(setup_of(plan, plugins))
+        if made is None:
+            manifests = {stage.manifest.name: stage.manifest.file for stage in plan.stages}
+            made = Assembly(setup_of(plan, plugins), manifests)
         self.is_started, self.summary = made.is_started, made.setup["summary"]
         with contextlib.ExitStack() as stack:
             self.engine = stack.enter_context(Engine(adopted=made.engine))
@@ -160,7 +162,7 @@ def setup_of(plan: Plan, plugins: Mapping[str, Plugin]) -> Setup:
 
     Raises PluginError when one cannot be read.
     """
-    files = {stage.manifest.name: stage.manifest.file for stage in plan.stages}
+    names = sorted({stage.manifest.name for stage in plan.stages})
     return {
         "summary": f"site {plan.site}, {len(plan.stages)} stages, {len(plan.tags)} tags",
         "rings": [
@@ -169,13 +171,8 @@ def setup_of(plan: Plan, plugins: Mapping[str, Plugin]) -> Setup:
         ],
         "ports": {one.port.name: one.port.kind == "udp" for one in plan.ports},
         "plugins": [
-            {
-                "name": name,
-                "file": str(plugins[name].wasm),
-                "hash": content_hash(plugins[name].read()),
-                "about": f'plugin "{name}", {file}',
-            }
-            for name, file in sorted(files.items())
+            {"name": name, "file": str(plugins[name].wasm), "hash": content_hash(plugins[name].read())}
+            for name in names
         ],
         "stages": [_stage_setup(stage) for stage in plan.stages],
         "sinks": {one.link.name: _reads(one.inputs) for one in plan.links},

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import socket
-from collections.abc import Mapping
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Notifier:
@@ -34,6 +35,12 @@ class Notifier:
 
     def _send(self, message: bytes) -> None:
         """Never waits and never fails: a service manager that does not listen must not stop the field buses."""
-        if self._address:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock, contextlib.suppress(OSError):
+        if not self._address:
+            return
+        import socket  # a start that nobody wants to hear of does without
+
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            try:
                 sock.sendto(message, socket.MSG_DONTWAIT, self._address)
+            except OSError:
+                return

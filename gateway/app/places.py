@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.errors import PenstockError, StoreError
-
-SOCKET, HEALTH, LOCK = "control.sock", "health.json", "lock"
+SOCKET, HEALTH = "control.sock", "health.json"
 NAME = "penstock"
 
 
@@ -47,27 +44,3 @@ def places(state: Path | None, environment: Mapping[str, str] = os.environ, *, i
     home = Path(environment.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / NAME
     runtime = environment.get("XDG_RUNTIME_DIR")
     return Places(home, Path(runtime) / NAME if runtime else home)
-
-
-class Lock:
-    """One gateway per folder, also when it was killed: the kernel lets go of the lock. Raises PenstockError."""
-
-    def __init__(self, folder: Path) -> None:
-        path = folder / LOCK
-        try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise StoreError("storage", f"{path}: cannot be opened: {error.strerror}") from None
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            owner = os.read(self._file, 32).decode("ascii", "replace").strip()
-            os.close(self._file)
-            raise PenstockError(
-                f"{folder} is in use by another gateway (process {owner}); give this one its own with --state DIR"
-            ) from None
-        os.ftruncate(self._file, 0)
-        os.write(self._file, f"{os.getpid()}\n".encode())
-
-    def release(self) -> None:
-        os.close(self._file)

@@ -11,18 +11,22 @@ from gateway.config.reader import Problems
 from gateway.config.site import SerialPort, Site, read_site
 from gateway.errors import ConfigError, PluginError
 from gateway.graph import Plan, make_plan
-from gateway.store import Plugin, search_path
+from gateway.store import Plugin, places_of, search_path
 from gateway.store.choose import Choice, choose, install
 from gateway.store.plugins import PluginStore
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A site that can be run: its plan and its plugins by name. ``fresh``: those that the store has just installed."""
+    """A site that can be run: its plan and its plugins by name. ``fresh``: those that the store has just installed.
+
+    ``inputs``: the files that decide all of it, also where there is none yet.
+    """
 
     plan: Plan
     plugins: dict[str, Plugin]
     fresh: tuple[str, ...] = ()
+    inputs: tuple[Path, ...] = ()
 
 
 def load(
@@ -54,7 +58,9 @@ def load(
     plan = make_plan(site, board, manifests, problems)
     problems.raise_any()
     plugins, fresh = install(choices, store)
-    return Loaded(plan, plugins, fresh)
+    decisions = store.decisions() if store is not None else ()
+    asked = (site_path, *([board_path] if board_path else []))
+    return Loaded(plan, plugins, fresh, (*asked, *places_of(plugins, folders), *decisions))
 
 
 def _choose_plugins(site: Site, choose_one: Callable[[str], Choice], problems: Problems) -> dict[str, Choice]:

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.app.places import Lock, Places, places
+from gateway.app.lock import Lock
+from gateway.app.places import Places, places
+from gateway.app.prepared import Started
 from gateway.clock import Clock
 from gateway.errors import StoreError
 from gateway.store.plugins import PluginStore
@@ -27,8 +29,8 @@ class OpenState:
 
 
 @contextlib.contextmanager
-def opened(folder: Path | None, keep: int) -> Iterator[OpenState]:
-    """Open the state in ``folder``, or in the default one.
+def opened(folder: Path | None, keep: int, started: Started | None = None) -> Iterator[OpenState]:
+    """Open the state in ``folder``, or in the default one. ``started`` has its lock already.
 
     Raises PenstockError when another gateway uses it, StoreError when a folder that was asked for cannot be used. The
     default one may be read-only: field buses are polled nevertheless.
@@ -37,7 +39,9 @@ def opened(folder: Path | None, keep: int) -> Iterator[OpenState]:
     with contextlib.ExitStack() as stack:
         try:
             _make(where)
-            stack.callback(Lock(where.state).release)
+            stack.callback((started.lock if started else Lock(where.state)).release)
+            if started is not None:
+                stack.callback(started.drop)  # nobody has taken it: before the folder is another one's
             store = PluginStore(Disk(where.state / PLUGINS), where.state / PLUGINS, Clock(), keep)
         except StoreError as error:
             if where.given:

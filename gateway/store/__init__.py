@@ -3,6 +3,6 @@
 Format and reasons: docs/adr/0009-plugin-store.md.
 """
 
-from gateway.store.search import MANIFEST_NAME, SOURCE_TREE, Plugin, find, names, search_path
+from gateway.store.search import MANIFEST_NAME, SOURCE_TREE, Plugin, find, names, places_of, search_path
 
-__all__ = ["MANIFEST_NAME", "SOURCE_TREE", "Plugin", "find", "names", "search_path"]
+__all__ = ["MANIFEST_NAME", "SOURCE_TREE", "Plugin", "find", "names", "places_of", "search_path"]

@@ -128,6 +128,10 @@ class PluginStore:
             raise StoreError("unknown_version", f"{ref} is not installed")
         return Plugin(blob.manifest, self._root / _path(ref.hash), ref.hash)
 
+    def decisions(self) -> tuple[Path, ...]:
+        """The files that say which versions run."""
+        return tuple(self._root / name for name in (ACTIVE, BAD))
+
     def ref_of(self, content: str) -> Ref:
         """The version whose file has this hash. Raises StoreError unknown_version."""
         if content not in self._blobs:

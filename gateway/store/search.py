@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,8 +57,22 @@ def names(folders: Sequence[Path]) -> tuple[str, ...]:
     return tuple(sorted({path.parent.name for folder in folders for path in folder.glob(f"*/{MANIFEST_NAME}")}))
 
 
+def places_of(wanted: Iterable[str], folders: Sequence[Path]) -> tuple[Path, ...]:
+    """Every file that decides what ``find`` answers for the plugins ``wanted``."""
+    return tuple(
+        path
+        for folder in folders
+        for name in wanted
+        for path in (folder / name / MANIFEST_NAME, *_candidates(name, folder))
+    )
+
+
+def _candidates(name: str, folder: Path) -> tuple[Path, Path]:
+    return folder / name / f"{name}.wasm", folder.parent / "build" / "plugins" / f"{name}.wasm"
+
+
 def _wasm(name: str, folder: Path) -> Path:
-    candidates = (folder / name / f"{name}.wasm", folder.parent / "build" / "plugins" / f"{name}.wasm")
+    candidates = _candidates(name, folder)
     for path in candidates:
         if path.is_file():
             return path

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from gateway import __version__
-from gateway.app.cli import FAILED, MISCONFIGURED, OK, main
+from gateway.app.cli import main
+from gateway.app.commands import FAILED, MISCONFIGURED, OK
 from tests.gateway import sites
 
 

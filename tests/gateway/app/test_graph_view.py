@@ -8,7 +8,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from gateway.app.cli import OK, main
+from gateway.app.cli import main
+from gateway.app.commands import OK
 from tests.gateway import sites
 
 TEXT = """\

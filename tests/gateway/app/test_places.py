@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.app.places import Lock, places
+from gateway.app.lock import Lock
+from gateway.app.places import places
 from gateway.app.state import opened
 from gateway.errors import PenstockError, StoreError
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.app.cli import MISCONFIGURED, OK, main
+from gateway.app.cli import main
+from gateway.app.commands import MISCONFIGURED, OK
 from gateway.app.plugin_build import build
 from gateway.app.plugin_new import languages
 from gateway.app.site_check import load

@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,59 +14,15 @@ from gateway.digest import content_hash
 from gateway.store.container import embed
 from gateway.store.plugins import PluginStore
 from gateway.store.storage import Disk
+from tests.gateway.app.starts import SITE, gain, make, run
 from tests.gateway.modules import REFUSE, module
 from tests.gateway.peers import until
-from tests.gateway.store.goods import MANIFEST, Ticking
-
-SITE = """\
-[site]
-name = "works"
-[port.plc]
-kind = "tcp"
-host = "127.0.0.1"
-port = 1
-[stage.plc]
-plugin = "fieldbus"
-ports = ["plc"]
-[stage.si]
-plugin = "gain"
-inputs = ["plc"]
-[[tag]]
-name = "t"
-from = "plc"
-"""
-DRIVER = MANIFEST.replace('kind = "etl"', 'kind = "driver"').replace('in = "samples"', 'in = "none"')
-DRIVER = DRIVER.replace("[limits]", "ports = 1\n[limits]")
-
-
-def provide(folder: Path, name: str, manifest: str, version: str, code: bytes) -> None:
-    home = folder / "plugins" / name
-    home.mkdir(parents=True, exist_ok=True)
-    (home / "plugin.toml").write_text(manifest.format(name=name, version=version, summary="s"))
-    (home / f"{name}.wasm").write_bytes(code)
+from tests.gateway.store.goods import Ticking
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A site with a driver and a stage whose records nobody wants."""
-    (tmp_path / "site.toml").write_text(SITE)
-    (tmp_path / "board.toml").write_text('[board]\nname = "b"\n')
-    provide(tmp_path, "fieldbus", DRIVER, "1.0.0", module())
-    gain(tmp_path, "1.0.0", module())
-    return tmp_path
-
-
-def gain(folder: Path, version: str, code: bytes) -> None:
-    provide(folder, "gain", MANIFEST.replace('out = "samples"', 'out = "none"'), version, code)
-
-
-def run(folder: Path, *more: str) -> tuple[int, dict[str, Any], str]:
-    """Run the site for a moment: exit status, last status line, log."""
-    options = ["--board", str(folder / "board.toml"), "--state", str(folder / "state"), "--seconds", "0.2", "--json"]
-    command = [sys.executable, "-m", "gateway.app.cli", "run", str(folder / "site.toml"), *options, *more]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    lines = done.stdout.splitlines()
-    return done.returncode, json.loads(lines[-1]) if lines else {}, done.stderr
+    return make(tmp_path)
 
 
 def active(folder: Path) -> str:
