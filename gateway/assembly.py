@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, TypedDict
 
+    from gateway.lines import PortSetup
+
     class RingSetup(TypedDict):
         """As ``gateway.wasm.Ring`` takes it."""
 
@@ -43,11 +45,11 @@ if TYPE_CHECKING:
         outputs: list[str]
 
     class Setup(TypedDict):
-        """What to make. ``ports``: whether it is a datagram port, by name; ``sinks``: what links read."""
+        """What to make. ``sinks``: what links read."""
 
         summary: str
         rings: list[RingSetup]
-        ports: dict[str, bool]
+        ports: dict[str, PortSetup]
         plugins: list[PluginSetup]
         stages: list[StageSetup]
         sinks: dict[str, list[tuple[str, int]]]
@@ -84,6 +86,10 @@ class Assembly:
         native.start(self.loop)
         self.is_started = True
 
+    def open_port(self, name: str, fd: int) -> None:
+        """The loop owns ``fd`` from now on."""
+        native.set_port_fd(self.loop, self.ports[name], fd, name)
+
     def close(self) -> None:
         """Stop and free everything."""
         if self.loop is not None:
@@ -101,8 +107,8 @@ class Assembly:
             self.rings[name] = native.new_ring(name, ring["bytes"], ring["schema"], ring["consumers_max"])
             self.readers[name] = {}
         self.loop = native.new_loop(self.engine)
-        for name, is_datagram in self.setup["ports"].items():
-            self.ports[name] = native.add_port(self.loop, name, datagram=is_datagram)
+        for name, port in self.setup["ports"].items():
+            self.ports[name] = native.add_port(self.loop, name, datagram=port["kind"] == "udp")
         modules: dict[str, Any] = {}
         try:
             for plugin in self.setup["plugins"]:

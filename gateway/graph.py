@@ -8,14 +8,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gateway.config.board import Board
 from gateway.config.bus import Bus, parse_writes
 from gateway.config.manifest import Manifest, TagSettings, Value, pack_config
 from gateway.config.reader import Problems, nearest, show
-from gateway.config.site import Input, MqttLink, Policy, Port, SerialPort, Site, Stage, Tag
+from gateway.config.site import Input, MqttLink, Policy, Port, Rs485, SerialPort, Site, Stage, Tag
 from gateway.errors import ConfigError
 from gateway.record import SCHEMA_NAMES, Schema
+
+if TYPE_CHECKING:
+    from gateway.lines import PortSetup, Rs485Setup
 
 NO_RING = "none"
 COMMAND_RING_BYTES = 16384
@@ -27,6 +31,38 @@ class PortPlan:
 
     port: Port
     device: str
+
+    def setup(self) -> PortSetup:
+        """What opens it."""
+        port = self.port
+        if not isinstance(port, SerialPort):
+            return {
+                "kind": port.kind,
+                "host": port.host,
+                "port": port.port,
+                "connect_timeout_s": port.connect_timeout_s,
+                "keepalive_s": port.keepalive_s,
+            }
+        return {
+            "kind": port.kind,
+            "device": self.device,
+            "baudrate": port.baudrate,
+            "bytesize": port.data_bits,
+            "parity": port.parity[0].upper(),
+            "stopbits": port.stop_bits,
+            "flow": port.flow,
+            "rs485": _rs485_setup(port.rs485) if port.rs485 is not None else None,
+        }
+
+
+def _rs485_setup(rs485: Rs485) -> Rs485Setup:
+    return {
+        "rts_level_for_tx": rs485.rts_level_for_tx,
+        "rts_level_for_rx": rs485.rts_level_for_rx,
+        "loopback": rs485.loopback,
+        "delay_before_tx": rs485.delay_before_tx_s,
+        "delay_before_rx": rs485.delay_before_rx_s,
+    }
 
 
 @dataclass(frozen=True, slots=True)

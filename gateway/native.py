@@ -103,6 +103,11 @@ def add_port(loop: Any, name: str, *, datagram: bool) -> int:
     return int(index[0])
 
 
+def set_port_fd(loop: Any, port: int, fd: int, name: str) -> None:
+    """The loop owns ``fd`` from now on; -1 closes the present one."""
+    check(lib.wr_loop_set_port_fd(loop, port, fd), what=f"port {name}")
+
+
 def new_module(engine: Any, name: str, wasm: bytes) -> Any:
     """A wr_module. Raises WasmError."""
     out, error = ffi.new("wr_module **"), ffi.new("wr_error *")

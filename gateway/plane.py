@@ -169,7 +169,7 @@ def setup_of(plan: Plan, plugins: Mapping[str, Plugin]) -> Setup:
             {"name": one.name, "bytes": one.bytes, "schema": int(one.schema), "consumers_max": one.consumers_max}
             for one in plan.rings
         ],
-        "ports": {one.port.name: one.port.kind == "udp" for one in plan.ports},
+        "ports": {one.port.name: one.setup() for one in plan.ports},
         "plugins": [
             {"name": name, "file": str(plugins[name].wasm), "hash": content_hash(plugins[name].read())}
             for name in names

@@ -889,7 +889,11 @@ class Port:
 
     def set_fd(self, fd: int) -> None:
         """Hand over an open descriptor, which is the loop's from now on; -1 closes the present one."""
-        check(lib.wr_loop_set_port_fd(self.loop.pointer, self.index, fd), what=f"port {self.name}")
+        native.set_port_fd(self.loop.pointer, self.index, fd, self.name)
+
+    def is_open(self) -> bool:
+        """Whether it has a descriptor."""
+        return self.stats().up
 
     def stats(self) -> PortStats:
         out = ffi.new("wr_port_stats *")

@@ -20,6 +20,7 @@ from gateway.assembly import Assembly
 from gateway.clock import Clock
 from gateway.digest import content_hash
 from gateway.errors import PenstockError
+from gateway.lines import open_at_once
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ def start(words: Sequence[str], environment: Mapping[str, str]) -> Started | Non
         if prepared is not None and _holds(prepared, words, environment):
             assembly = Assembly(prepared["setup"])
             assembly.start()
+            for name, fd in open_at_once(prepared["setup"]["ports"], Clock()).items():
+                assembly.open_port(name, fd)
             _tell(prepared, environment)
             return Started(folder, lock, assembly)
     except (OSError, PenstockError):

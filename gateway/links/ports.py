@@ -10,24 +10,23 @@ import errno
 import logging
 import os
 import socket
-import termios
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.clock import Clock
-from gateway.config.site import NetPort, Rs485, SerialPort
+from gateway.config.site import SerialPort
 from gateway.errors import LinkError
 from gateway.graph import PortPlan
+from gateway.lines import open_serial, tune
 from gateway.links.backoff import Backoff
 from gateway.links.blocking import in_thread
 
 if TYPE_CHECKING:
-    from serial import Serial
+    from gateway.lines import NetSetup, SerialSetup
 
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MOST_S = 30.0
 SERIAL_OPEN_TIMEOUT_S = 5.0
-_VMIN, _VTIME, _CC = termios.VMIN, termios.VTIME, 6
 
 _HINTS: dict[int, str] = {
     errno.EACCES: "permission denied; serial devices mostly belong to the group dialout",
@@ -42,6 +41,9 @@ class Descriptor(Protocol):
 
     def set_fd(self, fd: int) -> None:
         """Take ownership of ``fd``; -1 closes the present one."""
+
+    def is_open(self) -> bool:
+        """Whether it has one: a prepared start has opened it (``gateway.lines``)."""
 
 
 class FieldPort:
@@ -65,8 +67,9 @@ class FieldPort:
         """Open, wait until it fails, open again; until cancelled, which closes the port."""
         backoff = Backoff(BACKOFF_FIRST_S, BACKOFF_MOST_S, self._clock.jitter)
         try:
+            attempt = self._hold if self._target.is_open() else self._once
             while True:
-                lasted_s = await self._once()
+                lasted_s, attempt = await attempt(), self._once
                 await self._clock.sleep(backoff.after(lasted_s))
         finally:
             self._target.set_fd(-1)
@@ -78,9 +81,13 @@ class FieldPort:
         except LinkError as error:
             self._note(str(error), logging.WARNING)
             return 0.0
-        started_s = self._clock.monotonic_s()
         self._lost.clear()
         self._target.set_fd(fd)
+        return await self._hold()
+
+    async def _hold(self) -> float:
+        """Until the connection is lost."""
+        started_s = self._clock.monotonic_s()
         self.opens += 1
         self._note("", logging.INFO)
         await self._lost.wait()
@@ -102,11 +109,11 @@ def address(plan: PortPlan) -> str:
 
 async def open_port(plan: PortPlan) -> int:
     """An open, non-blocking descriptor, owned by the caller. Raises LinkError, which names address and reason."""
-    port = plan.port
+    setup = plan.setup()
     try:
-        if isinstance(port, SerialPort):
-            return await _open_serial(port, plan.device)
-        return await _open_socket(port)
+        if setup["kind"] == "serial":
+            return await _open_serial(setup)
+        return await _open_socket(setup)
     except TimeoutError:
         reason = "timed out"
     except (OSError, ValueError) as error:
@@ -123,16 +130,16 @@ def _reason(error: OSError | ValueError) -> str:
 # ---- sockets ------------------------------------------------------------------------------------------------------
 
 
-async def _open_socket(port: NetPort) -> int:
-    kind = socket.SOCK_STREAM if port.kind == "tcp" else socket.SOCK_DGRAM
-    async with asyncio.timeout(port.connect_timeout_s):
+async def _open_socket(setup: NetSetup) -> int:
+    kind = socket.SOCK_STREAM if setup["kind"] == "tcp" else socket.SOCK_DGRAM
+    async with asyncio.timeout(setup["connect_timeout_s"]):
         last: OSError = OSError(errno.EHOSTUNREACH, "no address")
-        for family, _, protocol, _, target in await _resolve(port, kind):
+        for family, _, protocol, _, target in await _resolve(setup, kind):
             sock = socket.socket(family, kind | socket.SOCK_CLOEXEC, protocol)
             try:
                 sock.setblocking(False)
                 await asyncio.get_running_loop().sock_connect(sock, target)
-                _tune(sock, port)
+                tune(sock, setup)
                 return sock.detach()
             except OSError as error:
                 last = error
@@ -141,87 +148,14 @@ async def _open_socket(port: NetPort) -> int:
         raise last
 
 
-async def _resolve(port: NetPort, kind: socket.SocketKind) -> Sequence[tuple[Any, ...]]:
+async def _resolve(setup: NetSetup, kind: socket.SocketKind) -> Sequence[tuple[Any, ...]]:
     """In a thread of its own: those of asyncio would hold up the end of the process while a name server is silent."""
-    return await in_thread(
-        f"resolve {port.host}", lambda: socket.getaddrinfo(port.host, port.port, type=kind), None, lambda _: None
-    )
-
-
-def _tune(sock: socket.socket, port: NetPort) -> None:
-    """TCP: small frames leave at once, and a peer that lost power is noticed, also while data is unacknowledged."""
-    if port.kind != "tcp":
-        return
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if port.keepalive_s == 0:
-        return
-    step_s = max(1, port.keepalive_s // 3)
-    for level, option, value in (
-        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-        (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, step_s),
-        (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, step_s),
-        (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2),
-        (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, port.keepalive_s * 1000),
-    ):
-        sock.setsockopt(level, option, value)
+    host, port = setup["host"], setup["port"]
+    return await in_thread(f"resolve {host}", lambda: socket.getaddrinfo(host, port, type=kind), None, lambda _: None)
 
 
 # ---- serial lines -------------------------------------------------------------------------------------------------
 
 
-async def _open_serial(port: SerialPort, device: str) -> int:
-    return await in_thread(f"open {device}", lambda: open_serial(port, device), SERIAL_OPEN_TIMEOUT_S, os.close)
-
-
-def open_serial(port: SerialPort, device: str) -> int:
-    """Open ``device`` for ``port`` and set the line up. Blocks. Raises OSError or ValueError.
-
-    The lock that keeps other programs out belongs to the open file and stays with the returned descriptor.
-    """
-    import serial  # only sites with serial lines pay for it
-
-    line = serial.Serial(
-        device,
-        baudrate=port.baudrate,
-        bytesize=port.data_bits,
-        parity=port.parity[0].upper(),
-        stopbits=port.stop_bits,
-        xonxoff=port.flow == "xonxoff",
-        rtscts=port.flow == "rtscts",
-        dsrdtr=port.flow == "dsrdtr",
-        timeout=0,
-        exclusive=True,
-    )
-    try:
-        if port.rs485 is not None:
-            _set_rs485(line, port.rs485)
-        fd = os.dup(line.fileno())
-    finally:
-        line.close()
-    _wait_for_a_byte(fd)
-    return fd
-
-
-def _set_rs485(line: Serial, rs485: Rs485) -> None:
-    import serial.rs485
-
-    settings = serial.rs485.RS485Settings(
-        rts_level_for_tx=rs485.rts_level_for_tx,
-        rts_level_for_rx=rs485.rts_level_for_rx,
-        loopback=rs485.loopback,
-        delay_before_tx=rs485.delay_before_tx_s,
-        delay_before_rx=rs485.delay_before_rx_s,
-    )
-    try:
-        line.rs485_mode = settings
-    except (OSError, ValueError) as error:
-        raise ValueError(f"the driver has no RS-485 mode ({error}); remove rs485 or use a line that has it") from None
-
-
-def _wait_for_a_byte(fd: int) -> None:
-    """pyserial sets VMIN 0: an idle line then reads as 0 bytes, which means end of file to everybody else."""
-    attributes = termios.tcgetattr(fd)
-    attributes[_CC][_VMIN] = 1
-    attributes[_CC][_VTIME] = 0
-    termios.tcsetattr(fd, termios.TCSANOW, attributes)
-    os.set_blocking(fd, False)
+async def _open_serial(setup: SerialSetup) -> int:
+    return await in_thread(f"open {setup['device']}", lambda: open_serial(setup), SERIAL_OPEN_TIMEOUT_S, os.close)

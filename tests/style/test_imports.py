@@ -18,6 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("plane",),
     ("graph", "store"),
     ("wasm", "config", "assembly"),
+    ("lines",),
     ("record", "clock", "signature", "native", "digest"),
     ("errors",),
 )

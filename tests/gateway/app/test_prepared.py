@@ -22,9 +22,10 @@ ANEW = "set up anew"
 # Everything that may be imported by when the data plane runs; the first two lines are frozen into Python, or built in.
 LIGHT = {
     "__future__", "_collections_abc", "_stat", "abc", "_abc", "genericpath", "os", "os.path", "posixpath", "stat",
-    "fcntl",
+    "fcntl", "_socket", "select", "termios", "errno",
     "gateway", "gateway.app", "gateway.app.cli", "gateway.app.lock", "gateway.app.notify", "gateway.app.prepared",
-    "gateway.assembly", "gateway.clock", "gateway.digest", "gateway.errors", "gateway.native", "gateway._runtime",
+    "gateway.assembly", "gateway.clock", "gateway.digest", "gateway.errors", "gateway.lines", "gateway.native",
+    "gateway._runtime",
     "_cffi_backend", "_runtime.lib", "gateway._runtime.lib", "blake3", "blake3.blake3",
 }  # fmt: skip
 # Runs the command up to where the rest of it would be imported, and tells what is there by then.
@@ -92,6 +93,23 @@ def test_the_rest_of_the_gateway_takes_it_over(ready: Path) -> None:
     assert log.index(READY) < log.index("port.plc"), "ports are opened behind it"
     assert ANEW not in log
     assert file_of(ready).read_bytes() == kept
+
+
+def test_ports_that_answer_are_open_before_it_is_ready(folder: Path) -> None:
+    """And stay what they are when the rest of the gateway takes over."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(20)
+        (folder / "site.toml").write_text(SITE.replace("port = 1", f"port = {listening.getsockname()[1]}"))
+        assert run(folder)[0] == 0
+        listening.accept()[0].close()
+        assert up_to_ready(folder)[0]
+        listening.accept()[0].close()
+        status, state, log = run(folder)
+        listening.accept()[0].close()
+        assert (status, state["ports"]["plc"]["opens"]) == (0, 1), log
+        listening.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            listening.accept()
 
 
 def test_the_service_manager_is_told(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:

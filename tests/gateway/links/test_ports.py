@@ -10,7 +10,7 @@ import re
 import socket
 import termios
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,8 +18,12 @@ from gateway.clock import Clock
 from gateway.config.site import NetPort, Rs485, SerialPort
 from gateway.errors import LinkError
 from gateway.graph import PortPlan
-from gateway.links.ports import FieldPort, open_port, open_serial
+from gateway.lines import open_serial
+from gateway.links.ports import FieldPort, open_port
 from tests.gateway.peers import free_port, until
+
+if TYPE_CHECKING:
+    from gateway.lines import SerialSetup
 
 IFLAG, CFLAG, ISPEED = 0, 2, 4
 TIOCGRS485, TIOCSRS485 = 0x542E, 0x542F
@@ -40,6 +44,9 @@ class Holder:
         self.fd = -1
         self.given = 0
 
+    def is_open(self) -> bool:
+        return self.fd >= 0
+
     def set_fd(self, fd: int) -> None:
         if self.fd >= 0:
             os.close(self.fd)
@@ -57,9 +64,13 @@ def line(**changes: Any) -> SerialPort:
     return SerialPort(name="bus", kind="serial", device="rs485-1", **{**settings, "rs485": None, **changes})
 
 
+def serial(device: str, **changes: Any) -> SerialSetup:
+    return PortPlan(line(**changes), device).setup()  # type: ignore[return-value]
+
+
 @contextlib.asynccontextmanager
-async def running(plan: PortPlan) -> AsyncIterator[tuple[FieldPort, Holder]]:
-    holder = Holder()
+async def running(plan: PortPlan, holder: Holder | None = None) -> AsyncIterator[tuple[FieldPort, Holder]]:
+    holder = holder or Holder()
     port = FieldPort(plan, holder, Impatient())
     async with asyncio.TaskGroup() as group:
         task = group.create_task(port.run())
@@ -117,6 +128,23 @@ def test_udp_keeps_datagrams_apart() -> None:
             os.write(fd, b"one")
             os.write(fd, b"two")
             assert [peer.recv(100), peer.recv(100)] == [b"one", b"two"]
+
+
+def test_what_is_open_already_is_kept(listener: socket.socket) -> None:
+    plan, holder = tcp(listener.getsockname()[1]), Holder()
+    holder.set_fd(asyncio.run(open_port(plan)))
+    peer, _ = listener.accept()
+
+    async def scene() -> None:
+        async with running(plan, holder) as (port, _):
+            await until(lambda: port.opens == 1, "it is counted")
+            assert (port.problem, holder.given) == ("", 1)
+            port.lost()
+            await until(lambda: port.opens == 2, "it is opened again")
+            assert holder.given == 2
+
+    with peer:
+        asyncio.run(scene())
 
 
 @pytest.mark.parametrize(
@@ -222,7 +250,7 @@ def test_a_serial_line_carries_bytes_both_ways(pty: tuple[int, str]) -> None:
 
 
 def test_an_idle_line_is_not_the_end_of_a_file(pty: tuple[int, str]) -> None:
-    fd = open_serial(line(), pty[1])
+    fd = open_serial(serial(pty[1]))
     try:
         with pytest.raises(BlockingIOError):
             os.read(fd, 1)
@@ -260,16 +288,16 @@ def test_line_settings_reach_the_driver(
         real(fd, when, attributes)
 
     monkeypatch.setattr(termios, "tcsetattr", tcsetattr)
-    os.close(open_serial(line(**changes), pty[1]))
+    os.close(open_serial(serial(pty[1], **changes)))
     assert asked[0][where] & mask == flags
 
 
 def test_a_line_has_one_user(pty: tuple[int, str]) -> None:
-    first = open_serial(line(), pty[1])
+    first = open_serial(serial(pty[1]))
     with pytest.raises(LinkError, match="in use by another program"):
         asyncio.run(open_port(PortPlan(line(), pty[1])))
     os.close(first)
-    os.close(open_serial(line(), pty[1]))
+    os.close(open_serial(serial(pty[1])))
 
 
 def test_rs485_on_a_line_without_it_says_so(pty: tuple[int, str]) -> None:
@@ -291,7 +319,7 @@ def test_rs485_settings_reach_the_driver(pty: tuple[int, str], monkeypatch: pyte
         return real(fd, request, argument, *rest)
 
     monkeypatch.setattr(fcntl, "ioctl", ioctl)
-    os.close(open_serial(line(rs485=Rs485(True, False, True, 0.002, 0.001)), pty[1]))
+    os.close(open_serial(serial(pty[1], rs485=Rs485(True, False, True, 0.002, 0.001))))
     (flags, before_tx, before_rx, *_) = asked[0]
     assert flags == 0b10011, "enabled, RTS on send, receive during transmission"
     assert (before_tx, before_rx) == (2, 1)
