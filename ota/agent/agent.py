@@ -306,33 +306,34 @@ class Agent:
             self._install_image(offer, source, cancel)
         return offer
 
-    def install_assigned(self, source: Source, pick: Pick, cancel: Cancel) -> None:
+    def install_assigned(self, source: Source, pick: Pick, cancel: Cancel, *, only_fetch: bool = False) -> None:
         """Install the artefact that ``pick`` finds in one of this device's lines, whatever the rollout says.
+
+        ``only_fetch``: bring it here and verify it; it waits, and installing it later fetches nothing.
 
         Raises TrustError: there is none, it is older than what was committed, or it failed here before.
         """
-        for line in self.lines:
-            offer = pick(source, line)
-            if offer is None:
-                continue
-            plugin = next((keys for keys in self.settings.plugin if keys.line == line), None)
-            if plugin is None:
-                self._install_image(offer, source, cancel)
-            elif not (reasons := self.failure(offer.artefact.file.sha256)):
-                self.plugins.install(plugin, offer, source, cancel)
-            else:
-                raise TrustError("known-bad", f"{offer.artefact.file.name} has failed here before: {reasons[0]}")
+        found = ((line, pick(source, line)) for line in self.lines)
+        line, offer = next(((line, offer) for line, offer in found if offer is not None), ("", None))
+        if offer is None:
+            raise TrustError("target-missing", "what is assigned is no longer part of the trusted metadata")
+        plugin = next((keys for keys in self.settings.plugin if keys.line == line), None)
+        if plugin is None:
+            self._install_image(offer, source, cancel, only_fetch=only_fetch)
             return
-        raise TrustError("target-missing", "what is assigned is no longer part of the trusted metadata")
+        if reasons := self.failure(offer.artefact.file.sha256):
+            raise TrustError("known-bad", f"{offer.artefact.file.name} has failed here before: {reasons[0]}")
+        (self.plugins.fetch if only_fetch else self.plugins.install)(plugin, offer, source, cancel)
 
-    def _install_image(self, offer: Offer, source: Source, cancel: Cancel) -> None:
+    def _install_image(self, offer: Offer, source: Source, cancel: Cancel, *, only_fetch: bool = False) -> None:
         artefact = offer.artefact
         check_release(self.client.floor(), artefact.line, artefact.release.release)
         known = Installed(artefact.file.sha256, artefact.line, artefact.release.release)
         image = Image(artefact.file.sha256, artefact.file.length, artefact.release.version)
         with self.device() as device:
             self.files.save(RELEASES_NAME, msgspec.json.encode(known))
-            device.install(image, lambda _image, slot, stop: self._fill(source, offer, slot, stop), cancel)
+            step = device.prepare if only_fetch else device.install
+            step(image, lambda _image, slot, stop: self._fill(source, offer, slot, stop), cancel)
 
     def check_plugins(self, source: Source) -> list[tuple[PluginKeys, Offer]]:
         """The plugins that would be installed. Raises what a refresh raises."""

@@ -23,6 +23,7 @@ from ota.boot.table import (
     other_slot,
 )
 from ota.clock import Cancel, Clock
+from ota.digest import sha256_of
 from ota.errors import BootError, StorageError, TrustError
 from ota.ports import BootControl, BootState, Slots, Storage
 
@@ -125,6 +126,20 @@ class Device:
 
         An image that has failed here is refused; one that runs already is a success without doing anything.
         """
+        begun = self._filled(image, fill, cancel)
+        if begun is not None:
+            self._record("installed", other_slot(self.slot), "")
+            self._boot.write(arm_trial(begun, self.slot))
+            self._note_asked()
+            self._boot.reboot()
+
+    def prepare(self, image: Image, fill: Fill, cancel: Cancel) -> None:
+        """Fill the other slot, no more: nothing boots it before ``install``, which finds it filled. Raises OtaError."""
+        if self._filled(image, fill, cancel) is not None:
+            self._record_once("fetched", other_slot(self.slot), "")
+
+    def _filled(self, image: Image, fill: Fill, cancel: Cancel) -> BootState | None:
+        """The boot state with a filled other slot that is not valid yet; None when this image runs already."""
         if image.sha256 in self.notebook.bad:
             reason = self.notebook.bad[image.sha256]
             raise TrustError("known-bad", f"{image.version} has failed on this device and is not tried again: {reason}")
@@ -133,19 +148,19 @@ class Device:
             raise BootError("boot-state-lost", "the boot state is lost and must be repaired first: restart the agent")
         running = self.notebook.images.get(self.slot)
         if running is not None and running.sha256 == image.sha256 and state.good == self.slot:
-            return
+            return None
         target = other_slot(self.slot)
         storage = self._slots.storage(target)
         begun = begin_update(state, self.slot)
+        if self.notebook.images.get(target) == image and _holds(storage, image):  # it was fetched before
+            self.notebook.asked = self.notebook.complaint = ""
+            return begun
         self._boot.write(begun)
         self._forget(target)
         fill(image, storage, cancel)
         cancel.check()
         self.notebook.images = {**self.notebook.images, target: image}
-        self._record("installed", target, "")
-        self._boot.write(arm_trial(begun, self.slot))
-        self._note_asked()
-        self._boot.reboot()
+        return begun
 
     def _forget(self, slot: str) -> None:
         self.notebook.images = {name: image for name, image in self.notebook.images.items() if name != slot}
@@ -204,3 +219,10 @@ class Device:
 
     def _save(self) -> None:
         write_notebook(self._files, self.notebook)
+
+
+def _holds(storage: Storage, image: Image) -> bool:
+    try:
+        return sha256_of(storage, image.length) == image.sha256
+    except StorageError:
+        return False

@@ -23,7 +23,7 @@ class Image(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Something that happened. ``event``: installed, committed, rolled-back, withdrawn, repaired, fallback.
+    """Something that happened. ``event``: fetched, installed, committed, rolled-back, withdrawn, repaired, fallback.
 
     ``slot``: of an image; for a plugin its line.
     """

@@ -101,10 +101,8 @@ class PluginUpdates:
         known = self.delivered().get(keys.line)
         try:
             if known is None or known.sha256 != artefact.file.sha256:
-                data = self._fetched.module(keys, offer, source, cancel)
-                target = self._gateway.target() if keys.compiled and offer.catalogue.codes else ""
-                code = self._fetched.code(keys, offer, source, cancel, target)
-                known = self._push(keys, artefact, data, (target, code))
+                data, compiled = self._fetch(keys, offer, source, cancel)
+                known = self._push(keys, artefact, data, compiled)
             self._swap(keys, known)
         except GatewayRefused as error:
             if error.code in LATER:
@@ -115,6 +113,17 @@ class PluginUpdates:
             return self._watch(keys, known, cancel)
         finally:
             self.watching = False
+
+    def fetch(self, keys: PluginKeys, offer: Offer, source: Source, cancel: Cancel) -> None:
+        """All of its files, verified, and no more: ``install`` finds them there. Raises as ``install``."""
+        check_release(self._client.floor(), offer.artefact.line, offer.artefact.release.release)
+        self._fetch(keys, offer, source, cancel)
+
+    def _fetch(self, keys: PluginKeys, offer: Offer, source: Source, cancel: Cancel) -> tuple[bytes, tuple[str, bytes]]:
+        """The module, and its compiled code for the gateway's machine."""
+        data = self._fetched.module(keys, offer, source, cancel)
+        target = self._gateway.target() if keys.compiled and offer.catalogue.codes else ""
+        return data, (target, self._fetched.code(keys, offer, source, cancel, target))
 
     # ---- handing over ----
 

@@ -68,11 +68,12 @@ class Duty:
             self._take_in()
             answer = self._session.poll()
             if self._work is not None and (answer.cancel or self._work.is_other(answer.offer)):
-                self._say(f"fleet: action {self._work.action} is cancelled")
+                self._say(f"fleet: action {self._work.action} is cancelled or changed")
                 self._work.end()
                 self._work = None
             if answer.offer is not None and self._work is None:
-                self._say(f"fleet: action {answer.offer.action}: {answer.offer.artifact.filename}")
+                what = answer.offer.artifact.filename + ("" if answer.offer.installs else ", only to be fetched")
+                self._say(f"fleet: action {answer.offer.action}: {what}")
                 self._work = _Work(self._agent, self._source, answer.offer)
             elif self._work is not None:
                 self._session.progress(self._work.percent, "downloading")
@@ -94,7 +95,10 @@ class Duty:
         """Act on how an installation ended. What runs, or is known to be bad, the session finds out by itself."""
         if self._work is None or not self._work.has_ended:
             return
-        error, self._work = self._work.error, None
+        error, only_fetched, self._work = self._work.error, self._work.only_fetches, None
+        if error is None and only_fetched:
+            self._say("fleet: fetched and verified, waits to be installed")
+            self._session.fetched()
         if isinstance(error, FINAL):
             self._session.finish("failure", str(error))
         elif error is not None and not isinstance(error, Cancelled):
@@ -166,8 +170,13 @@ class _Work:
         return self._offer.action
 
     def is_other(self, offer: Offer | None) -> bool:
-        """Whether the server wants something else by now."""
-        return offer is not None and offer.action != self._offer.action
+        """Whether the server wants something else by now, or the same in another way: a window opens or closes."""
+        return offer is not None and (offer.action, offer.installs) != (self._offer.action, self._offer.installs)
+
+    @property
+    def only_fetches(self) -> bool:
+        """It is not to be installed."""
+        return not self._offer.installs
 
     @property
     def has_ended(self) -> bool:
@@ -182,7 +191,8 @@ class _Work:
     def _run(self) -> None:
         self._agent.progress = self._note
         try:
-            self._agent.install_assigned(self._source(self._cancel), self._pick, self._cancel)
+            source, cancel = self._source(self._cancel), self._cancel
+            self._agent.install_assigned(source, self._pick, cancel, only_fetch=self.only_fetches)
         except OtaError as error:
             self.error = error
         except OSError as error:

@@ -44,7 +44,7 @@ class Record(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """The one action this device is about. ``action`` empty: none.
 
     ``sha256``: what it installs. ``result``: how it ended, still to be reported; ``closed``: the last one reported.
-    ``told``: what the server knows about this device.
+    ``fetched``: all of it is here; ``fetched_told``: the server knows. ``told``: what it knows about this device.
     """
 
     action: str = ""
@@ -52,19 +52,21 @@ class Record(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     url: str = ""
     result: Finished = "none"
     details: list[str] = []
+    fetched: bool = False
+    fetched_told: bool = False
     closed: str = ""
     told: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """An update to install. ``sha256``: of the trusted artefact. ``now``: without waiting for a maintenance window."""
+    """An update. ``sha256``: of the trusted artefact. ``installs``: not yet, or never, when only to be fetched."""
 
     action: str
     version: str
     artifact: Artifact
     sha256: str
-    now: bool
+    installs: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +157,11 @@ class Session:
             self._report()
             return None
         plan, (version, artifact) = deployment.plan, deployment.artifacts[0]
-        if plan.download == "skip" or plan.update == "skip" or plan.maintenance_window == "unavailable":
+        installs = plan.update != "skip" and plan.maintenance_window != "unavailable"
+        fetches = plan.download != "skip" and not self.record.fetched
+        if not fetches and not (installs and self.record.fetched):
             return None
-        return Offer(deployment.id, version, artifact, self.record.sha256, now=plan.update == "forced")
+        return Offer(deployment.id, version, artifact, self.record.sha256, installs)
 
     def _accept(self, deployment: Deployment, resource: str) -> None:
         """Take the action on, or end it at once because of what is assigned."""
@@ -217,6 +221,18 @@ class Session:
         self.record.details = [*self.record.details, *details]
         self._save(self.record)
 
+    def fetched(self) -> None:
+        """All that is assigned is here and verified, and waits; durable and told as an end is."""
+        if self.record.action:
+            self._save(msgspec.structs.replace(self.record, fetched=True))
+
+    def _report_fetched(self) -> None:
+        """For an assignment that is only to be downloaded this is its end."""
+        record = self.record
+        if record.fetched and not record.fetched_told and record.result == "none":
+            self._feed_back(feedback("downloaded", "none", ["verified, waits to be installed"]))
+            self._save(msgspec.structs.replace(record, fetched_told=True))
+
     def progress(self, percent: int, text: str) -> None:
         """Tell the server how far it is, as long as it listens."""
         if self.record.action and self.record.result == "none":
@@ -235,17 +251,21 @@ class Session:
         return self.record.result != "none"
 
     def _report(self) -> None:
+        self._report_fetched()
         record = self.record
         if not record.action or record.result == "none":
             return
+        self._feed_back(feedback("closed", record.result, record.details))
+        ended = Record(closed=record.action, result=record.result, details=record.details, told=record.told)
+        self._save(ended)
+
+    def _feed_back(self, body: bytes) -> None:
+        """To an action that the server may have forgotten."""
         try:
-            body = feedback("closed", record.result, record.details)
-            self._server.send("POST", f"{record.url}/feedback", body)
+            self._server.send("POST", f"{self.record.url}/feedback", body)
         except TransferError as error:
             if error.reason != "gone":
                 raise
-        ended = Record(closed=record.action, result=record.result, details=record.details, told=record.told)
-        self._save(ended)
 
     def _save(self, record: Record) -> None:
         self.record = record

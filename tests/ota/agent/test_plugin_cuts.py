@@ -181,6 +181,11 @@ class Bench:
 
     def boot(self, flash: Flash) -> list[str]:
         """An agent's start and one poll: what it installed, with why it did not stay."""
+        updates, source, bad = self.updates(flash), self.source(), frozenset(read_notebook(flash).bad)
+        return [updates.install(keys, offer, source, Cancel()) for keys, offer in updates.newer(source, bad)]
+
+    def updates(self, flash: Flash) -> PluginUpdates:
+        """Of an agent that starts."""
 
         def note(entry: Entry, bad: bool) -> None:
             notebook = read_notebook(flash)
@@ -189,9 +194,7 @@ class Bench:
             notebook.add(entry)
             write_notebook(flash, notebook)
 
-        updates = PluginUpdates(self.settings, self.client, self.clock, flash, flash, note, self.said.append)
-        source, bad = self.source(), frozenset(read_notebook(flash).bad)
-        return [updates.install(keys, offer, source, Cancel()) for keys, offer in updates.newer(source, bad)]
+        return PluginUpdates(self.settings, self.client, self.clock, flash, flash, note, self.said.append)
 
 
 @pytest.fixture
@@ -249,6 +252,19 @@ def test_code_for_this_machine_goes_with_it(bench: Bench) -> None:
     assert flash.effects[:3] == ["push", "push code", "save plugins.json"], "it is there before the swap"
     assert flash.codes == {content(NEW): ("aarch64", CODE)}
     assert [one for one in bench.server.asked if one.endswith(".so")] == [path]
+
+
+def test_what_was_fetched_waits_for_its_installation(bench: Bench) -> None:
+    bench.compile()
+    flash = Flash("healthy")
+    updates, source = bench.updates(flash), bench.source()
+    ((keys, offer),) = updates.newer(source, frozenset())
+    for _ in range(2):
+        updates.fetch(keys, offer, source, Cancel())
+    assert (flash.effects, flash.active) == ([], content(OLD))
+    assert bench.boot(flash) == [""]
+    assert flash.codes == {content(NEW): ("aarch64", CODE)}
+    assert len([path for path in bench.server.asked if path.startswith("targets/")]) == 2
 
 
 def test_code_may_come_compressed(bench: Bench) -> None:

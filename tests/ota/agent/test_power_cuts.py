@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from ota.agent.device import Device
+from ota.agent.device import Device, Fill
 from ota.agent.notebook import Image
 from ota.boot.table import TRIES, arm_trial, begin_update, other_slot
 from ota.clock import Cancel
@@ -22,13 +22,23 @@ SEED = int(os.environ.get("PENSTOCK_SEED", "20261125"))
 OLD = release("1.0.0")
 
 
+class FetchesFirst(Device):
+    """As when a fleet server allows the installation later than the download."""
+
+    def install(self, image: Image, fill: Fill, cancel: Cancel) -> None:
+        if image.sha256 not in self.notebook.bad:
+            self.prepare(image, fill, cancel)
+        super().install(image, fill, cancel)
+
+
 def world(behaviour: str, cuts: dict[int, str], seed: int = SEED, device: type[Device] = Device) -> World:
     return World(OLD, release("2.0.0", behaviour), cuts, seed, device).run()
 
 
+@pytest.mark.parametrize("device", [Device, FetchesFirst])
 @pytest.mark.parametrize("behaviour", BEHAVIOURS)
-def test_without_a_cut(behaviour: str) -> None:
-    done = world(behaviour, {})
+def test_without_a_cut(behaviour: str, device: type[Device]) -> None:
+    done = world(behaviour, {}, device=device)
     assert problems(done) == []
     last = done.told[-1]
     assert last.event == ("committed" if behaviour == "healthy" else "rolled-back")
@@ -38,11 +48,12 @@ def test_without_a_cut(behaviour: str) -> None:
     assert sum(name.startswith("write b") for name in done.effects) == CHUNKS
 
 
+@pytest.mark.parametrize("device", [Device, FetchesFirst])
 @pytest.mark.parametrize("behaviour", BEHAVIOURS)
-def test_every_effect_cut_once(behaviour: str) -> None:
-    clean = len(world(behaviour, {}).effects)
+def test_every_effect_cut_once(behaviour: str, device: type[Device]) -> None:
+    clean = len(world(behaviour, {}, device=device).effects)
     for number, mode in itertools.product(range(clean), MODES):
-        done = world(behaviour, {number: mode})
+        done = world(behaviour, {number: mode}, device=device)
         assert problems(done) == [], f"cut {mode} effect {number}: {done.effects}"
 
 
@@ -64,6 +75,20 @@ def test_every_pair_of_neighbouring_cuts(behaviour: str) -> None:
     for number, first, second, gap in itertools.product(range(clean), MODES, MODES, (1, 2)):
         cuts = {number: first, number + gap: second}
         assert problems(world(behaviour, cuts)) == [], f"cuts {cuts}"
+
+
+def test_what_was_fetched_is_not_fetched_again_but_read_again() -> None:
+    """After a power cut it is still there; where the flash has rotted meanwhile it is fetched anew."""
+    for rots, writes in ((False, CHUNKS), (True, 2 * CHUNKS)):
+        done = World(OLD, release("2.0.0"), {}, SEED)
+        device = Device(done.boot, done, done, done.clock, "boot 1", done.told.append)
+        device.prepare(done.offered.image, done._fill, Cancel())
+        state = done.boot.read()
+        assert (state.good, state.trial, state.valid) == ("a", "", frozenset("a")), "nothing boots it"
+        assert done.told[-1].event == "fetched"
+        done.slots["b"].durable[7] ^= rots
+        assert problems(done.run()) == []
+        assert sum(name.startswith("write b") for name in done.effects) == writes
 
 
 def test_random_schedules() -> None:

@@ -18,7 +18,7 @@ OPEN, CLOSED, CANCELLED = "open", "closed", "cancelled"
 
 @dataclass
 class Action:
-    """An assignment. ``needs_confirmation``: the device must confirm it first."""
+    """An assignment. ``needs_confirmation``: the device must confirm it first. ``only_download``: ends with that."""
 
     number: int
     sha256: str
@@ -32,6 +32,12 @@ class Action:
     feedbacks: list[dict[str, Any]] = field(default_factory=list)
     artifacts: int = 1
     filename: str = ""
+    only_download: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """It may be fetched and not be installed."""
+        return self.only_download or self.window == "unavailable"
 
     def plan(self) -> dict[str, Any]:
         """The deployment as the server sends it."""
@@ -45,7 +51,7 @@ class Action:
             for number in range(self.artifacts)
         ]
         chunk = {"part": "os", "name": "system", "version": self.version, "artifacts": files}
-        plan = {"download": self.handling, "update": self.handling, "chunks": [chunk]}
+        plan = {"download": self.handling, "update": "skip" if self.waits else self.handling, "chunks": [chunk]}
         return {**plan, "maintenanceWindow": self.window} if self.window else plan
 
 
@@ -144,6 +150,10 @@ class DdiServer:
             self.violations.append(
                 f"action {action.number} is {action.state} ({action.finished}), told {execution} {finished}"
             )
+        elif execution == "closed" and finished == "success" and action.waits and action.state == OPEN:
+            self.violations.append(f"action {action.number} was installed, which was not allowed")
+        elif execution == "downloaded" and action.only_download:
+            action.state = CLOSED
         elif execution == "closed":
             action.state, action.finished = CLOSED, finished
             target.installed = action if finished == "success" else target.installed

@@ -100,6 +100,65 @@ def test_cancelling_ends_a_download_within_one_poll(post: Post) -> None:
     assert executions(second)[0] == ("proceeding", "none")
 
 
+def asked_targets(post: Post) -> int:
+    return sum(size for path, size in post.web.sent.items() if path.startswith("targets/"))
+
+
+@in_plain_http
+def test_a_download_before_the_maintenance_window(post: Post) -> None:
+    """Fetched at once and told; installed without fetching again when the window opens, with another agent process."""
+    action = post.assign(7, "p-2.img", window="unavailable")
+    agent = post.run(lambda: ("downloaded", "none") in executions(action))
+    assert not agent.restarting
+    assert agent.status()["boot"]["trial"] == ""
+    fetched = asked_targets(post)
+    assert fetched > 0
+    post.run(lambda: post.ddi.polls > 6)
+    assert executions(action)[-1] == ("downloaded", "none")
+    action.window = "available"
+    assert post.run(lambda: False).restarting
+    assert asked_targets(post) == fetched
+    assert power_on(post.agent().settings) == "b"
+    post.report()
+    post.run(lambda: action.state == CLOSED)
+    assert (action.finished, post.ddi.violations) == ("success", [])
+    assert [entry.event for entry in post.agent().history()] == ["fetched", "installed", "committed"]
+
+
+@in_plain_http
+def test_only_to_be_downloaded(post: Post) -> None:
+    """That ends the action; a later one of the same release installs it."""
+    action = post.assign(7, "p-2.img", only_download=True)
+    assert not post.run(lambda: action.state == CLOSED).restarting
+    fetched = asked_targets(post)
+    later = post.assign(8, "p-2.img")
+    assert post.run(lambda: False).restarting
+    assert asked_targets(post) == fetched
+    assert executions(later)[0] == ("proceeding", "none")
+
+
+@in_plain_http
+def test_a_window_that_closes_during_the_download(post: Post) -> None:
+    """What has begun as an installation ends as a download."""
+    action = post.assign(7, "p-2.img", window="available")
+
+    def close(handler: BaseHTTPRequestHandler) -> bool:
+        if not handler.path.startswith("/targets/") or action.window == "unavailable":
+            return False
+        action.window = "unavailable"
+        handler.send_response(200)
+        handler.send_header("Content-Length", str((post.web.folder / handler.path.lstrip("/")).stat().st_size))
+        handler.end_headers()
+        handler.wfile.flush()
+        handler.rfile.read(1)  # until the device hangs up
+        return True
+
+    post.web.odd = close
+    agent = post.run(lambda: ("downloaded", "none") in executions(action))
+    assert not agent.restarting
+    assert (agent.status()["boot"]["trial"], post.ddi.violations) == ("", [])
+
+
 @in_plain_http
 def test_what_the_metadata_does_not_know_is_refused(post: Post) -> None:
     wrong = post.assign(7, "evil.img")

@@ -35,7 +35,7 @@ def test_an_update_from_assignment_to_success() -> None:
     session = device.session()
     offer = session.poll().offer
     assert offer is not None
-    assert (offer.action, offer.version, offer.artifact.sha256, offer.now) == ("7", "2.0.0", NEW, True)
+    assert (offer.action, offer.version, offer.artifact.sha256, offer.installs) == ("7", "2.0.0", NEW, True)
     session.progress(40, "downloading")
     device.install(NEW)
     device.session().poll()
@@ -66,17 +66,88 @@ def test_what_runs_already_is_a_success_at_once() -> None:
     assert action.finished == "success"
 
 
-@pytest.mark.parametrize(
-    ("handling", "window", "offered"),
-    [("forced", "", True), ("attempt", "", True), ("skip", "", False), ("forced", "unavailable", False)],
-)
-def test_when_the_server_wants_it(handling: str, window: str, offered: bool) -> None:
+@pytest.mark.parametrize("handling", ["forced", "attempt"])
+@pytest.mark.parametrize("window", ["", "available", "unavailable"])
+@pytest.mark.parametrize("only_download", [False, True])
+def test_when_the_server_wants_it(handling: str, window: str, only_download: bool) -> None:
     server, device = plant()
-    server.assign("gw-1", Action(7, NEW, handling=handling, window=window))
+    server.assign("gw-1", Action(7, NEW, handling=handling, window=window, only_download=only_download))
     offer = device.session().poll().offer
-    assert (offer is not None) == offered
-    if offer is not None:
-        assert offer.now == (handling == "forced")
+    assert offer is not None
+    assert offer.installs == (window != "unavailable" and not only_download)
+
+
+def test_a_closed_window_is_believed_whatever_else_is_said() -> None:
+    """Some servers send "update": "forced" all the same."""
+    server, device = plant()
+    action = server.assign("gw-1", Action(7, NEW, window="unavailable"))
+    plan = action.plan() | {"update": "forced"}
+    action.plan = lambda: plan  # type: ignore[method-assign]
+    offer = device.session().poll().offer
+    assert offer is not None
+    assert not offer.installs
+
+
+def test_what_is_to_be_skipped_is_not_even_fetched() -> None:
+    server, device = plant()
+    server.assign("gw-1", Action(7, NEW, handling="skip"))
+    assert device.session().poll().offer is None
+
+
+def test_a_window_that_opens_after_the_download() -> None:
+    server, device = plant()
+    action = server.assign("gw-1", Action(7, NEW, window="unavailable"))
+    session = device.session()
+    session.poll()
+    session.fetched()
+    for _ in range(3):
+        assert device.session().poll().offer is None, "it is told, and waits"
+    assert executions(action) == [("proceeding", "none"), ("downloaded", "none")]
+    action.window = "available"
+    offer = device.session().poll().offer
+    assert offer is not None
+    assert offer.installs
+    device.install(NEW)
+    device.session().poll()
+    assert (action.state, action.finished, server.violations) == (CLOSED, "success", [])
+
+
+def test_a_download_is_all_that_was_wanted() -> None:
+    """The server closes it. If the operator installs it later, that is told, too."""
+    server, device = plant()
+    action = server.assign("gw-1", Action(7, NEW, only_download=True))
+    session = device.session()
+    session.poll()
+    session.fetched()
+    device.session().poll()
+    assert action.state == CLOSED
+    assert device.session().poll().offer is None
+    device.install(NEW)
+    device.session().poll()
+    assert executions(action) == [("proceeding", "none"), ("downloaded", "none"), ("closed", "success")]
+    assert server.violations == []
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_download_is_told_until_it_is_heard(after: bool) -> None:
+    server, device = plant()
+    action = server.assign("gw-1", Action(7, NEW, only_download=True))
+    session = device.session()
+    session.poll()
+    session.fetched()
+
+    def deaf(_device: str, method: str, _path: str, done: bool) -> None:
+        if method == "POST" and done == after:
+            raise TransferError("network", "down", retry=True)
+
+    server._fault = deaf
+    for _ in range(2):
+        with pytest.raises(TransferError):
+            device.session().poll()
+    server._fault = lambda *_: None
+    assert device.session().poll().offer is None
+    assert action.state == CLOSED
+    assert server.violations == []
 
 
 def test_cancelling_before_the_restart() -> None:
