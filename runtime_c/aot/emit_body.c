@@ -237,7 +237,7 @@ wr_status wr_aot_begin(wr_aot_body *body, wr_aot_emit *emit, uint32_t index, wr_
     body->module = module;
     body->index = index;
     body->code = &module->code[index - module->func_imports];
-    body->type = module->funcs[index];
+    body->type = wr_type_of_func(module, index);
     body->reader = code;
     body->text.engine = emit->engine;
     body->text.status = body->status = WR_OK;

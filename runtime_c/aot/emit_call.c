@@ -72,7 +72,7 @@ static wr_status call_direct(wr_aot_body *body) {
     uint32_t index;
     char name[32];
     WR_TRY(wr_read_u32(&body->reader, &index));
-    const callee call = take_operands(body, body->module->funcs[index]);
+    const callee call = take_operands(body, wr_type_of_func(body->module, index));
     if (index < body->module->func_imports) {
         snprintf(name, sizeof name, "x->self->funcs[%u]", index);
         put_slow_call(body, &call, name);
@@ -183,7 +183,7 @@ static wr_status tail_direct(wr_aot_body *body) {
     uint32_t index;
     char name[32];
     WR_TRY(wr_read_u32(&body->reader, &index));
-    const callee call = take_operands(body, body->module->funcs[index]);
+    const callee call = take_operands(body, wr_type_of_func(body->module, index));
     snprintf(name, sizeof name, "x->self->funcs[%u]", index);
     if (index < body->module->func_imports) {
         put_foreign_tail(body, &call, name);

@@ -31,7 +31,8 @@ wr_status wr_aot_find_plain(wr_aot_emit *emit) {
         const bool is_small = wr_reader_left(&code) <= INLINE_BYTES_MAX;
         WR_TRY(look_through(code, &emit->is_plain[i], &emit->has_tail[i], &emit->writes_tables));
         emit->has_tails = emit->has_tails || emit->has_tail[i];
-        emit->is_plain[i] = emit->is_plain[i] && is_small && module->funcs[module->func_imports + i]->result_count <= 1;
+        emit->is_plain[i] =
+            emit->is_plain[i] && is_small && wr_type_of_func(module, module->func_imports + i)->result_count <= 1;
     }
     return WR_OK;
 }

@@ -11,9 +11,7 @@
 /* ---- what is reached other than by direct calls ---- */
 
 static void reach_expr(wr_aot_emit *emit, const wr_const_expr *expr) {
-    for (uint32_t i = 0; i < expr->count; i++) {
-        if (expr->ops[i].kind == WR_CONST_FUNC) emit->is_reachable[expr->ops[i].value] = true;
-    }
+    if (expr->kind == WR_CONST_FUNC) emit->is_reachable[expr->value] = true; /* of a reference: one operation */
 }
 
 /* Vectors may also only pass through. */
@@ -37,7 +35,10 @@ static void find_reachable(wr_aot_emit *emit) {
     }
     if (module->start != UINT32_MAX) emit->is_reachable[module->start] = true;
     for (uint32_t i = 0; i < module->elem_count; i++) {
-        for (uint32_t k = 0; k < module->elems[i].count; k++) reach_expr(emit, &module->elems[i].items[k]);
+        for (uint32_t k = 0; k < module->elems[i].count; k++) {
+            const uint32_t item = module->elems[i].items[k];
+            if (item < WR_ELEM_GLOBAL) emit->is_reachable[item] = true;
+        }
     }
     for (uint32_t i = module->global_imports; i < module->global_count; i++) {
         reach_expr(emit, &module->global_inits[i - module->global_imports]);
@@ -130,10 +131,10 @@ static void put_thunk(wr_text *out, uint32_t number, const wr_type *type, bool h
 static void put_thunks(wr_aot_emit *emit, wr_text *out) {
     const wr_module *module = emit->module;
     for (uint32_t i = module->func_imports; i < module->func_count; i++) {
-        uint32_t number = type_index(module, module->funcs[i]);
+        uint32_t number = type_index(module, wr_type_of_func(module, i));
         if (!emit->is_reachable[i] || emit->type_has_thunk[number]) continue;
         emit->type_has_thunk[number] = true;
-        put_thunk(out, number, module->funcs[i], emit->has_tails);
+        put_thunk(out, number, wr_type_of_func(module, i), emit->has_tails);
     }
 }
 
@@ -185,7 +186,7 @@ static void put_prototypes(const wr_aot_emit *emit, wr_text *out) {
         char name[16];
         snprintf(name, sizeof name, "w%u", i);
         wr_text_add(out, "FUNCTION ");
-        wr_aot_prototype(out, module->funcs[i], name);
+        wr_aot_prototype(out, wr_type_of_func(module, i), name);
         wr_text_add(out, ";\n");
     }
 }
@@ -199,7 +200,7 @@ static void put_artefact(const wr_aot_emit *emit, wr_text *out) {
     wr_text_add(out, "\nstatic const wra_entry entries[] = {\n");
     for (uint32_t i = module->func_imports; i < module->func_count; i++) {
         if (emit->is_reachable[i]) {
-            wr_text_add(out, "    {(wra_code)w%u, t%u},\n", i, type_index(module, module->funcs[i]));
+            wr_text_add(out, "    {(wra_code)w%u, t%u},\n", i, type_index(module, wr_type_of_func(module, i)));
         } else {
             wr_text_add(out, "    {NULL, NULL},\n");
         }

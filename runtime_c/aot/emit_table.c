@@ -6,9 +6,8 @@
 /* ---- tables that nobody writes to ---- */
 
 /* An element's function, if it is one of the module's own. */
-static bool is_own(const wr_module *module, const wr_const_expr *item, uint32_t *index) {
-    *index = (uint32_t)item->ops[0].value;
-    return item->count == 1 && item->ops[0].kind == WR_CONST_FUNC && *index >= module->func_imports;
+static bool is_own(const wr_module *module, uint32_t item) {
+    return item < WR_ELEM_GLOBAL && item >= module->func_imports;
 }
 
 static bool is_reached_from_outside(const wr_module *module, uint32_t table) {
@@ -17,18 +16,19 @@ static bool is_reached_from_outside(const wr_module *module, uint32_t table) {
         if (module->exports[i].kind == WR_EXTERN_TABLE && module->exports[i].index == table) return true;
     }
     const wr_const_expr *init = &module->table_inits[table - module->table_imports];
-    return init->count != 0; /* not nulls */
+    return init->kind != WR_CONST_VALUE; /* not nulls */
 }
 
 bool wr_aot_is_fixed(const wr_aot_emit *emit, uint32_t table, const wr_type *type, uint32_t *slots) {
     const wr_module *module = emit->module;
-    uint32_t index, most = 0, least = UINT32_MAX;
+    uint32_t most = 0, least = UINT32_MAX;
     if (emit->writes_tables || is_reached_from_outside(module, table)) return false;
     for (uint32_t i = 0; i < module->elem_count; i++) {
         const wr_elem *elem = &module->elems[i];
         for (uint32_t k = 0; elem->mode == WR_SEGMENT_ACTIVE && elem->table == table && k < elem->count; k++) {
-            if (!is_own(module, &elem->items[k], &index)) return false;
-            if (module->funcs[index] != type) continue;
+            const uint32_t index = elem->items[k];
+            if (!is_own(module, index)) return false;
+            if (wr_type_of_func(module, index) != type) continue;
             const uint32_t frame = module->code[index - module->func_imports].frame_slots;
             most = frame > most ? frame : most;
             least = frame < least ? frame : least;
@@ -132,7 +132,7 @@ static wr_status do_ref(wr_aot_body *body, uint32_t code) {
     case 0xD2:
         WR_TRY(wr_read_u32(&body->reader, &index));
         EMIT("    %s = (uintptr_t)x->self->funcs[%u];\n",
-             wr_aot_push(body, WR_VT_REF | body->module->funcs[index]->id).text, index);
+             wr_aot_push(body, WR_VT_REF | wr_type_of_func(body->module, index)->id).text, index);
         return body->status;
     default:
         value = wr_aot_pop(body);

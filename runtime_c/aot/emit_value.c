@@ -31,7 +31,7 @@ wr_aot_name wr_aot_temp(wr_aot_body *body, wr_vt type, size_t height) {
             return name;
         }
         memset((uint8_t *)body->temps.items + body->temps.count, 0, height + 1 - body->temps.count);
-        body->temps.count = height + 1;
+        body->temps.count = (uint32_t)height + 1;
     }
     ((uint8_t *)body->temps.items)[height] |= (uint8_t)(1 << class_of(type));
     snprintf(name.text, sizeof name.text, "%c%zu", letters[class_of(type)], height);
@@ -169,7 +169,7 @@ void wr_aot_preserve(wr_aot_body *body, uint32_t local) {
 }
 
 void wr_aot_drop_to(wr_aot_body *body, size_t height) {
-    body->stack.count = height;
+    body->stack.count = (uint32_t)height;
     if (body->flushed > height) body->flushed = (uint32_t)height;
 }
 

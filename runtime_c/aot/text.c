@@ -9,7 +9,7 @@ void wr_text_put(wr_text *text, const char *bytes, size_t len) {
     text->status = wr_vec_reserve(text->engine, &text->bytes, len, 1);
     if (text->status != WR_OK) return;
     memcpy((char *)text->bytes.items + text->bytes.count, bytes, len);
-    text->bytes.count += len;
+    text->bytes.count += (uint32_t)len;
 }
 
 void wr_text_add(wr_text *text, const char *format, ...) {

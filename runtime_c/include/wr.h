@@ -180,7 +180,7 @@ typedef enum wr_bounds {
 
 /* Largest accepted values. Zero in any field means the default in brackets. */
 typedef struct wr_limits {
-    uint32_t module_bytes_max;   /* [64 MiB] */
+    uint32_t module_bytes_max;   /* [64 MiB] at most 1 GiB */
     uint32_t types_max;          /* [65536] */
     uint32_t functions_max;      /* [65536] defined and imported */
     uint32_t imports_max;        /* [4096] */
@@ -189,7 +189,7 @@ typedef struct wr_limits {
     uint32_t tables_max;         /* [256] */
     uint32_t memories_max;       /* [16] */
     uint32_t segments_max;       /* [65536] data and element segments each */
-    uint32_t params_max;         /* [1024] per function type, results alike */
+    uint32_t params_max;         /* [1024] per function type, results alike; at most 32767 */
     uint32_t locals_max;         /* [50000] per function */
     uint32_t body_bytes_max;     /* [8 MiB] per function */
     uint32_t nesting_max;        /* [4096] open blocks */

@@ -1,6 +1,7 @@
 /* What a module costs to load and to keep, through the public header, as one JSON object:
  *
  *   bench_footprint MODULE.wasm [ROUNDS]    default 9 rounds; imports are satisfied with functions that do nothing
+ *   bench_footprint --load MODULE.wasm...   only what loading takes, an object for each that can be loaded, with its name
  *
  * module_bytes, load_ns (processor time of a whole load: decode, validate, translate; median), load_peak_bytes and
  * module_kept_bytes (by the engine's allocator), and for modules that can be instantiated instantiate_ns (with
@@ -150,7 +151,31 @@ static uint8_t *read_file(const char *path, size_t *len) {
     return bytes;
 }
 
+/* Each in an engine of its own: types that one module has would be there for the next. */
+static int load_each(char **paths) {
+    for (; *paths != NULL; paths++) {
+        ledger count = {0, 0};
+        const wr_engine_config config = {.alloc = counted, .alloc_user = &count};
+        wr_engine *engine;
+        wr_module *module;
+        size_t len = 0;
+        uint8_t *bytes = read_file(*paths, &len);
+        if (bytes == NULL || wr_engine_new(&config, &engine) != WR_OK) return 1;
+        const size_t before = count.peak = count.now;
+        if (wr_module_load(engine, bytes, len, &module, NULL) == WR_OK) {
+            printf(
+                "{\"module\": \"%s\", \"module_bytes\": %zu, \"load_peak_bytes\": %zu, \"module_kept_bytes\": %zu}\n",
+                *paths, len, count.peak - before, count.now - before);
+            wr_module_release(module);
+        }
+        wr_engine_free(engine);
+        free(bytes);
+    }
+    return 0;
+}
+
 int main(int argc, char **argv) {
+    if (argc > 1 && strcmp(argv[1], "--load") == 0) return load_each(argv + 2);
     ledger count = {0, 0};
     const wr_engine_config config = {.alloc = counted, .alloc_user = &count};
     wr_engine *engine;

@@ -61,6 +61,14 @@ static const char *name_of(uintptr_t handler) {
     return "DATA"; /* all of its words may be operands */
 }
 
+static void print_targets(const wr_code *code, uint32_t table) {
+    const int32_t *targets = (const int32_t *)(const void *)(code->insns + table + 1);
+    for (uint32_t i = 0; i <= code->insns[table].uimm; i++) {
+        const ptrdiff_t words = targets + i + targets[i] - (const int32_t *)(const void *)code->insns;
+        printf("       %s -> %td\n", i < code->insns[table].uimm ? "case" : "else", words / WR_TARGETS_PER_INSN);
+    }
+}
+
 static void print_code(const wr_module *module, uint32_t index) {
     const wr_code *code = &module->code[index - module->func_imports];
     printf("function %" PRIu32 ": %u parameter slots, %u of locals, information at %u, %u in all\n", index,
@@ -69,6 +77,10 @@ static void print_code(const wr_module *module, uint32_t index) {
         const wr_insn *insn = &code->insns[i];
         printf("%5" PRIu32 "  %-32s %5u %5u  %5u %5u  %" PRId32 "\n", i, name_of(insn->op), insn->a, insn->b, insn->c,
                insn->d, insn->imm);
+        if (insn->op == wr_interp_handlers()[OP_BR_TABLE]) {
+            print_targets(code, i);
+            i += wr_raw_insns(OP_BR_TABLE, insn);
+        }
     }
 }
 

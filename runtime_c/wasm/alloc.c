@@ -5,7 +5,8 @@
 
 #include "engine.h"
 
-enum { ARENA_BLOCK_LEAST = 256, ARENA_BLOCK_MOST = 8192, ARENA_ALIGN = 8, ARENA_HEAD = 32 };
+enum { ARENA_BLOCK_LEAST = 256, ARENA_BLOCK_MOST = 8192, ARENA_ALIGN = 8, ARENA_HEAD = sizeof(wr_arena_block) };
+enum { VEC_BYTES_MOST = INT32_MAX };
 
 static void *alloc_default(void *user, void *old, size_t old_size, size_t size) {
     (void)user;
@@ -35,11 +36,10 @@ void wr_mem_free(const wr_engine *engine, void *block, size_t size) {
 
 void wr_arena_init(wr_arena *arena, const wr_engine *engine, size_t expected) {
     if (expected == 0) expected = SIZE_MAX / 2;
-    const size_t block = (expected / 8 + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1);
-    arena->engine = engine;
-    arena->block = block < ARENA_BLOCK_LEAST ? ARENA_BLOCK_LEAST : block > ARENA_BLOCK_MOST ? ARENA_BLOCK_MOST : block;
-    arena->head = NULL;
-    arena->total = 0;
+    size_t block = (expected / 8 + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1);
+    if (block < ARENA_BLOCK_LEAST) block = ARENA_BLOCK_LEAST;
+    if (block > ARENA_BLOCK_MOST) block = ARENA_BLOCK_MOST;
+    *arena = (wr_arena){.engine = engine, .block = (uint32_t)block};
 }
 
 void wr_arena_free(wr_arena *arena) {
@@ -55,68 +55,79 @@ void wr_arena_free(wr_arena *arena) {
 wr_arena_block *wr_arena_block_resize(const wr_engine *engine, wr_arena_block *old, size_t bytes) {
     const size_t size = ARENA_HEAD + bytes;
     wr_arena_block *block = wr_mem_resize(engine, old, old != NULL ? old->size : 0, size);
-    if (block == NULL) return NULL;
-    block->size = block->end = size;
-    block->used = ARENA_HEAD;
+    if (block != NULL) block->size = size;
     return block;
 }
 
 void *wr_arena_block_items(wr_arena_block *block) { return (uint8_t *)block + ARENA_HEAD; }
 
+size_t wr_arena_block_bytes(const wr_arena_block *block) { return block->size - ARENA_HEAD; }
+
 void wr_arena_block_free(const wr_engine *engine, wr_arena_block *block) {
     if (block != NULL) wr_mem_free(engine, block, block->size);
 }
 
-bool wr_arena_is_large(const wr_arena *arena, size_t bytes) { return bytes > arena->block / 4; }
-
-static void arena_link(wr_arena *arena, wr_arena_block *block, bool large) {
-    arena->total += block->size;
-    if (large && arena->head != NULL) { /* keep filling the current block */
-        block->next = arena->head->next;
-        arena->head->next = block;
-    } else {
-        block->next = arena->head;
-        arena->head = block;
-    }
+/* Behind the current block, which is still being filled. */
+void wr_arena_adopt(wr_arena *arena, wr_arena_block *block) {
+    wr_arena_block **link = arena->head != NULL ? &arena->head->next : &arena->head;
+    block->next = *link;
+    *link = block;
 }
 
-void *wr_arena_adopt(wr_arena *arena, wr_arena_block *block, size_t bytes) {
-    wr_arena_block *exact = wr_arena_block_resize(arena->engine, block, bytes);
-    if (exact != NULL) block = exact; /* else it stays as large as it is */
-    block->used = block->end;
-    arena_link(arena, block, true);
+/* A new current block. */
+static bool arena_open(wr_arena *arena) {
+    wr_arena_block *block = wr_arena_block_resize(arena->engine, NULL, arena->block - ARENA_HEAD);
+    if (block == NULL) return false;
+    block->next = arena->head;
+    arena->head = block;
+    arena->used = ARENA_HEAD;
+    arena->end = arena->block;
+    return true;
+}
+
+static bool arena_is_large(const wr_arena *arena, size_t bytes) { return bytes > arena->block / 3; }
+
+size_t wr_arena_total(const wr_arena *arena) {
+    size_t total = 0;
+    for (const wr_arena_block *block = arena->head; block != NULL; block = block->next) total += block->size;
+    return total;
+}
+
+static void *arena_take_large(wr_arena *arena, size_t bytes) {
+    wr_arena_block *block = wr_arena_block_resize(arena->engine, NULL, bytes);
+    if (block == NULL) return NULL;
+    wr_arena_adopt(arena, block);
     return wr_arena_block_items(block);
 }
 
-static wr_arena_block *arena_grow(wr_arena *arena, size_t bytes) {
-    const bool large = wr_arena_is_large(arena, bytes);
-    wr_arena_block *block = wr_arena_block_resize(arena->engine, NULL, large ? bytes : arena->block);
-    if (block != NULL) arena_link(arena, block, large);
-    return block;
-}
-
-/* A block with so many bytes free. */
-static wr_arena_block *arena_room(wr_arena *arena, size_t bytes) {
-    wr_arena_block *block = arena->head;
-    return block != NULL && block->end - block->used >= bytes ? block : arena_grow(arena, bytes);
+static bool arena_is_full(const wr_arena *arena, size_t bytes) {
+    return arena->head == NULL || arena->end - arena->used < bytes;
 }
 
 void *wr_arena_take(wr_arena *arena, size_t count, size_t size) {
     if (size != 0 && count > SIZE_MAX / 2 / size) return NULL;
     const size_t bytes = (count * size + (ARENA_ALIGN - 1)) & ~(size_t)(ARENA_ALIGN - 1);
-    wr_arena_block *block = arena_room(arena, bytes);
-    if (block == NULL) return NULL;
-    void *result = (uint8_t *)block + block->used;
-    block->used += bytes;
+    if (arena_is_full(arena, bytes)) {
+        if (arena_is_large(arena, bytes)) return arena_take_large(arena, bytes);
+        if (!arena_open(arena)) return NULL;
+    }
+    void *result = (uint8_t *)arena->head + arena->used;
+    arena->used += (uint32_t)bytes;
     return result;
 }
 
+static uint8_t *arena_take_bytes(wr_arena *arena, size_t count) {
+    if (arena_is_full(arena, count)) {
+        if (arena_is_large(arena, count)) return arena_take_large(arena, count);
+        if (!arena_open(arena)) return NULL;
+    }
+    arena->end -= (uint32_t)count;
+    return (uint8_t *)arena->head + arena->end;
+}
+
 void *wr_arena_copy(wr_arena *arena, const void *bytes, size_t count) {
-    if (count > SIZE_MAX / 2) return NULL;
-    wr_arena_block *block = arena_room(arena, count + 1);
-    if (block == NULL) return NULL;
-    block->end -= count + 1;
-    uint8_t *copy = (uint8_t *)block + block->end;
+    uint8_t *copy = count <= SIZE_MAX / 2 ? arena_take_bytes(arena, count + 1) : NULL;
+    if (copy == NULL) return NULL;
     if (count != 0) memcpy(copy, bytes, count);
     copy[count] = 0;
     return copy;
@@ -129,13 +140,13 @@ void *wr_arena_zero(wr_arena *arena, size_t count, size_t size) {
 }
 
 wr_status wr_vec_grow(const wr_engine *engine, wr_vec *vec, size_t more, size_t size) {
-    size_t capacity = vec->capacity + vec->capacity / 8 + 3;
+    size_t capacity = (size_t)vec->capacity + vec->capacity / 8 + 1;
     if (capacity < vec->count + more) capacity = vec->count + more;
-    if (capacity > SIZE_MAX / 2 / size) return WR_NO_MEMORY;
+    if (more > VEC_BYTES_MOST || capacity > VEC_BYTES_MOST / size) return WR_NO_MEMORY;
     void *items = wr_mem_resize(engine, vec->items, vec->capacity * size, capacity * size);
     if (items == NULL) return WR_NO_MEMORY;
     vec->items = items;
-    vec->capacity = capacity;
+    vec->capacity = (uint32_t)capacity;
     return WR_OK;
 }
 

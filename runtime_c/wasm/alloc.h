@@ -12,20 +12,20 @@ void wr_mem_free(const wr_engine *engine, void *block, size_t size);
 typedef struct wr_arena_block {
     struct wr_arena_block *next;
     size_t size;
-    size_t used; /* from the front, aligned */
-    size_t end;  /* of what is free: bytes are taken from there */
 } wr_arena_block;
 
 typedef struct wr_arena {
     const wr_engine *engine;
     wr_arena_block *head;
-    size_t block; /* bytes taken from the engine at a time */
-    size_t total;
+    uint32_t used;  /* of the head, from the front, aligned */
+    uint32_t end;   /* of what is free in it: bytes are taken from there */
+    uint32_t block; /* bytes taken from the engine at a time */
 } wr_arena;
 
 /* expected: bytes that will be asked for, roughly, 0: unknown; small arenas take small blocks. */
 void wr_arena_init(wr_arena *arena, const wr_engine *engine, size_t expected);
 void wr_arena_free(wr_arena *arena);
+size_t wr_arena_total(const wr_arena *arena); /* bytes taken from the engine */
 /* count * size bytes, aligned to 8, or NULL. */
 void *wr_arena_take(wr_arena *arena, size_t count, size_t size);
 void *wr_arena_zero(wr_arena *arena, size_t count, size_t size); /* ditto, zeroed */
@@ -35,23 +35,23 @@ void *wr_arena_copy(wr_arena *arena, const void *bytes, size_t count);
 /* A block outside any arena, as a growing array of bytes; the old one's stay when it moves. */
 wr_arena_block *wr_arena_block_resize(const wr_engine *engine, wr_arena_block *old, size_t bytes);
 void *wr_arena_block_items(wr_arena_block *block);
+size_t wr_arena_block_bytes(const wr_arena_block *block);
 void wr_arena_block_free(const wr_engine *engine, wr_arena_block *block);
-/* It is worth a block of its own. */
-bool wr_arena_is_large(const wr_arena *arena, size_t bytes);
-/* Makes the block, cut to its first bytes, a part of the arena, and returns these; cannot fail. */
-void *wr_arena_adopt(wr_arena *arena, wr_arena_block *block, size_t bytes);
+/* Makes the block a part of the arena, as it is. */
+void wr_arena_adopt(wr_arena *arena, wr_arena_block *block);
 
 /* Growable array: items stay valid until the next reserve. */
 typedef struct wr_vec {
     void *items;
-    size_t count;
-    size_t capacity;
+    uint32_t count;
+    uint32_t capacity;
 } wr_vec;
 
 wr_status wr_vec_grow(const wr_engine *engine, wr_vec *vec, size_t more, size_t size);
 /* Makes room for `more` further items of `size` bytes. */
 static inline wr_status wr_vec_reserve(const wr_engine *engine, wr_vec *vec, size_t more, size_t size) {
-    return __builtin_expect(vec->capacity - vec->count >= more, 1) ? WR_OK : wr_vec_grow(engine, vec, more, size);
+    return __builtin_expect((size_t)(vec->capacity - vec->count) >= more, 1) ? WR_OK
+                                                                             : wr_vec_grow(engine, vec, more, size);
 }
 void wr_vec_free(const wr_engine *engine, wr_vec *vec, size_t size);
 

@@ -30,25 +30,27 @@ typedef enum wr_label_kind {
 
 typedef struct wr_block_type {
     const wr_vt *values; /* of the parameters, then of the results; NULL: there is at most one result */
-    uint32_t param_count;
-    uint32_t result_count;
+    uint16_t param_count;
+    uint16_t result_count;
     wr_vt single;
 } wr_block_type;
 
 typedef struct wr_label {
     wr_block_type type;
-    uint32_t height;    /* operands below the parameters */
-    uint32_t slot;      /* of the first parameter and of the first result */
-    uint32_t start;     /* loop: first instruction */
-    uint32_t fixups;    /* branches to the end: index + 1 of the last, chained through imm */
-    uint32_t else_fixup;
+    uint32_t height;     /* operands below the parameters */
+    union {
+        uint32_t start;      /* loop, try: first instruction */
+        uint32_t else_fixup; /* if: the branch around it, chained like fixups */
+    };
+    uint32_t fixups;     /* branches to the end: the last, chained through their distances (emit.c) */
     uint32_t stub;       /* br_table being translated: instruction that moves the values for this label */
-    uint32_t stub_table; /* which table that was: index + 1 of its first word */
-    uint32_t inits;     /* locals that were initialised before the block */
-    uint32_t catches;   /* try: first entry of its clauses in body->catches */
-    uint8_t kind;       /* wr_label_kind */
-    bool unreachable;   /* typing: the operand stack is polymorphic */
-    bool dead_entry;    /* no code is emitted for this block at all */
+    uint32_t stub_table; /* which table that was: index + 1 of its targets */
+    uint32_t inits;      /* locals that were initialised before the block */
+    uint32_t catches;    /* try: first entry of its clauses in body->catches */
+    uint16_t slot;       /* of the first parameter and of the first result */
+    uint8_t kind;        /* wr_label_kind */
+    bool unreachable : 1; /* typing: the operand stack is polymorphic */
+    bool dead_entry : 1;  /* no code is emitted for this block at all */
 } wr_label;
 
 typedef struct wr_local {
@@ -59,7 +61,6 @@ typedef struct wr_local {
 
 struct wr_body {
     wr_loader *loader;
-    const wr_module *module;
     wr_reader *reader;
     wr_vec operands; /* wr_operand */
     wr_vec labels;   /* wr_label */
@@ -67,10 +68,10 @@ struct wr_body {
     wr_vec inits;    /* uint32_t: locals in the order they were initialised */
     wr_vec pending;  /* wr_catch of open try_tables */
     wr_vec catches;  /* wr_catch of closed ones, inner first */
-    wr_arena_block *code;       /* holds insns; a large one becomes a part of the module as it is */
-    wr_arena_block *mark_block; /* marks, likewise */
-    wr_insn *insns;
-    uint8_t *marks; /* as in wr_code.offsets */
+    wr_arena_block *code; /* of all functions, in their order; becomes a part of the module */
+    size_t code_used;     /* by functions that are finished */
+    wr_insn *insns;       /* behind those */
+    uint8_t *marks; /* distances of the instructions in the module's bytes (emit.c) */
     uint32_t insn_count;
     uint32_t insn_capacity;
     uint32_t mark_count;
@@ -86,9 +87,13 @@ struct wr_body {
     uint32_t flushed;  /* operands below this stand for no local */
     uint32_t offset;   /* of the instruction being translated */
     uint32_t weighed;  /* instructions up to here have been counted as work */
-    wr_insn scrap;     /* takes what is not to be emitted */
-    wr_operand scrap_operand; /* or pushed */
+    union {
+        wr_insn scrap;            /* takes what is not to be emitted */
+        wr_operand scrap_operand; /* or pushed */
+    };
 };
+
+_Static_assert(sizeof(wr_label) <= 48, "open blocks may be many");
 
 static inline wr_label *wr_label_at(const wr_body *body, uint32_t depth) {
     return (wr_label *)body->labels.items + (body->labels.count - 1 - depth);
@@ -131,7 +136,7 @@ wr_insn *wr_emit(wr_body *body, wr_op op);                  /* no destination */
 wr_insn *wr_emit_def(wr_body *body, wr_op op, uint32_t dst); /* destination may be changed by wr_retarget */
 /* A word behind the definition just emitted, which stays open to wr_retarget. */
 void wr_emit_wide(wr_body *body, uint64_t value);
-void wr_emit_bytes(wr_body *body, const uint8_t bytes[16]); /* ditto, two words */
+void wr_emit_bytes(wr_body *body, const uint8_t bytes[16]); /* ditto, raw */
 /* The instruction that computed the operand just now, if nothing else can see its result; or NULL. */
 wr_insn *wr_producer(const wr_body *body, const wr_operand *operand);
 /* Takes the last definition, and what follows it, back. */
@@ -139,6 +144,9 @@ void wr_unemit(wr_body *body);
 uint32_t wr_here(const wr_body *body);
 void wr_bind_here(wr_body *body);                           /* control may arrive from elsewhere */
 void wr_link_branch(wr_body *body, wr_label *label, uint32_t insn);
+/* Ditto for a target of a BR_TABLE: its number among the words of the code. */
+void wr_link_target(wr_body *body, wr_label *label, uint32_t word);
+void wr_set_target(wr_body *body, uint32_t word, uint32_t insn);
 void wr_patch_here(wr_body *body, uint32_t chain);
 /* Branch if the operand is (not) zero, fused with the comparison that made it; returns the branch's index. */
 uint32_t wr_emit_condition(wr_body *body, const wr_operand *condition, bool sense);

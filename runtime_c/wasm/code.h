@@ -26,6 +26,11 @@ typedef struct wr_insn {
     };
 } wr_insn;
 
+/* Targets of a BR_TABLE fill whole instructions: distances from themselves, in words like they are one. */
+enum { WR_TARGETS_PER_INSN = sizeof(wr_insn) / sizeof(int32_t) };
+/* And 16 bytes take so many. */
+enum { WR_BYTES_INSNS = (16 + sizeof(wr_insn) - 1) / sizeof(wr_insn) };
+
 /* Instructions that are not rows of the opcode table. X(NAME): operands. */
 #define WR_OPS_SPECIAL(X)                                                                         \
     X(DATA)            /* operand words of the instruction before; never executed */              \
@@ -43,7 +48,7 @@ typedef struct wr_insn {
     X(RSUB_I64)                                                                                   \
     X(BR_IF)           /* a: condition, imm */                                                    \
     X(BR_UNLESS)       /* a: condition, imm */                                                    \
-    X(BR_TABLE)        /* a: index, uimm: n; n + 1 BR follow */                                    \
+    X(BR_TABLE)        /* a: index, uimm: n; n + 1 packed targets follow */                        \
     X(RETURN)          /* uimm: slot of the return information */                                 \
     X(RETURN1)         /* a: value, uimm: ditto */                                                \
     X(RETURN_N)        /* a: first value slot, b: slots, uimm: ditto */                           \
@@ -106,7 +111,7 @@ typedef struct wr_insn {
 #define WR_OPS_MEMORY64(X)
 #else
 #define WR_OPS_MEMORY64(X)                                                                        \
-    X(ADDRESS64)       /* a <- b + (uimm | DATA.uimm << 32) as a 32-bit address; traps above */   \
+    X(ADDRESS64)       /* a <- b + uimm as a 32-bit address; traps above */                       \
     X(INDEX64)         /* a <- b, at most UINT32_MAX */
 #endif
 #ifdef WR_NO_THREADS
@@ -160,6 +165,18 @@ typedef enum wr_op {
             WR_FUSED(WR_OP_FUSED_) WR_PAIRED(WR_OP_PAIRED_) OP_COUNT
 } wr_op;
 
+/* How many instructions behind one of this operation are operands through and through, without an operation. */
+static inline uint32_t wr_raw_insns(uintptr_t op, const wr_insn *insn) {
+    switch (op) {
+    case OP_BR_TABLE: return insn->uimm / WR_TARGETS_PER_INSN + 1;
+#ifndef WR_NO_SIMD
+    case OP_CONST128:
+    case OP_I8X16_SHUFFLE: return WR_BYTES_INSNS;
+#endif
+    default: return 0;
+    }
+}
+
 /* What a try_table catches. Entries of inner blocks come first. */
 enum { WR_CATCH_ALL = UINT32_MAX };
 typedef struct wr_catch {
@@ -180,20 +197,25 @@ static inline void wr_insn_set_wide(wr_insn *insn, uint64_t value) {
     memcpy((char *)insn + offsetof(wr_insn, a), &value, sizeof value);
 }
 
-/* Translated function. Immutable. */
+/* Translated function. Immutable. Behind its instructions lie, if it has any, the number of its catches and these, then
+ * the distances of the instructions in the module's bytes (emit.c). */
 typedef struct wr_code {
     const wr_insn *insns;
-    const uint8_t *offsets;  /* per instruction: distance in the module's bytes (code_offset) */
-    const wr_catch *catches;
-    uint32_t catch_count;
-    uint32_t insn_count;
-    uint32_t offsets_size;
-    uint32_t frame_slots;    /* whole frame */
-    uint32_t body_offset;    /* of the first instruction in the module's bytes */
-    uint32_t local_slots;    /* zeroed on entry, behind the parameters */
+    uint32_t insn_count : 31;
+    uint32_t has_catches : 1;
+    uint32_t body_offset; /* of the first instruction in the module's bytes */
+    uint16_t frame_slots; /* whole frame */
+    uint16_t local_slots; /* zeroed on entry, behind the parameters */
     uint16_t param_slots;
-    uint16_t info_slot;      /* return information: pc, then frame of the caller */
+    uint16_t info_slot;   /* return information: pc, then frame of the caller */
 } wr_code;
+
+/* NULL: none. */
+static inline const wr_catch *wr_code_catches(const wr_code *code, uint32_t *count) {
+    const uint32_t *head = (const uint32_t *)(const void *)(code->insns + code->insn_count);
+    *count = code->has_catches ? *head : 0;
+    return code->has_catches ? (const wr_catch *)(const void *)(head + 1) : NULL;
+}
 
 enum { WR_INFO_SLOTS = 2, WR_FRAME_SLOTS_MAX = 65535 };
 

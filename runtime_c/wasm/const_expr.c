@@ -1,4 +1,6 @@
 /* Constant expressions (3.4.13): typed here, evaluated in instance.c. */
+#include <string.h>
+
 #include "loader.h"
 
 enum { CONST_DEPTH = 64 }; /* operands waiting at once; far above what any compiler emits */
@@ -6,19 +8,17 @@ enum { CONST_DEPTH = 64 }; /* operands waiting at once; far above what any compi
 typedef struct const_typing {
     wr_vt stack[CONST_DEPTH];
     uint32_t depth;
-    uint32_t depth_max;
 } const_typing;
 
 static wr_status const_push(const_typing *typing, wr_vt type) {
     if (typing->depth == CONST_DEPTH) return WR_LIMIT_NESTING;
     typing->stack[typing->depth++] = type;
-    if (typing->depth > typing->depth_max) typing->depth_max = typing->depth;
     return WR_OK;
 }
 
 static wr_status const_emit(wr_loader *loader, wr_const_kind kind, uint64_t value) {
     WR_TRY(wr_vec_reserve(loader->engine, &loader->scratch, 1, sizeof(wr_const_op)));
-    ((wr_const_op *)loader->scratch.items)[loader->scratch.count++] = (wr_const_op){kind, value};
+    ((wr_const_op *)loader->scratch.items)[loader->scratch.count++] = (wr_const_op){.kind = kind, .value = value};
     return WR_OK;
 }
 
@@ -49,9 +49,9 @@ static wr_status const_func(wr_loader *loader, const_typing *typing) {
     uint32_t index;
     WR_TRY(wr_read_u32(&loader->reader, &index));
     if (index >= loader->module->func_count) return wr_load_fail(loader, WR_UNKNOWN_FUNC, "%u", index);
-    loader->func_declared[index] = 1;
+    wr_load_declare(loader, index);
     WR_TRY(const_emit(loader, WR_CONST_FUNC, index));
-    return const_push(typing, WR_VT_REF | loader->module->funcs[index]->id);
+    return const_push(typing, WR_VT_REF | wr_type_of_func(loader->module, index)->id);
 }
 
 static wr_status const_number(wr_loader *loader, const_typing *typing, uint8_t opcode) {
@@ -133,11 +133,14 @@ wr_status wr_load_const_expr(wr_loader *loader, wr_vt type, wr_const_expr *out) 
     loader->scratch.count = 0;
     WR_TRY(const_body(loader, &typing));
     if (typing.depth != 1 || !wr_vt_matches(typing.stack[0], type)) return WR_TYPE_MISMATCH;
-    uint32_t count = (uint32_t)loader->scratch.count;
-    wr_const_op *ops = WR_LOAD_ALLOC(loader, count, wr_const_op);
+    const uint32_t count = loader->scratch.count;
+    if (count == 1) {
+        *out = *(const wr_const_op *)loader->scratch.items;
+        return WR_OK;
+    }
+    wr_const_op *ops = wr_arena_take(&loader->module->arena, count, sizeof *ops);
     if (ops == NULL) return WR_NO_MEMORY;
-    for (uint32_t i = 0; i < count; i++) ops[i] = ((const wr_const_op *)loader->scratch.items)[i];
-    *out = (wr_const_expr){ops, count};
-    if (typing.depth_max > loader->module->const_depth_max) loader->module->const_depth_max = typing.depth_max;
+    memcpy(ops, loader->scratch.items, count * sizeof *ops);
+    *out = (wr_const_expr){.kind = WR_CONST_LIST, .count = count, .ops = ops};
     return WR_OK;
 }

@@ -1,7 +1,9 @@
 /* Blocks, branches, returns, calls. */
 #include "body.h"
 
-enum { MOVES_MAX = 4 }; /* above this, values settle first and move as one block: keeps code size linear */
+/* Above this, values settle first and move as one block: keeps code size linear. Where they stay on the stack, two are
+ * too many already: the next branch would move them again. */
+enum { MOVES_MAX = 4, MOVES_MAX_KEPT = 1 };
 
 static const wr_vt *block_results(const wr_block_type *type) {
     return type->values == NULL ? &type->single : type->values + type->param_count;
@@ -34,19 +36,23 @@ wr_operand *wr_top_operands(const wr_body *body, uint32_t count) {
     return (wr_operand *)body->operands.items + (body->operands.count - count);
 }
 
+static bool are_settled(const wr_operand *operands, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (operands[i].place != WR_PLACE_TEMP) return false;
+    }
+    return true;
+}
+
 static bool moves_needed(const wr_body *body, const wr_label *label, uint32_t count) {
     const wr_operand *operands = wr_top_operands(body, count);
-    for (uint32_t i = 0; i < count; i++) {
-        if (operands[i].place != WR_PLACE_TEMP) return true;
-    }
-    return count != 0 && operands[0].slot != label->slot;
+    return count != 0 && (operands[0].slot != label->slot || !are_settled(operands, count));
 }
 
 /* Destinations lie at or below every temporary that is still to be moved, so going upwards nothing is overwritten. */
 static void emit_moves(wr_body *body, const wr_label *label, uint32_t count) {
     const wr_operand *operands = wr_top_operands(body, count);
     uint32_t slot = label->slot;
-    if (count > MOVES_MAX) {
+    if (count > 1 && are_settled(operands, count)) {
         if (operands[0].slot == slot) return;
         wr_insn *insn = wr_emit(body, OP_COPY);
         insn->a = (uint16_t)slot;
@@ -102,14 +108,15 @@ wr_status wr_push_label(wr_body *body, wr_label_kind kind, const wr_block_type *
     WR_TRY(wr_vec_reserve(loader->engine, &body->labels, 1, sizeof(wr_label)));
     wr_label label = {.kind = (uint8_t)kind, .type = *type, .inits = (uint32_t)body->inits.count};
     if (kind == WR_LABEL_FUNC) {
-        label.slot = body->temp_base;
+        label.slot = (uint16_t)body->temp_base;
     } else {
         WR_TRY(wr_check_top(body, type->values, type->param_count, true));
         wr_settle_locals(body);
         wr_settle_top(body, type->param_count);
         label.dead_entry = wr_is_dead(body);
         label.height = (uint32_t)body->operands.count - type->param_count;
-        label.slot = type->param_count != 0 ? wr_top_operands(body, type->param_count)->slot : wr_next_slot(body);
+        label.slot =
+            type->param_count != 0 ? wr_top_operands(body, type->param_count)->slot : (uint16_t)wr_next_slot(body);
     }
     wr_bind_here(body);
     label.start = wr_here(body);
@@ -132,8 +139,9 @@ wr_status wr_read_block_type(wr_body *body, wr_block_type *out) {
     int64_t index;
     WR_TRY(wr_read_s33(reader, &index));
     if (index < 0) return WR_BAD_VALUE_TYPE;
-    if (index >= body->module->type_count) return wr_load_fail(body->loader, WR_UNKNOWN_TYPE, "%u", (uint32_t)index);
-    const wr_type *type = body->module->types[index];
+    if (index >= body->loader->module->type_count)
+        return wr_load_fail(body->loader, WR_UNKNOWN_TYPE, "%u", (uint32_t)index);
+    const wr_type *type = body->loader->module->types[index];
     *out = (wr_block_type){type->values, type->param_count, type->result_count, 0};
     return WR_OK;
 }
@@ -269,7 +277,7 @@ static wr_status translate_br_if(wr_body *body) {
     const wr_vt *types = wr_branch_types(label, &count);
     WR_TRY(wr_check_top(body, types, count, true));
     if (wr_is_dead(body)) return WR_OK;
-    if (count > MOVES_MAX) wr_settle_top(body, count);
+    if (count > MOVES_MAX_KEPT) wr_settle_top(body, count);
     if (!moves_needed(body, label, count)) {
         wr_link_branch(body, label, wr_emit_condition(body, &condition, true));
         return body->status;
@@ -282,7 +290,7 @@ static wr_status translate_br_if(wr_body *body) {
     return body->status;
 }
 
-/* Stubs behind the table for targets whose values must move; `entry` is the table's first word. */
+/* Stubs behind the table for targets whose values must move; `entry` is the first instruction of the targets. */
 static wr_status emit_table_stubs(wr_body *body, const uint8_t *targets, uint32_t count, uint32_t entry) {
     const uint8_t *after = body->reader->at;
     body->reader->at = targets;
@@ -299,7 +307,7 @@ static wr_status emit_table_stubs(wr_body *body, const uint8_t *targets, uint32_
             wr_emit(body, OP_BR);
             wr_link_branch(body, label, wr_here(body) - 1);
         }
-        body->insns[entry + i].imm = (int32_t)(label->stub - (entry + i));
+        wr_set_target(body, entry * WR_TARGETS_PER_INSN + i, label->stub);
     }
     body->reader->at = after;
     return body->status;
@@ -325,15 +333,15 @@ static wr_status translate_br_table(wr_body *body) {
         }
         if (i == 0) {
             first_arity = arity;
-            if (arity > MOVES_MAX) wr_settle_top(body, arity);
+            wr_settle_top(body, arity); /* each label may need a move */
             uint16_t slot = wr_operand_slot(body, &index);
             wr_insn *insn = wr_emit(body, OP_BR_TABLE);
             insn->a = slot;
             insn->uimm = count;
             entry = wr_here(body);
         }
-        wr_emit(body, OP_BR);
-        if (!moves_needed(body, label, arity)) wr_link_branch(body, label, wr_here(body) - 1);
+        if (i % WR_TARGETS_PER_INSN == 0) wr_emit(body, OP_DATA);
+        if (!moves_needed(body, label, arity)) wr_link_target(body, label, entry * WR_TARGETS_PER_INSN + i);
     }
     if (!dead) WR_TRY(emit_table_stubs(body, targets, count, entry));
     wr_set_unreachable(body);
@@ -355,7 +363,7 @@ static wr_status translate_br_null(wr_body *body, bool on_null) {
     }
     uint32_t rest = on_null ? count : count - 1;
     WR_TRY(wr_check_top(body, types, rest, true));
-    if (count > 1) wr_settle_top(body, rest); /* before the paths part */
+    if (count > MOVES_MAX_KEPT) wr_settle_top(body, rest); /* before the paths part */
     uint16_t slot = wr_operand_slot(body, &value);
     wr_emit(body, on_null ? OP_BR_NON_NULL : OP_BR_NULL)->a = slot;
     uint32_t skip = wr_here(body);
@@ -363,6 +371,7 @@ static wr_status translate_br_null(wr_body *body, bool on_null) {
     if (value.place != WR_PLACE_LOCAL) value.place = WR_PLACE_TEMP; /* a null constant is in its slot now */
     value.type = found;
     if (!on_null) wr_push_back(body, &value);
+    if (!on_null && count > MOVES_MAX_KEPT) wr_settle_top(body, 1);
     wr_emit_branch(body, label, count);
     if (!dead) wr_patch_here(body, skip);
     if (on_null) {

@@ -7,12 +7,21 @@
 #include "../aot/aot.h"
 #include "loader.h"
 
+enum { DETAIL_BYTES = 96 };
+
 wr_status wr_load_fail(wr_loader *loader, wr_status status, const char *format, ...) {
     va_list args;
+    if (loader->detail == NULL) loader->detail = wr_mem_resize(loader->engine, NULL, 0, DETAIL_BYTES);
+    if (loader->detail == NULL) return status;
     va_start(args, format);
-    vsnprintf(loader->detail, sizeof loader->detail, format, args);
+    vsnprintf(loader->detail, DETAIL_BYTES, format, args);
     va_end(args);
     return status;
+}
+
+void wr_load_forget(wr_loader *loader) {
+    wr_mem_free(loader->engine, loader->detail, DETAIL_BYTES);
+    loader->detail = NULL;
 }
 
 /* ---- pieces ---- */
@@ -81,15 +90,18 @@ wr_status wr_load_ref_type(wr_loader *loader, wr_vt *out) {
     return status;
 }
 
-wr_status wr_load_name(wr_loader *loader, wr_name *out) {
-    uint32_t len;
+wr_status wr_load_name(wr_loader *loader, const char **out, uint32_t *len) {
     const uint8_t *bytes;
-    WR_TRY(wr_read_u32(&loader->reader, &len));
-    WR_TRY(wr_read_bytes(&loader->reader, len, &bytes));
-    if (!wr_utf8_valid(bytes, len)) return WR_BAD_UTF8;
-    if (len > loader->engine->config.limits.name_bytes_max) return WR_LIMIT_NAME_BYTES;
-    *out = (wr_name){wr_arena_copy(&loader->module->arena, bytes, len), len};
-    return out->bytes != NULL ? WR_OK : WR_NO_MEMORY;
+    WR_TRY(wr_read_u32(&loader->reader, len));
+    WR_TRY(wr_read_bytes(&loader->reader, *len, &bytes));
+    if (!wr_utf8_valid(bytes, *len)) return WR_BAD_UTF8;
+    *out = (const char *)bytes;
+    return *len > loader->engine->config.limits.name_bytes_max ? WR_LIMIT_NAME_BYTES : WR_OK;
+}
+
+wr_status wr_load_copy(wr_loader *loader, const char **bytes, uint32_t len) {
+    *bytes = wr_arena_copy(&loader->module->arena, *bytes, len);
+    return *bytes != NULL ? WR_OK : WR_NO_MEMORY;
 }
 
 wr_status wr_load_count(wr_loader *loader, uint32_t max, wr_status limit, uint32_t *out) {
@@ -216,55 +228,98 @@ static wr_status load_type_section(wr_loader *loader) {
     return status;
 }
 
-static wr_status load_import_desc(wr_loader *loader, wr_import *import) {
-    wr_module *module = loader->module;
+/* What is imported, until it has its place in an index space. */
+typedef union import_desc {
+    uint32_t func;
+    wr_table_type table;
+    wr_limit_pair memory;
+    wr_global_type global;
+    const wr_type *tag;
+} import_desc;
+
+static wr_status load_import_desc(wr_loader *loader, uint32_t kind, import_desc *out) {
+    switch (kind) {
+    case WR_EXTERN_FUNC: return load_type_index(loader, &out->func);
+    case WR_EXTERN_TABLE: return load_table_type(loader, &out->table);
+    case WR_EXTERN_MEMORY: return load_memory_type(loader, &out->memory);
+    case WR_EXTERN_GLOBAL: return load_global_type(loader, &out->global);
+    default: return load_tag(loader, &out->tag);
+    }
+}
+
+static uint32_t *import_counter(wr_module *module, uint32_t kind) {
+    uint32_t *counters[] = {&module->func_imports, &module->table_imports, &module->memory_imports,
+                            &module->global_imports, &module->tag_imports};
+    return counters[kind];
+}
+
+/* Neighbours often have the same module's name. */
+static wr_status load_import(wr_loader *loader, wr_import *import, const wr_import *before) {
     uint8_t kind;
+    import_desc desc;
+    WR_TRY(wr_load_name(loader, &import->module, &import->module_len));
+    WR_TRY(wr_load_name(loader, &import->name, &import->name_len));
     WR_TRY(wr_read_byte(&loader->reader, &kind));
     if (kind > WR_EXTERN_TAG) return wr_load_fail(loader, WR_BAD_IMPORT_KIND, "0x%02x", kind);
-    import->kind = (wr_extern_kind)kind;
-    switch (import->kind) {
-    case WR_EXTERN_FUNC:
-        import->index = module->func_imports++;
-        WR_TRY(load_type_index(loader, &loader->func_type_index[import->index]));
-        module->funcs[import->index] = module->types[loader->func_type_index[import->index]];
-        return WR_OK;
-    case WR_EXTERN_TABLE:
-        import->index = module->table_imports++;
-        return load_table_type(loader, &module->tables[import->index]);
-    case WR_EXTERN_MEMORY:
-        import->index = module->memory_imports++;
-        return load_memory_type(loader, &module->memories[import->index]);
-    case WR_EXTERN_GLOBAL:
-        import->index = module->global_imports++;
-        return load_global_type(loader, &module->globals[import->index]);
-    default: import->index = module->tag_imports++; return load_tag(loader, &module->tags[import->index]);
+    WR_TRY(load_import_desc(loader, kind, &desc));
+    import->kind = kind & 7u;
+    import->index = (*import_counter(loader->module, kind))++ & WR_INDEX_MOST;
+    if (before != NULL && before->module_len == import->module_len &&
+        memcmp(before->module, import->module, import->module_len) == 0) {
+        import->module = before->module;
+    } else {
+        WR_TRY(wr_load_copy(loader, &import->module, import->module_len));
     }
+    return wr_load_copy(loader, &import->name, import->name_len);
+}
+
+/* The second time, when there is room for them: into the index spaces. */
+static wr_status place_import(wr_loader *loader, const wr_import *import) {
+    wr_module *module = loader->module;
+    import_desc desc;
+    uint32_t len;
+    const char *name;
+    uint8_t kind;
+    WR_TRY(wr_load_name(loader, &name, &len));
+    WR_TRY(wr_load_name(loader, &name, &len));
+    WR_TRY(wr_read_byte(&loader->reader, &kind));
+    WR_TRY(load_import_desc(loader, import->kind, &desc));
+    switch (import->kind) {
+    case WR_EXTERN_FUNC: module->func_types[import->index] = (uint16_t)desc.func; break;
+    case WR_EXTERN_TABLE: module->tables[import->index] = desc.table; break;
+    case WR_EXTERN_MEMORY: module->memories[import->index] = desc.memory; break;
+    case WR_EXTERN_GLOBAL: module->globals[import->index] = desc.global; break;
+    default: module->tags[import->index] = desc.tag; break;
+    }
+    return WR_OK;
 }
 
 static wr_status load_import_section(wr_loader *loader) {
     wr_module *module = loader->module;
+    const wr_limits *limits = &loader->engine->config.limits;
     uint32_t count;
-    WR_TRY(wr_load_count(loader, loader->engine->config.limits.imports_max, WR_LIMIT_IMPORTS, &count));
+    WR_TRY(wr_load_count(loader, limits->imports_max, WR_LIMIT_IMPORTS, &count));
     WR_TRY(EXTEND(loader, module->imports, 0, count));
-    WR_TRY(EXTEND(loader, module->funcs, 0, count));
-    WR_TRY(EXTEND(loader, func_type_index, 0, count));
-    WR_TRY(EXTEND(loader, module->tables, 0, count));
-    WR_TRY(EXTEND(loader, module->memories, 0, count));
-    WR_TRY(EXTEND(loader, module->globals, 0, count));
-    WR_TRY(EXTEND(loader, module->tags, 0, count));
+    const uint8_t *first = loader->reader.at;
     for (uint32_t i = 0; i < count; i++) {
-        WR_TRY(wr_load_name(loader, &module->imports[i].module));
-        WR_TRY(wr_load_name(loader, &module->imports[i].name));
-        WR_TRY(load_import_desc(loader, &module->imports[i]));
+        WR_TRY(load_import(loader, &module->imports[i], i != 0 ? &module->imports[i - 1] : NULL));
         module->import_count++;
     }
+    if (module->table_imports > limits->tables_max) return WR_LIMIT_TABLES;
+    if (module->memory_imports > limits->memories_max) return WR_LIMIT_MEMORIES;
+    WR_TRY(EXTEND(loader, module->func_types, 0, module->func_imports));
+    WR_TRY(EXTEND(loader, module->tables, 0, module->table_imports));
+    WR_TRY(EXTEND(loader, module->memories, 0, module->memory_imports));
+    WR_TRY(EXTEND(loader, module->globals, 0, module->global_imports));
+    WR_TRY(EXTEND(loader, module->tags, 0, module->tag_imports));
+    loader->reader.at = first;
+    for (uint32_t i = 0; i < count; i++) WR_TRY(place_import(loader, &module->imports[i]));
     module->func_count = module->func_imports;
     module->table_count = module->table_imports;
     module->memory_count = module->memory_imports;
     module->global_count = module->global_imports;
     module->tag_count = module->tag_imports;
-    if (module->table_count > loader->engine->config.limits.tables_max) return WR_LIMIT_TABLES;
-    return module->memory_count > loader->engine->config.limits.memories_max ? WR_LIMIT_MEMORIES : WR_OK;
+    return WR_OK;
 }
 
 static wr_status load_function_section(wr_loader *loader) {
@@ -272,15 +327,13 @@ static wr_status load_function_section(wr_loader *loader) {
     uint32_t count;
     uint32_t max = loader->engine->config.limits.functions_max;
     WR_TRY(wr_load_count(loader, max > module->func_count ? max - module->func_count : 0, WR_LIMIT_FUNCTIONS, &count));
-    WR_TRY(EXTEND(loader, module->funcs, module->func_count, count));
-    WR_TRY(EXTEND(loader, func_type_index, module->func_count, count));
+    WR_TRY(EXTEND(loader, module->func_types, module->func_count, count));
     module->code = WR_LOAD_ALLOC(loader, count, wr_code);
     if (module->code == NULL) return WR_NO_MEMORY;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t index;
         WR_TRY(load_type_index(loader, &index));
-        loader->func_type_index[module->func_count] = index;
-        module->funcs[module->func_count++] = module->types[index];
+        module->func_types[module->func_count++] = (uint16_t)index;
     }
     return WR_OK;
 }
@@ -341,54 +394,72 @@ static wr_status load_global_section(wr_loader *loader) {
     return WR_OK;
 }
 
-static wr_status load_export(wr_loader *loader, wr_export *export) {
+/* Names as they come, of which no more than `size` bytes can be left when every export has its other bytes. */
+static wr_status load_export(wr_loader *loader, wr_export *export, uint32_t at, size_t size) {
     const wr_module *module = loader->module;
+    const char *name;
     uint8_t kind;
-    WR_TRY(wr_load_name(loader, &export->name));
+    uint32_t index, len;
+    WR_TRY(wr_load_name(loader, &name, &len));
     WR_TRY(wr_read_byte(&loader->reader, &kind));
     if (kind > WR_EXTERN_TAG) return wr_load_fail(loader, WR_BAD_EXPORT_KIND, "0x%02x", kind);
-    WR_TRY(wr_read_u32(&loader->reader, &export->index));
+    WR_TRY(wr_read_u32(&loader->reader, &index));
     static const wr_status unknown[] = {WR_UNKNOWN_FUNC, WR_UNKNOWN_TABLE, WR_UNKNOWN_MEMORY, WR_UNKNOWN_GLOBAL,
                                         WR_UNKNOWN_TAG};
     const uint32_t counts[] = {module->func_count, module->table_count, module->memory_count, module->global_count,
                                module->tag_count};
-    export->kind = (wr_extern_kind)kind;
-    if (export->index >= counts[kind]) return wr_load_fail(loader, unknown[kind], "%u", export->index);
-    if (export->kind == WR_EXTERN_FUNC) loader->func_declared[export->index] = 1;
+    if (index >= counts[kind]) return wr_load_fail(loader, unknown[kind], "%u", index);
+    if (len >= size - at) return WR_UNEXPECTED_END;
+    *export = (wr_export){.name_at = at, .name_len = len, .kind = kind & 7u, .index = index & WR_INDEX_MOST};
+    memcpy(module->export_names + at, name, len);
+    if (kind == WR_EXTERN_FUNC) wr_load_declare(loader, index);
     return WR_OK;
 }
 
 /* Open-addressed set of export names seen so far: quadratic checking would be an easy attack. */
-static bool export_is_new(uint32_t *set, size_t mask, const wr_export *exports, uint32_t index) {
-    const wr_name *name = &exports[index].name;
+static bool export_is_new(uint32_t *set, size_t mask, const wr_module *module, uint32_t index) {
+    const wr_export *export = &module->exports[index];
+    const char *name = wr_export_name(module, export);
     uint32_t hash = 2166136261u;
-    for (uint32_t i = 0; i < name->len; i++) hash = (hash ^ (uint8_t)name->bytes[i]) * 16777619u;
+    for (uint32_t i = 0; i < export->name_len; i++) hash = (hash ^ (uint8_t)name[i]) * 16777619u;
     for (size_t at = hash & mask;; at = (at + 1) & mask) {
         if (set[at] == 0) {
             set[at] = index + 1;
             return true;
         }
-        const wr_name *other = &exports[set[at] - 1].name;
-        if (other->len == name->len && memcmp(other->bytes, name->bytes, name->len) == 0) return false;
+        const wr_export *other = &module->exports[set[at] - 1];
+        if (other->name_len == export->name_len && memcmp(wr_export_name(module, other), name, other->name_len) == 0)
+            return false;
     }
+}
+
+static wr_status load_exports(wr_loader *loader, uint32_t count, size_t names_size, uint32_t *set, size_t mask) {
+    wr_module *module = loader->module;
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const wr_export *export = &module->exports[i];
+        WR_TRY(load_export(loader, &module->exports[i], at, names_size));
+        if (!export_is_new(set, mask, module, i))
+            return wr_load_fail(loader, WR_DUPLICATE_EXPORT, "\"%.60s\"", wr_export_name(module, export));
+        at += export->name_len + 1;
+        module->export_count++;
+    }
+    return WR_OK;
 }
 
 static wr_status load_export_section(wr_loader *loader) {
     wr_module *module = loader->module;
     uint32_t count;
     WR_TRY(wr_load_count(loader, loader->engine->config.limits.exports_max, WR_LIMIT_EXPORTS, &count));
+    const size_t left = wr_reader_left(&loader->reader), others = 2 * (size_t)count; /* three for each, less the zero */
+    const size_t names_size = left > others ? left - others : 0;
     module->exports = WR_LOAD_ALLOC(loader, count, wr_export);
+    module->export_names = WR_LOAD_ALLOC(loader, names_size, char);
     size_t size = 16;
     while (size < 2 * (size_t)count) size *= 2;
     uint32_t *set = wr_mem_zero(loader->engine, size * sizeof *set);
-    wr_status status = module->exports == NULL || set == NULL ? WR_NO_MEMORY : WR_OK;
-    for (uint32_t i = 0; i < count && status == WR_OK; i++) {
-        status = load_export(loader, &module->exports[i]);
-        if (status == WR_OK && !export_is_new(set, size - 1, module->exports, i)) {
-            status = wr_load_fail(loader, WR_DUPLICATE_EXPORT, "\"%.60s\"", module->exports[i].name.bytes);
-        }
-        module->export_count += status == WR_OK;
-    }
+    wr_status status = module->exports == NULL || module->export_names == NULL || set == NULL ? WR_NO_MEMORY : WR_OK;
+    if (status == WR_OK) status = load_exports(loader, count, names_size, set, size - 1);
     wr_mem_free(loader->engine, set, size * sizeof *set);
     return status;
 }
@@ -397,7 +468,7 @@ static wr_status load_start_section(wr_loader *loader) {
     wr_module *module = loader->module;
     WR_TRY(wr_read_u32(&loader->reader, &module->start));
     if (module->start >= module->func_count) return wr_load_fail(loader, WR_UNKNOWN_FUNC, "%u", module->start);
-    const wr_type *type = module->funcs[module->start];
+    const wr_type *type = wr_type_of_func(module, module->start);
     return type->param_count + type->result_count != 0 ? WR_START_FUNCTION : WR_OK;
 }
 
@@ -409,6 +480,7 @@ static wr_status load_data_count_section(wr_loader *loader) {
 
 wr_status wr_load_code_count(wr_loader *loader, uint64_t left) {
     const wr_module *module = loader->module;
+    loader->code_end = wr_reader_offset(&loader->reader) + (uint32_t)left;
     WR_TRY(wr_read_u32(&loader->reader, &loader->body_count));
     if (loader->body_count > left) return WR_UNEXPECTED_END; /* each is at least one byte long */
     return loader->body_count > module->func_count - module->func_imports ? WR_FUNC_CODE_MISMATCH : WR_OK;
@@ -463,9 +535,9 @@ static const section sections[] = {
 
 /* Function bodies may name functions only after the sections that declare them; allocated once they are counted. */
 static wr_status prepare_declared(wr_loader *loader) {
-    if (loader->func_declared != NULL) return WR_OK;
-    loader->func_declared = WR_LOAD_ALLOC(loader, (size_t)loader->module->func_count + 1, uint8_t);
-    return loader->func_declared == NULL ? WR_NO_MEMORY : WR_OK;
+    if (loader->declared != NULL) return WR_OK;
+    loader->declared = WR_LOAD_ALLOC(loader, (size_t)loader->module->func_count / 8 + 1, uint8_t);
+    return loader->declared == NULL ? WR_NO_MEMORY : WR_OK;
 }
 
 bool wr_load_is_section(uint8_t id) { return id < sizeof sections / sizeof *sections; }

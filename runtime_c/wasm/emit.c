@@ -5,30 +5,52 @@
 #include "body.h"
 #include "interp.h"
 
-enum { MARK_ESCAPE = 255, MARK_MOST = 1 + sizeof(uint32_t), BYTES_PER_INSN = 5, INSNS_LEAST = 4, INSNS_MOST = 1 << 27 };
+enum { MARK_ESCAPE = 255, MARK_MOST = 1 + sizeof(uint32_t), MARKS_LEAST = 8 };
+enum { CODE_RATIO = 2, INSNS_LEAST = 2, INSNS_MOST = 1 << 27, CODE_ALIGN = 8 };
+
+/* Branches that wait for their target are a chain of numbers: 0 at its end, an instruction's index + 1, or this and the
+ * number of the word that is a target of a BR_TABLE. */
+#define CHAIN_TARGET 0x80000000u
 
 static wr_insn *insn_at(const wr_body *body, size_t index) { return body->insns + index; }
+static uint32_t *word_at(const wr_body *body, size_t number) { return (uint32_t *)(void *)body->insns + number; }
 
-/* A new buffer fits most bodies of this length; once full, it grows little by little. */
-static wr_status grow_code(wr_body *body) {
-    const uint32_t fits = body->insn_capacity;
-    const size_t ahead = fits == 0 ? wr_reader_left(body->reader) / BYTES_PER_INSN : fits / 32;
-    const size_t capacity = fits + ahead + INSNS_LEAST;
-    if (capacity > INSNS_MOST) return WR_NO_MEMORY;
-    wr_arena_block *block = wr_arena_block_resize(body->loader->engine, body->code, capacity * sizeof(wr_insn));
+/* Bytes there is room for behind the finished functions. */
+static size_t code_left(const wr_body *body) {
+    return body->code == NULL ? 0 : wr_arena_block_bytes(body->code) - body->code_used;
+}
+
+/* The next function's instructions. */
+static void place_insns(wr_body *body) {
+    const size_t capacity = code_left(body) / sizeof(wr_insn);
+    body->insns = (wr_insn *)(void *)((uint8_t *)wr_arena_block_items(body->code) + body->code_used);
+    body->insn_capacity = capacity < INSNS_MOST ? (uint32_t)capacity : INSNS_MOST;
+}
+
+/* Room for `more` bytes behind the finished functions. While much of the section is still to come, room for some of
+ * it, too: the code is some four times as long, or more. */
+static wr_status grow_code(wr_body *body, size_t more) {
+    const uint32_t left = body->loader->code_end - wr_reader_offset(body->reader);
+    const size_t needed = body->code_used + more;
+    size_t ahead = (size_t)left * CODE_RATIO;
+    if (ahead > needed / 4 && body->code != NULL) ahead = needed / 4;
+    wr_arena_block *block = wr_arena_block_resize(body->loader->engine, body->code, needed + ahead);
     if (block == NULL) return WR_NO_MEMORY;
     body->code = block;
-    body->insns = wr_arena_block_items(block);
-    body->insn_capacity = (uint32_t)capacity;
+    place_insns(body);
     return WR_OK;
 }
 
+static wr_status grow_insns(wr_body *body) {
+    if (body->insn_count == INSNS_MOST) return WR_NO_MEMORY;
+    return grow_code(body, ((size_t)body->insn_count + INSNS_LEAST) * sizeof(wr_insn));
+}
+
 static wr_status grow_marks(wr_body *body) {
-    const uint32_t capacity = body->mark_capacity + body->mark_capacity / 8 + MARK_MOST + body->insn_capacity / 4;
-    wr_arena_block *block = wr_arena_block_resize(body->loader->engine, body->mark_block, capacity);
-    if (block == NULL) return WR_NO_MEMORY;
-    body->mark_block = block;
-    body->marks = wr_arena_block_items(block);
+    const uint32_t capacity = body->mark_capacity + body->mark_capacity / 8 + MARKS_LEAST;
+    uint8_t *marks = wr_mem_resize(body->loader->engine, body->marks, body->mark_capacity, capacity);
+    if (marks == NULL) return WR_NO_MEMORY;
+    body->marks = marks;
     body->mark_capacity = capacity;
     return WR_OK;
 }
@@ -50,7 +72,7 @@ static void mark(wr_body *body) {
 
 wr_insn *wr_emit(wr_body *body, wr_op op) {
     if (wr_is_dead(body) || body->status != WR_OK) return &body->scrap;
-    if (body->insn_count == body->insn_capacity) body->status = grow_code(body);
+    if (body->insn_count == body->insn_capacity) body->status = grow_insns(body);
     if (body->status == WR_OK && body->mark_capacity - body->mark_count < MARK_MOST) body->status = grow_marks(body);
     if (body->status != WR_OK) return &body->scrap;
     mark(body);
@@ -79,11 +101,11 @@ void wr_emit_wide(wr_body *body, uint64_t value) {
 }
 
 void wr_emit_bytes(wr_body *body, const uint8_t bytes[16]) {
-    for (size_t half = 0; half < 2; half++) {
-        uint64_t value;
-        memcpy(&value, bytes + half * sizeof value, sizeof value);
-        wr_emit_wide(body, value);
-    }
+    const uint32_t last = body->last, first = body->insn_count;
+    for (size_t i = 0; i < WR_BYTES_INSNS; i++) (void)wr_emit(body, OP_DATA);
+    if (body->insn_count != first + WR_BYTES_INSNS) return; /* not to be emitted */
+    memcpy(insn_at(body, first), bytes, 16);
+    body->last = last;
 }
 
 wr_insn *wr_producer(const wr_body *body, const wr_operand *operand) {
@@ -116,10 +138,30 @@ void wr_link_branch(wr_body *body, wr_label *label, uint32_t insn) {
     }
 }
 
+void wr_set_target(wr_body *body, uint32_t word, uint32_t insn) {
+    if (body->status == WR_OK) *word_at(body, word) = insn * WR_TARGETS_PER_INSN - word;
+}
+
+void wr_link_target(wr_body *body, wr_label *label, uint32_t word) {
+    if (wr_is_dead(body) || body->status != WR_OK) return;
+    if (label->kind == WR_LABEL_LOOP) {
+        wr_set_target(body, word, label->start);
+    } else {
+        *word_at(body, word) = label->fixups;
+        label->fixups = CHAIN_TARGET | word;
+    }
+}
+
 void wr_patch_here(wr_body *body, uint32_t chain) {
     wr_bind_here(body);
     if (body->status != WR_OK) return;
     while (chain != 0) {
+        if ((chain & CHAIN_TARGET) != 0) {
+            const uint32_t word = chain & ~CHAIN_TARGET;
+            chain = *word_at(body, word);
+            wr_set_target(body, word, wr_here(body));
+            continue;
+        }
         uint32_t insn = chain - 1;
         chain = insn_at(body, insn)->uimm;
         insn_at(body, insn)->imm = (int32_t)(wr_here(body) - insn);
@@ -250,45 +292,64 @@ void wr_emit_not(wr_body *body, const wr_operand *operand, wr_op equals_zero) {
 
 /* ---- final form ---- */
 
-uint32_t wr_code_offset(const wr_code *code, const wr_insn *insn) {
-    uint32_t offset = code->body_offset;
-    const uint8_t *at = code->offsets;
-    for (ptrdiff_t i = 0; i <= insn - code->insns; i++) {
+static const uint8_t *code_marks(const wr_code *code) {
+    uint32_t count;
+    const wr_catch *catches = wr_code_catches(code, &count);
+    return catches != NULL ? (const uint8_t *)(catches + count) : (const uint8_t *)(code->insns + code->insn_count);
+}
+
+/* The sum of the next `count` marks; returns where they end. */
+static const uint8_t *add_marks(const uint8_t *at, size_t count, uint32_t *sum) {
+    while (count-- != 0) {
         uint32_t delta = *at++;
         if (delta == MARK_ESCAPE) {
             memcpy(&delta, at, sizeof delta);
             at += sizeof delta;
         }
-        offset += delta;
+        *sum += delta;
     }
+    return at;
+}
+
+uint32_t wr_code_offset(const wr_code *code, const wr_insn *insn) {
+    uint32_t offset = code->body_offset;
+    (void)add_marks(code_marks(code), (size_t)(insn - code->insns) + 1, &offset);
     return offset;
 }
 
-/* What is in the block as part of the module: where it is, cut to size, unless it is so little that a copy is less. */
-static void *keep(wr_body *body, wr_arena_block **block, size_t bytes) {
-    wr_arena *arena = &body->loader->module->arena;
-    if (*block == NULL || !wr_arena_is_large(arena, bytes)) {
-        void *copy = wr_arena_take(arena, bytes, 1);
-        return copy == NULL || bytes == 0 ? copy : memcpy(copy, wr_arena_block_items(*block), bytes);
+/* Until all functions are finished, insns tells only how far their code is from the first one's: it may still move. */
+wr_status wr_finish_code(wr_body *body, wr_code *code) {
+    const size_t insn_bytes = body->insn_count * sizeof(wr_insn), catch_bytes = body->catches.count * sizeof(wr_catch);
+    const uint32_t catch_count = body->catches.count;
+    const size_t head = catch_count != 0 ? sizeof catch_count : 0, marks_at = insn_bytes + head + catch_bytes;
+    const size_t bytes = (marks_at + body->mark_count + CODE_ALIGN - 1) & ~(size_t)(CODE_ALIGN - 1);
+    wr_finish_ops(body->insns, body->insn_count, body->loader->module->code_is_checked);
+    if (bytes > code_left(body)) WR_TRY(grow_code(body, bytes));
+    uint8_t *at = (uint8_t *)body->insns;
+    code->insns = (const wr_insn *)body->code_used;
+    code->insn_count = body->insn_count & INT32_MAX;
+    code->has_catches = catch_count != 0;
+    if (catch_count != 0) {
+        memcpy(at + insn_bytes, &catch_count, head);
+        memcpy(at + insn_bytes + head, body->catches.items, catch_bytes);
     }
-    void *kept = wr_arena_adopt(arena, *block, bytes);
-    *block = NULL;
-    return kept;
+    memcpy(at + marks_at, body->marks, body->mark_count);
+    body->code_used += bytes;
+    place_insns(body);
+    return WR_OK;
 }
 
-wr_status wr_finish_code(wr_body *body, wr_code *code) {
-    wr_finish_ops(body->insns, body->insn_count, body->module->code_is_checked);
-    code->insns = keep(body, &body->code, body->insn_count * sizeof(wr_insn));
-    code->offsets = keep(body, &body->mark_block, body->mark_count);
-    wr_catch *catches = wr_arena_take(&body->loader->module->arena, body->catches.count, sizeof *catches);
-    if (code->insns == NULL || catches == NULL || code->offsets == NULL) return WR_NO_MEMORY;
-    if (body->catches.count != 0) memcpy(catches, body->catches.items, body->catches.count * sizeof *catches);
-    if (body->code == NULL) body->insn_capacity = 0;
-    if (body->mark_block == NULL) body->mark_capacity = 0;
-    code->insn_count = body->insn_count;
-    code->catches = catches;
-    code->catch_count = (uint32_t)body->catches.count;
-    code->offsets_size = body->mark_count;
+wr_status wr_body_finish(wr_body *body) {
+    wr_module *module = body->loader->module;
+    if (body->code == NULL) return WR_OK;
+    wr_arena_block *exact = wr_arena_block_resize(body->loader->engine, body->code, body->code_used);
+    if (exact == NULL) return WR_NO_MEMORY;
+    const uint8_t *first = wr_arena_block_items(exact);
+    for (uint32_t i = 0; i < body->loader->bodies_seen; i++) {
+        module->code[i].insns = (const wr_insn *)(const void *)(first + (uintptr_t)module->code[i].insns);
+    }
+    wr_arena_adopt(&module->arena, exact);
+    body->code = NULL;
     return WR_OK;
 }
 
@@ -319,6 +380,26 @@ static uintptr_t checked_handler(const handler_pair *pairs, uintptr_t handler) {
     return pair != NULL ? pair->checked : handler;
 }
 
+/* As wr_raw_insns, of finished code. */
+static uint32_t raw_insns(const wr_insn *insn) {
+#ifdef WR_NO_SIMD
+    static const uint16_t ops[] = {OP_BR_TABLE};
+#else
+    static const uint16_t ops[] = {OP_BR_TABLE, OP_CONST128, OP_I8X16_SHUFFLE};
+#endif
+    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
+        if (insn->op == wr_interp_handlers()[ops[i]]) return wr_raw_insns(ops[i], insn);
+    }
+    return 0;
+}
+
+/* With what lies behind the instructions. */
+static size_t code_bytes(const wr_code *code) {
+    uint32_t ignored = 0;
+    const uint8_t *end = add_marks(code_marks(code), code->insn_count, &ignored);
+    return (size_t)(end - (const uint8_t *)code->insns);
+}
+
 static wr_code *make_checked(wr_module *module) {
     uint32_t count = module->func_count - module->func_imports;
     wr_code *codes = wr_arena_zero(&module->arena, count, sizeof *codes);
@@ -327,10 +408,11 @@ static wr_code *make_checked(wr_module *module) {
     sort_pairs(pairs);
     for (uint32_t i = 0; i < count; i++) {
         codes[i] = module->code[i];
-        wr_insn *insns = wr_arena_zero(&module->arena, codes[i].insn_count, sizeof *insns);
+        const size_t bytes = code_bytes(&codes[i]);
+        wr_insn *insns = wr_arena_take(&module->arena, bytes, 1);
         if (insns == NULL) return NULL;
-        for (uint32_t k = 0; k < codes[i].insn_count; k++) {
-            insns[k] = module->code[i].insns[k];
+        memcpy(insns, codes[i].insns, bytes);
+        for (uint32_t k = 0; k < codes[i].insn_count; k += 1 + raw_insns(&insns[k])) {
             insns[k].op = checked_handler(pairs, insns[k].op);
         }
         codes[i].insns = insns;

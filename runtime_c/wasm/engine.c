@@ -59,14 +59,21 @@ wr_status wr_error_set(wr_error *error, wr_status status, uint32_t offset, const
     X(table_elements_max, 10000000)           \
     X(memory_bytes_max, UINT64_C(4) << 30)
 
+enum {
+    MODULE_BYTES_MOST = 1 << 30,  /* offsets and indices have room for no more (module.h) */
+    PARAMS_MOST = UINT16_MAX / 2, /* two slots each are counted in 16 bits */
+};
+
 static void limits_fill(wr_limits *limits) {
 #define FILL(FIELD, DEFAULT) \
     if (limits->FIELD == 0) limits->FIELD = (DEFAULT);
     LIMIT_TABLE(FILL)
 #undef FILL
+    if (limits->module_bytes_max > MODULE_BYTES_MOST) limits->module_bytes_max = MODULE_BYTES_MOST;
     /* The code format numbers types in 16 bits and tables in 8 (code.h). */
     if (limits->types_max > 65536) limits->types_max = 65536;
     if (limits->tables_max > 256) limits->tables_max = 256;
+    if (limits->params_max > PARAMS_MOST) limits->params_max = PARAMS_MOST;
 }
 
 wr_status wr_engine_new(const wr_engine_config *config, wr_engine **out) {
@@ -144,22 +151,22 @@ static bool type_equals(const wr_type *type, uint32_t hash, const wr_vt *values,
            (params + results == 0 || memcmp(type->values, values, (params + results) * sizeof *values) == 0);
 }
 
-static size_t type_size(uint32_t count) { return sizeof(wr_type) + count * (sizeof(wr_vt) + 1); }
+static size_t type_size(uint32_t count) { return offsetof(wr_type, values) + count * (sizeof(wr_vt) + 1); }
 
 static wr_type *type_new(wr_engine *engine, uint32_t hash, const wr_vt *values, uint32_t params, uint32_t results) {
     uint32_t count = params + results;
     wr_type *type = wr_mem_zero(engine, type_size(count));
     if (type == NULL) return NULL;
     type->hash = hash;
-    type->param_count = params;
-    type->result_count = results;
+    type->param_count = (uint16_t)params;
+    type->result_count = (uint16_t)results;
     uint8_t *bytes = (uint8_t *)(type->values + count);
     for (uint32_t i = 0; i < count; i++) {
         type->values[i] = values[i];
         bytes[i] = wr_vt_to_byte(values[i]);
-        *(i < params ? &type->param_slots : &type->result_slots) += wr_vt_slots(values[i]);
+        uint16_t *slots = i < params ? &type->param_slots : &type->result_slots;
+        *slots = (uint16_t)(*slots + wr_vt_slots(values[i]));
     }
-    type->bytes = bytes;
     return type;
 }
 
@@ -256,5 +263,6 @@ void wr_type_release(wr_engine *engine, const wr_type *type) {
 }
 
 wr_func_type wr_type_public(const wr_type *type) {
-    return (wr_func_type){type->bytes, type->bytes + type->param_count, type->param_count, type->result_count};
+    const uint8_t *bytes = (const uint8_t *)(type->values + type->param_count + type->result_count);
+    return (wr_func_type){bytes, bytes + type->param_count, type->param_count, type->result_count};
 }

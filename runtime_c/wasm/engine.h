@@ -46,12 +46,11 @@ typedef struct wr_type {
     uint32_t hash;
     uint32_t id; /* as a heap type */
     uint32_t refs;
-    uint32_t param_count;
-    uint32_t result_count;
-    uint32_t param_slots;
-    uint32_t result_slots;
-    const uint8_t *bytes; /* params then results, for the public API */
-    wr_vt values[];       /* params then results */
+    uint16_t param_count;
+    uint16_t result_count;
+    uint16_t param_slots;
+    uint16_t result_slots;
+    wr_vt values[]; /* params then results; then the same as bytes, for the public API */
 } wr_type;
 
 enum { WR_TYPE_BUCKETS = 256, WR_SPACES_MAX = 8 };

@@ -113,8 +113,10 @@ static wr_status make_exception(wr_exec *exec, const wr_tag *tag, const wr_slot 
 static const wr_catch *find_catch(const wr_instance *instance, const wr_code *code, const wr_insn *pc,
                                   const wr_exn *exception) {
     uint32_t at = (uint32_t)(pc - code->insns);
-    for (uint32_t i = 0; i < code->catch_count; i++) {
-        const wr_catch *clause = &code->catches[i];
+    uint32_t count;
+    const wr_catch *clauses = wr_code_catches(code, &count);
+    for (uint32_t i = 0; i < count; i++) {
+        const wr_catch *clause = &clauses[i];
         if (at < clause->first || at >= clause->end) continue;
         if (clause->tag == WR_CATCH_ALL || instance->tags[clause->tag] == exception->tag) return clause;
     }

@@ -138,8 +138,10 @@ static uint16_t fused_op(wr_insn *insn, size_t left) {
 void wr_finish_ops(wr_insn *insns, size_t count, bool is_checked) {
     const uintptr_t *handlers = wr_interp_handlers();
     for (size_t i = 0; i < count; i++) {
-        const uint16_t both = fused_op(&insns[i], count - i);
+        const uint32_t raw = wr_raw_insns(insns[i].op, &insns[i]);
+        const uint16_t both = raw != 0 ? OP_NONE : fused_op(&insns[i], count - i);
         const uintptr_t op = both != OP_NONE ? both : insns[i].op;
         insns[i].op = handlers[is_checked ? checked_op(op) : op];
+        i += raw;
     }
 }

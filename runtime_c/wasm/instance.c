@@ -16,7 +16,7 @@ static bool limits_fit(const wr_limit_pair *wanted, uint64_t size, const wr_limi
 static bool import_fits(const wr_module *module, const wr_import *import, const wr_extern *given) {
     if (given->kind != import->kind || given->of.any == NULL) return false;
     switch (import->kind) {
-    case WR_EXTERN_FUNC: return given->of.func->type == module->funcs[import->index];
+    case WR_EXTERN_FUNC: return given->of.func->type == wr_type_of_func(module, import->index);
     case WR_EXTERN_TAG: return given->of.tag->type == module->tags[import->index];
     case WR_EXTERN_TABLE:
         return given->of.table->type.elem == module->tables[import->index].elem &&
@@ -51,7 +51,7 @@ static wr_status link_imports(wr_instance *instance, const wr_extern *imports, u
         const wr_import *import = &module->imports[i];
         if (!import_fits(module, import, &imports[i])) {
             wr_status status = imports[i].of.any == NULL ? WR_UNKNOWN_IMPORT : WR_IMPORT_TYPE;
-            return wr_error_set(error, status, 0, "%.60s.%.60s", import->module.bytes, import->name.bytes);
+            return wr_error_set(error, status, 0, "%.60s.%.60s", import->module, import->name);
         }
         bind_import(instance, import, &imports[i]);
     }
@@ -78,9 +78,10 @@ static uint64_t global_value(const wr_global *global) {
 
 static uint64_t evaluate(const wr_instance *instance, const wr_const_expr *expr) {
     uint64_t stack[64]; /* const_expr.c bounds the depth */
-    uint32_t depth = 0;
-    for (uint32_t i = 0; i < expr->count; i++) {
-        const wr_const_op *op = &expr->ops[i];
+    uint32_t depth = 0, count;
+    const wr_const_op *ops = wr_const_ops(expr, &count);
+    for (uint32_t i = 0; i < count; i++) {
+        const wr_const_op *op = &ops[i];
         switch (op->kind) {
         case WR_CONST_VALUE: stack[depth++] = op->value; break;
         case WR_CONST_GLOBAL: stack[depth++] = global_value(instance->globals[op->value]); break;
@@ -94,13 +95,19 @@ static uint64_t evaluate(const wr_instance *instance, const wr_const_expr *expr)
     return stack[0];
 }
 
+static uint64_t element(const wr_instance *instance, uint32_t item) {
+    if (item == WR_ELEM_NULL) return 0;
+    if ((item & WR_ELEM_GLOBAL) != 0) return global_value(instance->globals[item & ~WR_ELEM_GLOBAL]);
+    return (uintptr_t)instance->funcs[item];
+}
+
 /* ---- making what the module defines ---- */
 
 static void make_funcs(wr_instance *instance) {
     const wr_module *module = instance->module;
     for (uint32_t i = module->func_imports; i < module->func_count; i++) {
         wr_func *func = &instance->own_funcs[i - module->func_imports];
-        *func = (wr_func){.type = module->funcs[i], .instance = instance, .index = i};
+        *func = (wr_func){.type = wr_type_of_func(module, i), .instance = instance, .index = i};
         instance->funcs[i] = func;
     }
 }
@@ -144,8 +151,8 @@ static void make_tags(wr_instance *instance, wr_tag *tags) {
 static void set_global(const wr_instance *instance, wr_global *cell, const wr_const_expr *init) {
     if (cell->type.type != WR_VT_V128) {
         cell->value[0].u64 = evaluate(instance, init);
-    } else if (init->ops[0].kind == WR_CONST_GLOBAL) {
-        memcpy(cell->value, instance->globals[init->ops[0].value]->value, sizeof cell->value);
+    } else if (init->kind == WR_CONST_GLOBAL) {
+        memcpy(cell->value, instance->globals[init->value]->value, sizeof cell->value);
     } else { /* v128.const: its halves */
         cell->value[0].u64 = init->ops[0].value;
         cell->value[1].u64 = init->ops[1].value;
@@ -166,8 +173,8 @@ static wr_status make_tables(wr_instance *instance, wr_error *error) {
     const wr_module *module = instance->module;
     for (uint32_t i = module->table_imports; i < module->table_count; i++) {
         const wr_const_expr *init = &module->table_inits[i - module->table_imports];
-        uint64_t value = init->count != 0 ? evaluate(instance, init) : 0;
-        wr_status status = wr_table_make(instance->store, &module->tables[i], value, &instance->tables[i]);
+        wr_status status =
+            wr_table_make(instance->store, &module->tables[i], evaluate(instance, init), &instance->tables[i]);
         if (status != WR_OK) {
             return wr_error_set(error, status, 0, "table %u needs %u elements", i,
                                 (uint32_t)module->tables[i].limits.min);
@@ -180,7 +187,7 @@ static void make_elems(wr_instance *instance, uint64_t *items) {
     const wr_module *module = instance->module;
     for (uint32_t i = 0; i < module->elem_count; i++) {
         instance->elems[i] = items;
-        for (uint32_t k = 0; k < module->elems[i].count; k++) *items++ = evaluate(instance, &module->elems[i].items[k]);
+        for (uint32_t k = 0; k < module->elems[i].count; k++) *items++ = element(instance, module->elems[i].items[k]);
     }
 }
 
@@ -325,7 +332,7 @@ wr_status wr_instance_export(wr_instance *instance, const char *name, size_t nam
     const wr_module *module = instance->module;
     for (uint32_t i = 0; i < module->export_count; i++) {
         const wr_export *export = &module->exports[i];
-        if (export->name.len != name_len || memcmp(export->name.bytes, name, name_len) != 0) continue;
+        if (export->name_len != name_len || memcmp(wr_export_name(module, export), name, name_len) != 0) continue;
         out->kind = export->kind;
         switch (export->kind) {
         case WR_EXTERN_FUNC: out->of.func = instance->funcs[export->index]; break;

@@ -236,10 +236,10 @@ WR_STORE(BODY_STORE)
 
 #ifndef WR_NO_MEMORY64
 HANDLER(ADDRESS64) {
-    const uint64_t offset = pc->uimm | (uint64_t)pc[1].uimm << 32, at = SLOT(b).u64 + offset;
-    if (at < offset || at > UINT32_MAX) TRAP(WR_TRAP_MEMORY_BOUNDS);
+    const uint64_t at = SLOT(b).u64 + pc->uimm;
+    if (at < pc->uimm || at > UINT32_MAX) TRAP(WR_TRAP_MEMORY_BOUNDS);
     SLOT(a).u64 = at;
-    SKIP(1);
+    NEXT();
 }
 HANDLER(INDEX64) {
     const uint64_t index = SLOT(b).u64;
@@ -272,11 +272,13 @@ HANDLER(BR_UNLESS) {
     if (GET_I32(a) == 0) JUMP_CHECKED();
     NEXT();
 }
-#define JUMP_TABLE(INDEX)                                            \
-    do {                                                             \
-        const uint32_t index = (INDEX);                              \
-        pc += 1 + (index < pc->uimm ? index : pc->uimm); /* a BR */  \
-        JUMP_CHECKED();                                              \
+#define JUMP_TABLE(INDEX)                                                                                       \
+    do {                                                                                                        \
+        const uint32_t index = (INDEX);                                                                         \
+        const int32_t *target = (const int32_t *)(const void *)(pc + 1) + (index < pc->uimm ? index : pc->uimm); \
+        if (*target <= 0) CHARGE();                                                                             \
+        pc = (const wr_insn *)(const void *)(target + *target);                                                 \
+        GO();                                                                                                   \
     } while (0)
 HANDLER(BR_TABLE) { JUMP_TABLE(GET_I32(a)); }
 

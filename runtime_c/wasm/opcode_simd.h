@@ -331,8 +331,8 @@
 
 /* Instructions that are not rows. X(NAME): operands. */
 #define WR_SIMD_SPECIAL(X)                                                           \
-    X(CONST128)      /* a <- 16 bytes in two DATA */                                 \
-    X(I8X16_SHUFFLE) /* a <- lanes of b and c, their numbers in two DATA */          \
+    X(CONST128)      /* a <- the 16 bytes behind it */                               \
+    X(I8X16_SHUFFLE) /* a <- lanes of b and c, their numbers in 16 bytes behind it */ \
     X(I32X4_SHUFFLE) /* a <- lanes of b and c, their numbers in d: three bits each */
 
 /* Groups whose rows are instructions of the interpreter, in the order of wr_op. PREFIX_UNARY etc. take a row. */

@@ -196,10 +196,10 @@ static void fill_missing(wr_body *body, const wr_vt *types, uint32_t present, ui
         body->status = status;
         return;
     }
-    size_t first = body->operands.count - present;
+    const uint32_t first = body->operands.count - present;
     memmove(operand_at(body, first + missing), operand_at(body, first), present * sizeof(wr_operand));
     body->operands.count = first;
-    body->flushed = body->flushed < first ? body->flushed : (uint32_t)first;
+    body->flushed = body->flushed < first ? body->flushed : first;
     for (uint32_t i = 0; i < missing; i++) wr_push_temp(body, types[i]);
     if (body->status == WR_OK) body->operands.count += present;
 }

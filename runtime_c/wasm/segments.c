@@ -6,29 +6,25 @@
 static wr_status load_func_index(wr_loader *loader, uint32_t *out) {
     WR_TRY(wr_read_u32(&loader->reader, out));
     if (*out >= loader->module->func_count) return wr_load_fail(loader, WR_UNKNOWN_FUNC, "%u", *out);
-    loader->func_declared[*out] = 1;
+    wr_load_declare(loader, *out);
     return WR_OK;
 }
 
-/* The short form lists function indices; it is stored as constant expressions like the long one. */
-static wr_status load_func_items(wr_loader *loader, wr_elem *elem) {
-    wr_const_op *ops = WR_LOAD_ALLOC(loader, elem->count, wr_const_op);
-    if (ops == NULL) return WR_NO_MEMORY;
-    for (uint32_t i = 0; i < elem->count; i++) {
-        uint32_t index;
-        WR_TRY(load_func_index(loader, &index));
-        ops[i] = (wr_const_op){WR_CONST_FUNC, index};
-        elem->items[i] = (wr_const_expr){&ops[i], 1};
-    }
-    if (loader->module->const_depth_max == 0) loader->module->const_depth_max = 1;
+static wr_status load_item(wr_loader *loader, wr_vt type, uint32_t *out) {
+    wr_const_expr expr;
+    WR_TRY(wr_load_const_expr(loader, type, &expr)); /* of a reference: one operation */
+    *out = expr.kind == WR_CONST_VALUE ? WR_ELEM_NULL : (uint32_t)expr.value;
+    if (expr.kind == WR_CONST_GLOBAL) *out |= WR_ELEM_GLOBAL;
     return WR_OK;
 }
 
 static wr_status load_elem_offset(wr_loader *loader, wr_elem *elem, bool has_table) {
     const wr_module *module = loader->module;
-    if (has_table) WR_TRY(wr_read_u32(&loader->reader, &elem->table));
-    if (elem->table >= module->table_count) return wr_load_fail(loader, WR_UNKNOWN_TABLE, "%u", elem->table);
-    return wr_load_const_expr(loader, module->tables[elem->table].limits.is64 ? WR_VT_I64 : WR_VT_I32, &elem->offset);
+    uint32_t table = 0;
+    if (has_table) WR_TRY(wr_read_u32(&loader->reader, &table));
+    if (table >= module->table_count) return wr_load_fail(loader, WR_UNKNOWN_TABLE, "%u", table);
+    elem->table = table & WR_INDEX_MOST;
+    return wr_load_const_expr(loader, module->tables[table].limits.is64 ? WR_VT_I64 : WR_VT_I32, &elem->offset);
 }
 
 /* Flags: 1 not active, 2 explicit table or declarative, 4 expressions instead of function indices. */
@@ -53,10 +49,12 @@ static wr_status load_elem(wr_loader *loader, wr_elem *elem) {
     }
     uint32_t max = loader->engine->config.limits.table_elements_max;
     WR_TRY(wr_load_count(loader, max, WR_LIMIT_TABLE_ELEMENTS, &elem->count));
-    elem->items = WR_LOAD_ALLOC(loader, elem->count, wr_const_expr);
+    elem->items = WR_LOAD_ALLOC(loader, elem->count, uint32_t);
     if (elem->items == NULL) return WR_NO_MEMORY;
-    if ((flags & 4) == 0) return load_func_items(loader, elem);
-    for (uint32_t i = 0; i < elem->count; i++) WR_TRY(wr_load_const_expr(loader, elem->type, &elem->items[i]));
+    for (uint32_t i = 0; i < elem->count; i++) {
+        uint32_t *item = &elem->items[i];
+        WR_TRY((flags & 4) != 0 ? load_item(loader, elem->type, item) : load_func_index(loader, item));
+    }
     return WR_OK;
 }
 
@@ -74,16 +72,15 @@ wr_status wr_load_element_section(wr_loader *loader) {
 }
 
 static wr_status load_data(wr_loader *loader, wr_data *data) {
-    uint32_t flags;
+    uint32_t flags, memory = 0;
     WR_TRY(wr_read_u32(&loader->reader, &flags));
     if (flags > 2) return wr_load_fail(loader, WR_BAD_SEGMENT_KIND, "%u", flags);
     data->mode = flags == 1 ? WR_SEGMENT_PASSIVE : WR_SEGMENT_ACTIVE;
-    if (flags == 2) WR_TRY(wr_read_u32(&loader->reader, &data->memory));
+    if (flags == 2) WR_TRY(wr_read_u32(&loader->reader, &memory));
     if (data->mode == WR_SEGMENT_ACTIVE) {
-        if (data->memory >= loader->module->memory_count) {
-            return wr_load_fail(loader, WR_UNKNOWN_MEMORY, "%u", data->memory);
-        }
-        bool is64 = loader->module->memories[data->memory].is64;
+        if (memory >= loader->module->memory_count) return wr_load_fail(loader, WR_UNKNOWN_MEMORY, "%u", memory);
+        data->memory = memory & WR_INDEX_MOST;
+        bool is64 = loader->module->memories[memory].is64;
         WR_TRY(wr_load_const_expr(loader, is64 ? WR_VT_I64 : WR_VT_I32, &data->offset));
     }
     const uint8_t *bytes;

@@ -67,9 +67,11 @@
 WR_SIMD_COMPUTING(FUNCTION)
 WR_SIMD_ACCESSING(FUNCTION)
 
-/* Immediates of 16 bytes are in the two DATA behind the instruction. */
+/* Immediates of 16 bytes are behind the instruction. */
 WR_VECTOR wr_u8x16 wr_immediate(const wr_insn *insn) {
-    return U8X16(((wr_u64x2){wr_insn_wide(insn + 1), wr_insn_wide(insn + 2)}));
+    wr_u8x16 value;
+    memcpy(&value, insn + 1, sizeof value);
+    return value;
 }
 WR_SIMD_FUNCTION void simd_CONST128(wr_slot *to, const wr_insn *insn) { TO_SLOTS(wr_immediate(insn)); }
 WR_SIMD_FUNCTION void simd_I8X16_SHUFFLE(wr_slot *to, const wr_slot *from_a, const wr_slot *from_b,

@@ -13,13 +13,13 @@ struct wr_module_stream {
     size_t len;       /* of the module, 0: not known */
     size_t fed;
     step step;
-    bool is_last;     /* nothing comes after what is here */
-    uint8_t id;       /* of the section that is open */
-    uint32_t section; /* offsets of its first byte */
+    uint32_t section; /* offsets of the first byte of the section that is open */
     uint32_t end;     /* and of the one behind it */
     wr_status failed; /* the first failure; the loader's detail tells more */
-    bool is_placed;   /* and it is at one place in the module: */
-    uint32_t place;
+    uint32_t place;   /* in the module, if it is at one: */
+    bool is_placed;
+    bool is_last;     /* nothing comes after what is here */
+    uint8_t id;       /* of the section that is open */
 };
 
 /* ---- units ---- */
@@ -112,6 +112,7 @@ static wr_status take_body(wr_module_stream *stream, bool *waits) {
     const uint8_t *start = reader->at, *end;
     uint32_t size;
     if (loader->bodies_seen == loader->body_count) {
+        WR_TRY(wr_body_finish(stream->body));
         wr_body_free(stream->body);
         stream->body = NULL;
         stream->step = STEP_HEADER;
@@ -166,7 +167,7 @@ static wr_status take(wr_module_stream *stream, const uint8_t *bytes, size_t len
     const size_t left = wr_reader_left(reader), more = left > stream->held.count ? left - stream->held.count : 0;
     if (wr_vec_reserve(loader->engine, &stream->held, more, 1) != WR_OK) return fail(stream, WR_NO_MEMORY, 0);
     if (left != 0 && reader->at != stream->held.items) memmove(stream->held.items, reader->at, left);
-    stream->held.count = left;
+    stream->held.count = (uint32_t)left;
     return WR_OK;
 }
 
@@ -184,7 +185,7 @@ static wr_status take_piece(wr_module_stream *stream, const uint8_t *bytes, size
     if (stream->held.count == 0) return take(stream, bytes, len);
     if (wr_vec_reserve(engine, &stream->held, len, 1) != WR_OK) return fail(stream, WR_NO_MEMORY, 0);
     if (len != 0) memcpy((uint8_t *)stream->held.items + stream->held.count, bytes, len);
-    stream->held.count += len;
+    stream->held.count += (uint32_t)len;
     return take(stream, stream->held.items, stream->held.count);
 }
 
@@ -208,7 +209,8 @@ static wr_status take_end(wr_module_stream *stream) {
 /* ---- the interface ---- */
 
 static wr_status report(const wr_module_stream *stream, wr_error *error) {
-    const char *detail = stream->loader.detail, *gap = detail[0] != '\0' ? " " : "";
+    const char *detail = stream->loader.detail != NULL ? stream->loader.detail : "";
+    const char *gap = detail[0] != '\0' ? " " : "";
     if (stream->failed == WR_OK || !stream->is_placed)
         return stream->failed == WR_OK ? WR_OK : wr_error_set(error, stream->failed, 0, "%s", detail);
     return wr_error_set(error, stream->failed, stream->place, "%s%sat offset 0x%x", detail, gap, stream->place);
@@ -226,6 +228,7 @@ wr_status wr_module_begin(wr_engine *engine, size_t len, wr_module_stream **out,
     }
     stream->loader.engine = engine;
     stream->loader.module = module;
+    stream->loader.customs = &module->customs;
     stream->len = len;
     *out = stream;
     return WR_OK;
@@ -248,6 +251,7 @@ wr_status wr_module_finish(wr_module_stream *stream, wr_module **out, wr_error *
     wr_body_free(stream->body);
     wr_vec_free(engine, &stream->held, 1);
     wr_vec_free(engine, &stream->loader.scratch, sizeof(wr_const_op));
+    wr_load_forget(&stream->loader);
     wr_mem_free(engine, stream, sizeof *stream);
     return status;
 }

@@ -180,9 +180,25 @@ static wr_status translate_select_typed(wr_body *body) {
     return emit_select(body, &a, &b, &condition, type);
 }
 
+#define MAY_TRAP_DIVIDE(C, NAME, TEXT, T, CHECK, EXPR) case OP_##NAME##_RR: case OP_##NAME##_RI:
+#define MAY_TRAP_UNARY(C, NAME, TEXT, R, A, CHECK, EXPR) case OP_##NAME:
+
+static bool only_computes(uintptr_t op) {
+    switch (op) {
+        WR_INT_DIVIDE(MAY_TRAP_DIVIDE)
+        WR_UNARY_TRAP(MAY_TRAP_UNARY)
+        return false;
+    default: return op < OP_MEMORY_FIRST;
+    }
+}
+
+/* What only computes is not done for nothing. */
 static wr_status translate_drop(wr_body *body) {
     wr_operand dropped;
-    return wr_pop(body, WR_VT_BOTTOM, &dropped);
+    WR_TRY(wr_pop(body, WR_VT_BOTTOM, &dropped));
+    const wr_insn *producer = wr_producer(body, &dropped);
+    if (producer != NULL && only_computes(producer->op)) wr_unemit(body);
+    return WR_OK;
 }
 
 /* ---- variables ---- */
@@ -225,8 +241,8 @@ static wr_status translate_local(wr_body *body, uint8_t opcode) {
 static wr_status translate_global(wr_body *body, uint8_t opcode) {
     uint32_t index;
     WR_TRY(wr_read_u32(body->reader, &index));
-    if (index >= body->module->global_count) return wr_load_fail(body->loader, WR_UNKNOWN_GLOBAL, "%u", index);
-    const wr_global_type *global = &body->module->globals[index];
+    if (index >= body->loader->module->global_count) return wr_load_fail(body->loader, WR_UNKNOWN_GLOBAL, "%u", index);
+    const wr_global_type *global = &body->loader->module->globals[index];
     bool wide = global->type == WR_VT_V128;
     if (opcode == 0x23) {
         wr_emit_def(body, wide ? OP_GLOBAL_GET128 : OP_GLOBAL_GET, wr_next_slot(body))->uimm = index;
@@ -270,10 +286,11 @@ static wr_status translate_ref(wr_body *body, uint8_t opcode) {
         return body->status;
     default:
         WR_TRY(wr_read_u32(body->reader, &index));
-        if (index >= body->module->func_count) return wr_load_fail(body->loader, WR_UNKNOWN_FUNC, "%u", index);
-        if (!body->loader->func_declared[index]) return wr_load_fail(body->loader, WR_UNDECLARED_FUNC_REF, "%u", index);
+        if (index >= body->loader->module->func_count) return wr_load_fail(body->loader, WR_UNKNOWN_FUNC, "%u", index);
+        if (!wr_load_is_declared(body->loader, index))
+            return wr_load_fail(body->loader, WR_UNDECLARED_FUNC_REF, "%u", index);
         wr_emit_def(body, OP_REF_FUNC, wr_next_slot(body))->uimm = index;
-        wr_push_temp(body, WR_VT_REF | body->module->funcs[index]->id);
+        wr_push_temp(body, WR_VT_REF | wr_type_of_func(body->loader->module, index)->id);
         return body->status;
     }
 }
@@ -370,10 +387,10 @@ static wr_status begin_function(wr_body *body, const wr_type *type, wr_code *cod
     for (uint32_t i = 0; i < type->param_count; i++) WR_TRY(add_locals(body, type->values[i], false, 1, &slot));
     code->param_slots = (uint16_t)slot;
     WR_TRY(read_locals(body, &slot));
-    code->local_slots = slot - code->param_slots;
     body->temp_base = slot + WR_INFO_SLOTS;
     body->slot_max = body->temp_base > type->result_slots ? body->temp_base : type->result_slots;
     if (body->slot_max > WR_FRAME_SLOTS_MAX) return WR_LIMIT_FRAME;
+    code->local_slots = (uint16_t)(slot - code->param_slots);
     code->info_slot = (uint16_t)slot;
     code->body_offset = body->marked = wr_reader_offset(body->reader);
     const wr_block_type results = {type->values + type->param_count, 0, type->result_count, 0};
@@ -404,9 +421,9 @@ static wr_status translate_body(wr_body *body) {
 
 wr_status wr_translate_function(wr_loader *loader, uint32_t func_index, wr_body *body) {
     wr_code *code = &loader->module->code[func_index - loader->module->func_imports];
-    WR_TRY(begin_function(body, loader->module->funcs[func_index], code));
+    WR_TRY(begin_function(body, wr_type_of_func(loader->module, func_index), code));
     WR_TRY(translate_body(body));
-    code->frame_slots = body->slot_max;
+    code->frame_slots = (uint16_t)body->slot_max;
     return wr_finish_code(body, code);
 }
 
@@ -414,7 +431,6 @@ wr_body *wr_body_new(wr_loader *loader) {
     wr_body *body = wr_mem_zero(loader->engine, sizeof *body);
     if (body == NULL) return NULL;
     body->loader = loader;
-    body->module = loader->module;
     body->reader = &loader->reader;
     return body;
 }
@@ -429,6 +445,6 @@ void wr_body_free(wr_body *body) {
     wr_vec_free(engine, &body->pending, sizeof(wr_catch));
     wr_vec_free(engine, &body->catches, sizeof(wr_catch));
     wr_arena_block_free(engine, body->code);
-    wr_arena_block_free(engine, body->mark_block);
+    wr_mem_free(engine, body->marks, body->mark_capacity);
     wr_mem_free(engine, body, sizeof *body);
 }

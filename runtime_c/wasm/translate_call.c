@@ -41,23 +41,23 @@ static uint32_t info_slot(const wr_body *body) { return body->temp_base - WR_INF
 
 static wr_status read_type(wr_body *body, const wr_type **out, uint32_t *index) {
     WR_TRY(wr_read_u32(body->reader, index));
-    if (*index >= body->module->type_count) return wr_load_fail(body->loader, WR_UNKNOWN_TYPE, "%u", *index);
-    *out = body->module->types[*index];
+    if (*index >= body->loader->module->type_count) return wr_load_fail(body->loader, WR_UNKNOWN_TYPE, "%u", *index);
+    *out = body->loader->module->types[*index];
     return WR_OK;
 }
 
 static wr_status translate_direct(wr_body *body, wr_callee callee) {
     uint32_t index, base = 0;
     WR_TRY(wr_read_u32(body->reader, &index));
-    if (index >= body->module->func_count) return wr_load_fail(body->loader, WR_UNKNOWN_FUNC, "%u", index);
-    callee.type = body->module->funcs[index];
+    if (index >= body->loader->module->func_count) return wr_load_fail(body->loader, WR_UNKNOWN_FUNC, "%u", index);
+    callee.type = wr_type_of_func(body->loader->module, index);
     WR_TRY(settle_call(body, &callee, &base));
-    bool imported = index < body->module->func_imports;
+    bool imported = index < body->loader->module->func_imports;
     static const wr_op ops[2][2] = {{OP_CALL, OP_CALL_IMPORT}, {OP_RETURN_CALL, OP_RETURN_CALL_IMPORT}};
     wr_insn *insn = wr_emit(body, ops[callee.tail][imported]);
     insn->a = (uint16_t)base;
     insn->b = (uint16_t)info_slot(body);
-    insn->uimm = imported ? index : (index - body->module->func_imports) * (uint32_t)sizeof(wr_code);
+    insn->uimm = imported ? index : (index - body->loader->module->func_imports) * (uint32_t)sizeof(wr_code);
     return finish_call(body, &callee);
 }
 
@@ -66,12 +66,13 @@ static wr_status translate_indirect(wr_body *body, wr_callee callee) {
     wr_operand index;
     WR_TRY(wr_read_u32(body->reader, &type_index));
     WR_TRY(wr_read_u32(body->reader, &table));
-    if (table >= body->module->table_count) return wr_load_fail(body->loader, WR_UNKNOWN_TABLE, "%u", table);
-    if (type_index >= body->module->type_count) return wr_load_fail(body->loader, WR_UNKNOWN_TYPE, "%u", type_index);
-    const wr_table_type *table_type = &body->module->tables[table];
+    if (table >= body->loader->module->table_count) return wr_load_fail(body->loader, WR_UNKNOWN_TABLE, "%u", table);
+    if (type_index >= body->loader->module->type_count)
+        return wr_load_fail(body->loader, WR_UNKNOWN_TYPE, "%u", type_index);
+    const wr_table_type *table_type = &body->loader->module->tables[table];
     if (!wr_vt_matches(table_type->elem, WR_VT_FUNCREF)) return wr_mismatch(body, WR_VT_FUNCREF, table_type->elem);
     WR_TRY(wr_pop(body, table_type->limits.is64 ? WR_VT_I64 : WR_VT_I32, &index));
-    callee.type = body->module->types[type_index];
+    callee.type = body->loader->module->types[type_index];
     WR_TRY(settle_call(body, &callee, &base));
     uint16_t slot = wr_index_slot(body, &index, table_type->limits.is64);
     wr_insn *insn = wr_emit(body, callee.tail ? OP_RETURN_CALL_INDIRECT : OP_CALL_INDIRECT);

@@ -13,11 +13,13 @@ static const wr_access accesses[] = {WR_LOAD(LOAD_ROW) WR_STORE(STORE_ROW)};
 enum { FIRST_ACCESS = 0x28, FIRST_STORE = 0x36 };
 
 static wr_status check_memory(wr_body *body, uint32_t index) {
-    return index < body->module->memory_count ? WR_OK : wr_load_fail(body->loader, WR_UNKNOWN_MEMORY, "%u", index);
+    return index < body->loader->module->memory_count ? WR_OK
+                                                      : wr_load_fail(body->loader, WR_UNKNOWN_MEMORY, "%u", index);
 }
 
 static wr_status check_table(wr_body *body, uint32_t index) {
-    return index < body->module->table_count ? WR_OK : wr_load_fail(body->loader, WR_UNKNOWN_TABLE, "%u", index);
+    return index < body->loader->module->table_count ? WR_OK
+                                                     : wr_load_fail(body->loader, WR_UNKNOWN_TABLE, "%u", index);
 }
 
 static wr_status read_memory(wr_body *body, uint32_t *index) {
@@ -42,32 +44,40 @@ wr_status wr_read_memarg(wr_body *body, uint8_t align_max, bool exact, wr_memarg
     WR_TRY(check_memory(body, out->memory));
     if (align > align_max || (exact && align != align_max))
         return wr_load_fail(body->loader, WR_ALIGNMENT, "2^%u", align);
-    return out->offset > UINT32_MAX && !body->module->memories[out->memory].is64 ? WR_OFFSET_RANGE : WR_OK;
+    return out->offset > UINT32_MAX && !body->loader->module->memories[out->memory].is64 ? WR_OFFSET_RANGE : WR_OK;
 }
 
 static void use_memory(wr_body *body, uint32_t memory) { wr_emit(body, OP_USE_MEMORY)->uimm = memory; }
 
 wr_vt wr_address_type(const wr_body *body, uint32_t memory) {
-    return body->module->memories[memory].is64 ? WR_VT_I64 : WR_VT_I32;
+    return body->loader->module->memories[memory].is64 ? WR_VT_I64 : WR_VT_I32;
 }
 
 static wr_vt index_type(const wr_body *body, uint32_t table) {
-    return body->module->tables[table].limits.is64 ? WR_VT_I64 : WR_VT_I32;
+    return body->loader->module->tables[table].limits.is64 ? WR_VT_I64 : WR_VT_I32;
 }
+
+#ifndef WR_NO_MEMORY64
+static void emit_address64(wr_body *body, uint16_t to, uint16_t from, uint32_t offset) {
+    wr_insn *insn = wr_emit(body, OP_ADDRESS64);
+    insn->a = to;
+    insn->b = from;
+    insn->uimm = offset;
+}
+#endif
 
 /* Slot of the address. No memory is larger than 4 GiB, so a 64-bit address and its offset become a 32-bit address in
  * the operand's temporary, or trap; then every access is the same. */
 uint16_t wr_address_slot(wr_body *body, const wr_operand *address, wr_memarg *arg) {
     uint16_t slot = wr_operand_slot(body, address);
 #ifndef WR_NO_MEMORY64
-    if (body->module->memories[arg->memory].is64) {
-        wr_insn *insn = wr_emit(body, OP_ADDRESS64);
-        insn->a = (uint16_t)address->slot;
-        insn->b = slot;
-        insn->uimm = (uint32_t)arg->offset;
-        wr_emit(body, OP_DATA)->uimm = (uint32_t)(arg->offset >> 32);
+    const bool is_short = address->place == WR_PLACE_CONST && address->value <= UINT32_MAX && arg->offset <= UINT32_MAX;
+    if (body->loader->module->memories[arg->memory].is64 && !is_short) {
+        const bool is_near = arg->offset <= UINT32_MAX;
+        emit_address64(body, address->slot, slot, is_near ? (uint32_t)arg->offset : UINT32_MAX);
+        if (!is_near) emit_address64(body, address->slot, address->slot, UINT32_MAX); /* one of both traps */
         arg->offset = 0;
-        return (uint16_t)address->slot;
+        return address->slot;
     }
 #else
     (void)arg;
@@ -87,7 +97,7 @@ enum { FORM_PLAIN = 0, FORM_SUM = 2, FORM_CONST = 4 };
 /* An addition made just for this access joins it. Sums wrap as the addition did; offsets come on top. A constant that
  * is to be stored goes to its own slot first, which must not be one the addition read. */
 static wr_address form_address(wr_body *body, const wr_operand *operand, const wr_operand *value, wr_memarg arg) {
-    const wr_insn *add = body->module->memories[arg.memory].is64 ? NULL : wr_producer(body, operand);
+    const wr_insn *add = body->loader->module->memories[arg.memory].is64 ? NULL : wr_producer(body, operand);
     if (add != NULL && value->place == WR_PLACE_CONST && (add->b == value->slot || add->c == value->slot)) add = NULL;
     if (add != NULL && add->op == OP_I32_ADD_RR && arg.offset <= UINT16_MAX) {
         wr_address sum = {FORM_SUM, add->b, add->c, (uint32_t)arg.offset};
@@ -181,11 +191,11 @@ wr_status wr_translate_table_access(wr_body *body, uint8_t opcode) {
     uint32_t table;
     wr_operand index, value = {0};
     WR_TRY(read_table(body, &table));
-    wr_vt type = body->module->tables[table].elem;
+    wr_vt type = body->loader->module->tables[table].elem;
     bool set = opcode == 0x26;
     if (set) WR_TRY(wr_pop(body, type, &value));
     WR_TRY(wr_pop(body, index_type(body, table), &index));
-    uint16_t at = wr_index_slot(body, &index, body->module->tables[table].limits.is64);
+    uint16_t at = wr_index_slot(body, &index, body->loader->module->tables[table].limits.is64);
     uint16_t from = set ? wr_operand_slot(body, &value) : 0;
     wr_insn *insn = set ? wr_emit(body, OP_TABLE_SET) : wr_emit_def(body, OP_TABLE_GET, index.slot);
     if (set) insn->a = at;
@@ -232,7 +242,7 @@ static wr_status read_data_index(wr_body *body, uint32_t *index) {
 
 static wr_status read_elem_index(wr_body *body, uint32_t *index) {
     WR_TRY(wr_read_u32(body->reader, index));
-    if (*index >= body->module->elem_count) return wr_load_fail(body->loader, WR_UNKNOWN_ELEM, "%u", *index);
+    if (*index >= body->loader->module->elem_count) return wr_load_fail(body->loader, WR_UNKNOWN_ELEM, "%u", *index);
     return WR_OK;
 }
 
@@ -251,8 +261,8 @@ static wr_status translate_table_init(wr_body *body) {
     uint32_t segment, table;
     WR_TRY(wr_read_u32(body->reader, &segment));
     WR_TRY(read_table(body, &table));
-    if (segment >= body->module->elem_count) return wr_load_fail(body->loader, WR_UNKNOWN_ELEM, "%u", segment);
-    wr_vt from = body->module->elems[segment].type, to = body->module->tables[table].elem;
+    if (segment >= body->loader->module->elem_count) return wr_load_fail(body->loader, WR_UNKNOWN_ELEM, "%u", segment);
+    wr_vt from = body->loader->module->elems[segment].type, to = body->loader->module->tables[table].elem;
     if (!wr_vt_matches(from, to)) return wr_mismatch(body, to, from);
     wr_three types = {index_type(body, table), WR_VT_I32, WR_VT_I32, true};
     return emit_three(body, OP_TABLE_INIT, &types, table, &segment);
@@ -262,8 +272,8 @@ static wr_status translate_copy(wr_body *body, bool memory) {
     uint32_t to, from;
     WR_TRY(memory ? read_memory(body, &to) : read_table(body, &to));
     WR_TRY(memory ? read_memory(body, &from) : read_table(body, &from));
-    if (!memory && !wr_vt_matches(body->module->tables[from].elem, body->module->tables[to].elem)) {
-        return wr_mismatch(body, body->module->tables[to].elem, body->module->tables[from].elem);
+    if (!memory && !wr_vt_matches(body->loader->module->tables[from].elem, body->loader->module->tables[to].elem)) {
+        return wr_mismatch(body, body->loader->module->tables[to].elem, body->loader->module->tables[from].elem);
     }
     wr_vt to_type = memory ? wr_address_type(body, to) : index_type(body, to);
     wr_vt from_type = memory ? wr_address_type(body, from) : index_type(body, from);
@@ -281,9 +291,9 @@ static wr_status translate_drop_segment(wr_body *body, bool data) {
 
 static wr_status translate_table_grow(wr_body *body, uint32_t table) {
     wr_operand value, delta;
-    bool is64 = body->module->tables[table].limits.is64;
+    bool is64 = body->loader->module->tables[table].limits.is64;
     WR_TRY(wr_pop(body, index_type(body, table), &delta));
-    WR_TRY(wr_pop(body, body->module->tables[table].elem, &value));
+    WR_TRY(wr_pop(body, body->loader->module->tables[table].elem, &value));
     uint16_t from = wr_operand_slot(body, &value), count = wr_index_slot(body, &delta, is64);
     wr_insn *insn = wr_emit_def(body, OP_TABLE_GROW, value.slot);
     insn->b = from;
@@ -306,7 +316,7 @@ static wr_status translate_table_whole(wr_body *body, uint32_t code) {
     wr_vt index = index_type(body, table);
     if (code == 0xFC0F) return translate_table_grow(body, table);
     if (code == 0xFC11) {
-        wr_three types = {index, body->module->tables[table].elem, index, true};
+        wr_three types = {index, body->loader->module->tables[table].elem, index, true};
         return emit_three(body, OP_TABLE_FILL, &types, table, NULL);
     }
     wr_emit_def(body, OP_TABLE_SIZE, wr_next_slot(body))->uimm = table;

@@ -16,7 +16,7 @@ wr_status wr_translate_throw(wr_body *body, uint8_t opcode) {
 static wr_status check_clause(wr_body *body, const wr_catch *clause, const wr_label *label) {
     uint32_t count;
     const wr_vt *types = wr_branch_types(label, &count);
-    const wr_type *tag = clause->tag == WR_CATCH_ALL ? NULL : body->module->tags[clause->tag];
+    const wr_type *tag = clause->tag == WR_CATCH_ALL ? NULL : body->loader->module->tags[clause->tag];
     uint32_t values = tag != NULL ? tag->param_count : 0;
     if (count != values + clause->with_ref)
         return wr_load_fail(body->loader, WR_TYPE_MISMATCH, "catch and label differ");
@@ -37,7 +37,8 @@ static wr_status read_clause(wr_body *body) {
     clause.with_ref = (kind & 1) != 0;
     if (kind < 2) {
         WR_TRY(wr_read_u32(body->reader, &clause.tag));
-        if (clause.tag >= body->module->tag_count) return wr_load_fail(body->loader, WR_UNKNOWN_TAG, "%u", clause.tag);
+        if (clause.tag >= body->loader->module->tag_count)
+            return wr_load_fail(body->loader, WR_UNKNOWN_TAG, "%u", clause.tag);
     }
     WR_TRY(wr_read_label(body, &label));
     WR_TRY(check_clause(body, &clause, label));
@@ -98,8 +99,8 @@ wr_status wr_translate_throw(wr_body *body, uint8_t opcode) {
     } else {
         uint32_t index;
         WR_TRY(wr_read_u32(body->reader, &index));
-        if (index >= body->module->tag_count) return wr_load_fail(body->loader, WR_UNKNOWN_TAG, "%u", index);
-        const wr_type *tag = body->module->tags[index];
+        if (index >= body->loader->module->tag_count) return wr_load_fail(body->loader, WR_UNKNOWN_TAG, "%u", index);
+        const wr_type *tag = body->loader->module->tags[index];
         WR_TRY(wr_check_top(body, tag->values, tag->param_count, true));
         wr_settle_top(body, tag->param_count);
         wr_insn *insn = wr_emit(body, OP_THROW);
