@@ -14,6 +14,10 @@ class Clock:
         """Unix time in nanoseconds; may jump."""
         return time.time_ns()
 
+    def set_unix_ns(self, unix_ns: int) -> None:
+        """Set the machine's time, for every program on it. Raises PermissionError for all but root."""
+        time.clock_settime_ns(time.CLOCK_REALTIME, unix_ns)
+
     def monotonic_s(self) -> float:
         """Seconds since an arbitrary start; never jumps."""
         return time.monotonic()
