@@ -25,6 +25,10 @@ class Clock:
         seconds, millis = divmod(now_ns // 1_000_000, 1000)
         return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(seconds))},{millis:03}"
 
+    def set_unix_ns(self, unix_ns: int) -> None:
+        """Set the machine's time, for every program on it. Raises PermissionError for all but root."""
+        time.clock_settime_ns(time.CLOCK_REALTIME, unix_ns)
+
     def monotonic_s(self) -> float:
         """Seconds since an arbitrary start; never jumps."""
         return time.monotonic()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway import __version__
-from gateway.errors import UsageError
+from gateway.errors import PenstockError, UsageError
 from gateway.image.debian import Debian, Package
 from gateway.image.disk import partitions
 from gateway.image.kernel import Kernel, add_modules
@@ -182,13 +182,17 @@ APPLETS = (
     "[ ash awk basename cat chgrp chmod chown clear cmp cp cut date dd df dirname dmesg du echo env expr false "
     "find getty grep gunzip gzip halt head hexdump hostname hwclock id ifconfig init insmod ip kill killall "
     "less ln login losetup ls lsmod md5sum mdev mkdir mkfifo mknod mktemp modprobe more mount mv nc "
-    "netstat nslookup ntpd od passwd pgrep pidof ping poweroff printf ps pwd readlink realpath reboot reset rm rmdir "
+    "netstat nslookup od passwd pidof ping poweroff printf ps pwd readlink realpath reboot reset rm rmdir "
     "rmmod route sed seq setsid sh sha256sum sleep sort stat stty su sync sysctl tail tar tee test time timeout "
     "top touch tr true tty udhcpc umount uname uniq uptime usleep vi watch wc wget which xargs zcat"
 ).split()
 
 
 def _busybox_links(tree: Tree) -> None:
+    program = tree.read("usr/bin/busybox")
+    missing = [name for name in APPLETS if f"\0{name}\0".encode() not in program]
+    if missing:
+        raise PenstockError(f"Debian's busybox has no {', '.join(missing)}; start scripts need what APPLETS names")
     for name in APPLETS:
         if f"usr/bin/{name}" not in tree.nodes and f"usr/sbin/{name}" not in tree.nodes:
             tree.link(f"usr/bin/{name}", "busybox")

@@ -22,7 +22,7 @@ from tests.hil.writelog import Replay, Write, WriteLog
 CHECK = "penstock-ota check --config /data/ota.toml"
 INSTALL = "penstock-ota install --config /data/ota.toml &"
 UPDATE_SECONDS_MAX = 180.0
-BOOT_SECONDS_MAX = 180.0
+BOOT_SECONDS_MAX = 300.0
 LOOK_S = 0.002
 SHARES = {"writing": 0.5, "written": 0.98}  # of the image, written until the machine is frozen
 PROMPT = "/ # "

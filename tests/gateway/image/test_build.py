@@ -219,5 +219,5 @@ def test_start_scripts_are_sound() -> None:
         assert script.stat().st_mode & 0o100, f"{script}: not a program"
         done = subprocess.run(["sh", "-n", str(script)], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-    for command in ("mdev", "udhcpc", "ntpd", "su", "pgrep", "killall", "stat", "xargs", "sha256sum"):
+    for command in ("mdev", "udhcpc", "su", "pidof", "killall", "stat", "xargs", "sha256sum"):
         assert command in APPLETS

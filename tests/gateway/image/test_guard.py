@@ -14,9 +14,10 @@ from gateway.image.root import FILES
 
 GUARD = FILES / "minimal/usr/lib/penstock/guard"
 LOOK_S = 10  # a third of the watchdog's time
+COMMAND = "99999"  # a process that the operator has started, not the agent
 PROGRAMS = {
     "sleep": '[ "$1" = 1000 ] && exit 0\n. "$ROOT/steps/$(cut -d. -f1 "$ROOT/proc/uptime")"\n',
-    "pgrep": 'cat "$ROOT/pid"\n',
+    "pidof": 'cat "$ROOT/pid"\n',
     "killall": 'echo "$(cat "$ROOT/proc/uptime") $*" >> "$ROOT/killed"\n',
     "reboot": 'cat "$ROOT/proc/uptime" >> "$ROOT/rebooted"\n',
     "sync": "",
@@ -82,10 +83,12 @@ class Board:
         """
         health = self.root / "run/penstock/health.json"
         for now in range(0, until_s, LOOK_S):
-            lines = [f"echo {now + LOOK_S}.00 0 > {self.root}/proc/uptime", f"echo {agent(now)} > {self.root}/pid"]
+            lines = [f"echo {now + LOOK_S}.00 0 > {self.root}/proc/uptime"]
+            lines += [f"echo {COMMAND} {self.process(agent(now), 'agent run')} > {self.root}/pid"]
             lines += [f"cd {self.root} && {at_200}"] if at_200 and now == 200 else []
             lines += [f"touch -d @{now + 1} {health}"] if writes(now) else []
             (self.root / "steps" / str(now)).write_text("\n".join(lines) + "\n")
+        self.process(COMMAND, "status")
         (self.root / "steps" / str(until_s)).write_text("kill $PPID\n")
         environment = {"PATH": f"{self.root}/bin:{os.environ['PATH']}", "ROOT": str(self.root)}
         done = subprocess.run(
@@ -94,6 +97,14 @@ class Board:
         assert done.stderr == b""
         fed = (self.root / "dev/watchdog0").read_bytes()
         return Ran(len(fed), self._seconds("killed"), self._seconds("rebooted"))
+
+    def process(self, pid: str, words: str) -> str:
+        """A process of ``penstock-ota`` as /proc shows it; "" is none."""
+        if pid:
+            (self.root / "proc" / pid).mkdir(exist_ok=True)
+            line = f"/usr/bin/python3 -I /usr/bin/penstock-ota {words} --config /data/ota.toml "
+            (self.root / "proc" / pid / "cmdline").write_text(line.replace(" ", "\0"))
+        return pid
 
     def _seconds(self, name: str) -> list[int]:
         file = self.root / name
