@@ -183,8 +183,8 @@ LOOPS = {  # the body of an endless loop, and how many instructions or bytes / 1
     "memory.init": (FROM_SEGMENT + b"\xfc\x08\x00\x00", 3750),
     "table.fill": (loop_modules.const(0) + b"\xd0\x70" + loop_modules.const(70000) + b"\xfc\x11\x00", 35000),
     "table.copy": (BULK + b"\xfc\x0e\x00\x00", 30000),
-    "table.init": (FROM_SEGMENT + b"\xfc\x0c\x00\x00", 30000),
-    "table.grow": (b"\xd0\x70" + loop_modules.const(60000) + b"\xfc\x0f\x00\x1a", 30000),
+    "table.init": (loop_modules.const(0) * 2 + loop_modules.const(16000) + b"\xfc\x0c\x00\x00", 8000),
+    "table.grow": (b"\xd0\x70" + loop_modules.const(16000) + b"\xfc\x0f\x00\x1a", 8000),
 }  # fmt: skip
 
 
