@@ -6,7 +6,7 @@
 #define WR_AOT_ABI_H
 #include "wr.h"
 
-enum { WRA_ABI = 2 };
+enum { WRA_ABI = 3 };
 
 enum { WRA_WORK_MAX = 128 * 1024 }; /* bytes of bulk work between two looks at the limits: some 10 us */
 
@@ -80,11 +80,15 @@ typedef struct wra_instance {
 
 /* ---- the running call ---- */
 
-/* Functions of the engine. Those that do not return in the C sense leave by a jump out of compiled code. */
+/* Functions of the engine. Those that do not return in the C sense leave by a jump out of compiled code. The first ones
+ * are told where they are called from: offset in the module, index in chains. */
 typedef struct wra_runtime {
-    void (*enter)(wra_context *x, const wr_slot *end); /* the stack or the budget is used up */
-    int64_t (*tick)(wra_context *x);                   /* ditto, in a loop that counts by itself; new allowance */
-    void (*check)(wra_context *x);                     /* so much work was done that the limits must be looked at */
+    /* The stack or the budget is used up. */
+    void (*enter)(wra_context *x, const wr_slot *end, uint32_t offset, uint32_t chain);
+    /* Ditto, in a loop that counts by itself; new allowance. */
+    int64_t (*tick)(wra_context *x, uint32_t offset, uint32_t chain);
+    /* So much work was done that the limits must be looked at. */
+    void (*check)(wra_context *x, uint32_t offset, uint32_t chain);
     void (*call)(wra_context *x, const wra_func *func, wr_slot *args); /* any function */
     void (*finish)(wra_context *x, wr_slot *frame); /* runs x->tail and what it calls last, down to the results */
     uint64_t (*memory_size)(wra_context *x, uint32_t memory);
@@ -112,7 +116,7 @@ struct wra_context {
     int64_t allowance_mask; /* 0: fuel is counted, so loops may not run ahead of the budget; else all ones */
     uint64_t work;          /* done since the last check, as bytes of bulk work */
     const wra_func *tail;   /* what the function that just returned calls last; its arguments are in its frame */
-    void (*trap)(wra_context *x, uint32_t status, uint32_t offset) __attribute__((noreturn));
+    void (*trap)(wra_context *x, uint32_t status, uint32_t offset, uint32_t chain) __attribute__((noreturn));
     const wra_runtime *rt;
 };
 

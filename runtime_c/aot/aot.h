@@ -32,7 +32,7 @@ wr_status wr_aot_run_across(wr_exec *exec, const wr_func *func, const wr_insn *p
 extern const wra_runtime wr_aot_runtime;
 
 /* Fills exec->trap with the compiled functions that this was called from (and the interpreted ones in between), behind
- * what is there already. offset: of the instruction that traps; 0: look it up. */
-void wr_aot_trace(wr_exec *exec, uint32_t offset);
+ * what is there already. offset: of the instruction that traps, chain: of inlined calls it is in; 0: look it up. */
+void wr_aot_trace(wr_exec *exec, uint32_t offset, uint32_t chain);
 
 #endif

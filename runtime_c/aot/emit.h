@@ -35,6 +35,7 @@ typedef struct wr_aot_block {
 typedef enum wr_aot_pace {
     AOT_ASKS,   /* it does not count beforehand */
     AOT_COUNTS, /* k rounds to go */
+    AOT_RETRIES, /* with checks, as those would be needed that a copy without does not have */
     AOT_RUNS,   /* round t of a loop whose accesses cannot trap */
     AOT_NESTS,  /* ditto, inside of such a loop */
     AOT_REPEATS /* its accesses cannot trap either, but it asks each time */
@@ -46,8 +47,7 @@ typedef struct wr_aot_label {
     uint32_t number;
     uint32_t height; /* operands below the parameters */
     bool reached;    /* something jumps to its end */
-    uint8_t copy;    /* LOOP: which copy of an unrolled one, from 1; 0: not unrolled, or the copy that counts */
-    uint8_t copies;
+    uint8_t half;    /* LOOP: of a pair of copies, 1 or 2; 0: there is one */
     bool is_copy;
     wr_aot_pace pace;
     uint8_t shift;   /* LOOP: a jump back takes so many from the allowance, as a power of 2 */
@@ -89,6 +89,7 @@ typedef struct wr_aot_emit {
     bool writes_tables;
     bool uses_simd[0x114]; /* per function of emit_simd.c */
     bool has_vectors;
+    uint32_t loop_bytes; /* of loops that were written otherwise than as they are */
     wr_reader *codes;   /* per defined function: its locals and instructions */
     bool *is_plain;     /* ditto: small and simple enough to be inlined */
     wr_vec chains;      /* wr_aot_chain, from 1 */
@@ -115,7 +116,6 @@ typedef struct wr_aot_body {
     uint32_t loop_at;  /* loops so far */
     uint32_t region;   /* label of the loop that counts for itself, or AOT_NO_LABEL */
     bool has_region;
-    uint32_t copied;   /* label of the copy of an unrolled loop that is being written, or AOT_NO_LABEL */
     struct wr_aot_body *outer; /* it is inlined into */
     uint32_t level;            /* how deep */
     uint32_t chain;            /* as in emit->chains */
@@ -123,7 +123,6 @@ typedef struct wr_aot_body {
     uint32_t inlined_bytes;    /* of the outermost: what was inlined into it so far */
     const struct wr_aot_count *proven; /* the loop in hand, if its accesses cannot trap */
     uint32_t unweighed; /* instructions that have not been counted as work */
-    uint32_t prepaid;  /* jumps that this copy has paid for and gives back when the loop is left from it */
     bool dead;
     uint32_t dead_depth;
     uint32_t memories; /* bits: those it touches */
@@ -177,6 +176,8 @@ void wr_aot_branch(wr_aot_body *body, uint32_t depth);
 wr_status wr_aot_loop_block(wr_aot_body *body, const wr_aot_block *type);
 /* A jump back as the last instruction of a loop that counts beforehand; false: it is not one. */
 bool wr_aot_loop_again(wr_aot_body *body, uint32_t depth, const char *condition);
+/* Where a jump back goes on for which the limits are to be looked at: late is its offset. */
+void wr_aot_put_late(wr_aot_body *body, uint32_t number);
 /* Pays back the rounds of loops that are left before their end, and of the region. */
 void wr_aot_leave_loops(wr_aot_body *body, size_t target);
 

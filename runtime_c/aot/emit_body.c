@@ -214,6 +214,7 @@ void wr_aot_put_locals(const wr_aot_body *body, wr_text *out) {
             wr_text_add(out, "    %s %c%zu;\n", wr_aot_ctype(types[k]), letters[k], i);
         }
     }
+    if (body->loops.count != 0) wr_text_add(out, "    uint32_t late;\n");
     if (body->has_region) wr_text_add(out, "    int64_t n = 0;\n");
 }
 
@@ -243,8 +244,8 @@ wr_status wr_aot_begin(wr_aot_body *body, wr_aot_emit *emit, uint32_t index, wr_
     body->text.status = body->status = WR_OK;
     body->stack.count = body->labels.count = body->temps.count = body->text.bytes.count = body->used.count = 0;
     body->flushed = body->numbers = body->loop_at = body->memories = 0;
-    body->region = body->copied = AOT_NO_LABEL;
-    body->prepaid = body->unweighed = 0;
+    body->region = AOT_NO_LABEL;
+    body->unweighed = 0;
     body->proven = NULL;
     body->has_plain = body->has_region = body->has_calls = body->has_cells = body->dead = false;
     body->inlined_bytes = 0;

@@ -68,16 +68,19 @@ void wr_aot_branch(wr_aot_body *body, uint32_t depth) {
     move_values(body, label);
     if (label->kind == AOT_LOOP) {
         const bool inside = body->region != AOT_NO_LABEL && index >= body->region;
-        if (label->copy != 0) {
-            EMIT(label->copy < label->copies ? "    goto L%u_%u;\n" : "    goto L%u;\n", label->number,
-                 label->copy + 1);
+        wr_aot_leave_loops(body, index);
+        if (label->half == 1) {
+            EMIT("    goto L%u_2;\n", label->number);
             return;
         }
-        wr_aot_leave_loops(body, index);
+        if (label->half == 2) {
+            EMIT("    LOOP_JUMP(2, %u, 0x%x);\n    goto L%u_1;\n", label->number, body->offset, label->number);
+            return;
+        }
         if (inside) {
-            EMIT("    LOOP_JUMP(%u, 0x%x);\n", 1u << label->shift, body->offset);
+            EMIT("    LOOP_JUMP(%u, %u, 0x%x);\n", 1u << label->shift, label->number, body->offset);
         } else {
-            EMIT("    JUMP(0x%x);\n", body->offset);
+            EMIT("    JUMP(%u, 0x%x);\n", label->number, body->offset);
         }
     } else {
         wr_aot_leave_loops(body, index);
@@ -145,6 +148,7 @@ static wr_status do_end(wr_aot_body *body) {
         return body->status;
     }
     if (!body->dead) settle_results(body, &label);
+    if (label.kind == AOT_LOOP && !label.is_copy) wr_aot_put_late(body, label.number);
     if (label.kind == AOT_IF) { /* no else: the parameters are the results, in the same places */
         EMIT("E%u:;\n", label.number);
         body->dead = false;

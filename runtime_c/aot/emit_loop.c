@@ -2,17 +2,16 @@
  * tells for how many rounds it surely goes on, these are paid for at once, and a counter of rounds takes the place of
  * the allowance and of the loop's own condition. If then also all its accesses are found to be inside of the memory, a
  * copy of the loop without any checks runs: C compilers make vector code of that. Both are what the plain loop is, for
- * as many rounds; then its condition is asked. */
+ * as many rounds; then its condition is asked. Other small loops are written twice and count every second jump. */
 #include <stdio.h>
 
 #include "count.h"
 
-/* Small loops that count nothing pay for several jumps at once: one copy of the body each, and one that counts, for
- * when the allowance is nearly used up. */
-enum { UNROLL_COPIES = 2, RUN_BYTES_MAX = 512 };
+/* A copy without checks; for fewer rounds than that it does not pay. */
+enum { RUN_BYTES_MAX = 512, RUN_ROUNDS_MIN = 4 };
 
-/* What is paid for beforehand outside of other loops, these do not see: it is not much. */
-enum { OUTER_ROUNDS_MAX = 1024 };
+/* What is written otherwise than as it is, all together: compiling a module shall not take much longer for it. */
+enum { LOOP_BYTES = 32, LOOP_BYTES_MAX = 4096 };
 
 static wr_aot_label *innermost(const wr_aot_body *body) { return wr_aot_label_at(body, body->labels.count - 1); }
 
@@ -26,29 +25,19 @@ void wr_aot_leave_loops(wr_aot_body *body, size_t target) {
             EMIT("    n += (int64_t)(k%u - t%u) << %u;\n", label->number, label->number, label->shift);
         }
     }
-    if (body->copied != AOT_NO_LABEL && target < body->copied && body->prepaid != 0)
-        EMIT("    n += %u;\n", body->prepaid);
     if (body->region != AOT_NO_LABEL && target < body->region) EMIT("    LOOP_END();\n");
 }
 
-/* ---- unrolled ---- */
+/* ---- limits ---- */
 
-static wr_status put_copy(wr_aot_body *body, const wr_aot_block *type, uint32_t number, uint8_t copy, uint8_t copies) {
-    const size_t labels = body->labels.count;
-    WR_TRY(wr_aot_push_label(body, AOT_LOOP, type));
-    wr_aot_label *label = innermost(body);
-    label->number = number;
-    label->copy = copy;
-    label->copies = copies;
-    label->is_copy = true;
-    body->copied = (uint32_t)labels;
-    body->prepaid = copy != 0 ? copies + 1u - copy : 0;
-    WR_TRY(wr_aot_translate_until(body, labels));
-    if (!body->dead && copy != 0) EMIT("    n += %u;\n    goto X%u;\n", body->prepaid, number);
-    body->copied = AOT_NO_LABEL;
-    body->prepaid = 0;
-    return body->status;
+static bool in_region(const wr_aot_body *body) { return body->region != AOT_NO_LABEL; }
+
+void wr_aot_put_late(wr_aot_body *body, uint32_t number) {
+    EMIT("    if (0) {\nT%u:\n    %s;\n    goto L%u;\n    }\n", number,
+         in_region(body) ? "n = tick_slowly(x, late, chain)" : "enter_slowly(x, fp, late, chain)", number);
 }
+
+/* ---- twice ---- */
 
 /* Back to where the loop's text begins. */
 typedef struct place {
@@ -66,28 +55,32 @@ static void go_back(wr_aot_body *body, const place *start) {
     wr_aot_drop_to(body, start->height);
 }
 
-static wr_status put_unrolled(wr_aot_body *body, const wr_aot_block *type, uint8_t copies) {
-    const place start = here(body);
-    const uint32_t number = body->numbers++;
-    bool is_left = false;
-    EMIT("L%u:; /* loop @0x%x */\n    if (unlikely(n < %u)) goto S%u;\n    n -= %u;\n", number, body->offset, copies,
-         number, copies);
-    for (uint8_t copy = 1; copy <= copies + 1; copy++) {
-        const bool counts = copy > copies;
-        if (counts) EMIT("S%u:;\n", number);
-        if (copy > 1 && !counts) EMIT("L%u_%u:;\n", number, copy);
-        go_back(body, &start);
-        WR_TRY(put_copy(body, type, number, counts ? 0 : copy, copies));
-        is_left = is_left || !body->dead;
-    }
-    body->dead = !is_left;
-    if (is_left) EMIT("X%u:;\n", number);
-    return body->status;
+static wr_status put_half(wr_aot_body *body, const wr_aot_block *type, uint32_t number, uint8_t half) {
+    const size_t labels = body->labels.count;
+    WR_TRY(wr_aot_push_label(body, AOT_LOOP, type));
+    wr_aot_label *label = innermost(body);
+    label->number = number;
+    label->half = half;
+    label->is_copy = true;
+    return wr_aot_translate_until(body, labels);
 }
 
-/* How many jumps the loop in hand pays for at once; 0: it counts each. */
-static uint8_t copies_of(const wr_aot_loop *loop, const wr_aot_block *type) {
-    return loop->has_calls || loop->has_loops || type->param_count != 0 || loop->shift != 0 ? 0 : UNROLL_COPIES;
+/* Only the second half of a pair counts, for both. With fuel, each jump, so then the first one is never run. */
+static wr_status put_pair(wr_aot_body *body, const wr_aot_block *type) {
+    const place start = here(body);
+    const uint32_t number = body->numbers++;
+    EMIT("L%u:; /* loop @0x%x */\n    if (unlikely(n == 0)) goto L%u_2;\nL%u_1:;\n", number, body->offset, number,
+         number);
+    WR_TRY(put_half(body, type, number, 1));
+    const bool is_left = !body->dead;
+    if (is_left) EMIT("    goto X%u;\n", number);
+    go_back(body, &start);
+    EMIT("L%u_2:;\n", number);
+    WR_TRY(put_half(body, type, number, 2));
+    wr_aot_put_late(body, number);
+    if (is_left) EMIT("X%u:;\n", number);
+    body->dead = body->dead && !is_left;
+    return body->status;
 }
 
 /* ---- counted ---- */
@@ -114,10 +107,10 @@ static void put_terms(wr_aot_body *body, const wr_aot_trips *trips, const char *
 }
 
 static void put_rounds(wr_aot_body *body, const wr_aot_trips *trips, const char *name, uint32_t number) {
-    EMIT("    uintptr_t %s%u = n > 0 ? %s(%sc%u, ", name, number, trips->is_below ? "rounds_below" : "rounds_nonzero",
-         name, number);
+    EMIT("    uintptr_t %s%u = %s(%sc%u, ", name, number, trips->is_below ? "rounds_below" : "rounds_nonzero", name,
+         number);
     if (trips->is_below) EMIT("%sd%u, ", name, number);
-    EMIT("%se%u) : 0;\n", name, number);
+    EMIT("%se%u);\n", name, number);
 }
 
 /* Rounds are not counted exactly where that takes a division. */
@@ -151,13 +144,17 @@ bool wr_aot_loop_again(wr_aot_body *body, uint32_t depth, const char *condition)
     const uint32_t number = label->number;
     switch (label->pace) {
     case AOT_ASKS: return false;
+    case AOT_RETRIES:
+        EMIT("    if (%s) {\n    LOOP_JUMP(%u, %u, 0x%x);\n    goto L%u_2;\n    }\n", condition, 1u << label->shift,
+             number, body->offset, number);
+        return true;
     case AOT_COUNTS: EMIT("    if (k%u != 0) {\n    k%u--;\n    goto L%u_2;\n    }\n", number, number, number); break;
     case AOT_RUNS: EMIT("    }\n"); break;
     case AOT_NESTS: EMIT("    }\n"); return true;
     case AOT_REPEATS: EMIT("    if (%s) goto L%u_1;\n    goto X%u;\n", condition, number, number); return true;
     }
-    EMIT("    if (%s) {\n    LOOP_JUMP(%u, 0x%x);\n    goto L%u;\n    }\n", condition, 1u << label->shift, body->offset,
-         number);
+    EMIT("    if (%s) {\n    LOOP_JUMP(%u, %u, 0x%x);\n    goto L%u;\n    }\n", condition, 1u << label->shift, number,
+         body->offset, number);
     if (label->pace == AOT_RUNS) EMIT("    goto X%u;\n", number);
     return true;
 }
@@ -245,17 +242,20 @@ static wr_status put_proven(wr_aot_body *body, const wr_aot_block *type, wr_aot_
 
 static wr_status put_repeated(wr_aot_body *body, const wr_aot_block *type, wr_aot_count *count) {
     const uint32_t number = count->number;
-    EMIT("    const uintptr_t k%u = rounds_at_most(kc%u, kd%u, ke%u);\n", number, number, number, number);
+    EMIT("    {\n    const uintptr_t k%u = rounds_at_most(kc%u, kd%u, ke%u);\n", number, number, number, number);
     EMIT("    TOP_UP((uint64_t)k%u << %u, 0x%x);\n", number, count->shift, body->offset);
     put_extents(body, count);
     EMIT("    if (k%u != 0 && (int64_t)k%u << %u <= n", number, number, count->shift);
     put_conditions(body, count);
     EMIT(") {\n    n -= (int64_t)k%u << %u;\nL%u_1:;\n", number, count->shift, number);
-    return put_proven(body, type, count, AOT_REPEATS);
+    WR_TRY(put_proven(body, type, count, AOT_REPEATS));
+    EMIT("    }\n");
+    return body->status;
 }
 
 static wr_status put_run(wr_aot_body *body, const wr_aot_block *type, wr_aot_count *count) {
     const uint32_t number = count->number;
+    EMIT("    {\n");
     put_rounds(body, &count->trips, "k", number);
     EMIT("    LIMIT(k%u, %u);\n", number, count->shift);
     if (count->is_nest) {
@@ -264,7 +264,7 @@ static wr_status put_run(wr_aot_body *body, const wr_aot_block *type, wr_aot_cou
         EMIT("    LIMIT_NEST(k%u, q%u, %u, 0x%x);\n", number, number, count->shift, body->offset);
     }
     put_extents(body, count);
-    EMIT("    if (k%u != 0", number);
+    EMIT("    if (k%u >= %u", number, count->is_nest ? 1 : RUN_ROUNDS_MIN);
     if (count->is_nest) {
         EMIT(" && ");
         put_is_exact(body, &count->inner_trips, "q", number);
@@ -278,7 +278,9 @@ static wr_status put_run(wr_aot_body *body, const wr_aot_block *type, wr_aot_cou
     }
     if (count->is_parallel) EMIT("    PARALLEL\n");
     EMIT("    for (uintptr_t t%u = 0, end = k%u + 1; t%u < end; t%u++) {\n", number, number, number, number);
-    return put_proven(body, type, count, AOT_RUNS);
+    WR_TRY(put_proven(body, type, count, AOT_RUNS));
+    EMIT("    }\n");
+    return body->status;
 }
 
 /* Whether a second copy pays: accesses next to each other, which vector code is made of. */
@@ -292,28 +294,38 @@ static bool is_dense(const wr_aot_count *count) {
     return count->is_parallel;
 }
 
-static wr_status put_counted(wr_aot_body *body, const wr_aot_block *type, wr_aot_count *count) {
+static bool has_run(const wr_aot_count *count, const wr_aot_loop *loop) {
+    return count->is_provable && count->group_count != 0 && loop->size <= RUN_BYTES_MAX &&
+           (count->is_nest || !loop->has_loops) && (repeats(count) || is_dense(count));
+}
+
+/* The copy without checks, and one for when these would be needed. */
+static wr_status put_proven_or_not(wr_aot_body *body, const wr_aot_block *type, wr_aot_count *count) {
     const place start = here(body);
+    wr_aot_outermost(body)->has_plain = true;
+    wr_aot_outermost(body)->memories |= 1;
+    WR_TRY((repeats(count) ? put_repeated : put_run)(body, type, count));
+    go_back(body, &start);
+    EMIT("L%u_2:;\n", count->number);
+    return put_body(body, type, count, AOT_RETRIES);
+}
+
+static wr_status put_paid(wr_aot_body *body, const wr_aot_block *type, wr_aot_count *count) {
+    const uint32_t number = count->number;
+    put_rounds(body, &count->trips, "k", number);
+    EMIT("    LIMIT(k%u, %u);\n    n -= (int64_t)k%u << %u;\nL%u_2:;\n", number, count->shift, number, count->shift,
+         number);
+    return put_body(body, type, count, AOT_COUNTS);
+}
+
+static wr_status put_counted(wr_aot_body *body, const wr_aot_block *type, wr_aot_count *count, bool runs) {
     const uint32_t number = count->number = body->numbers++;
-    const wr_aot_loop *loop = (const wr_aot_loop *)body->loops.items + body->loop_at - 1;
-    count->shift = loop->shift;
     EMIT("L%u:; { /* loop @0x%x */\n", number, body->offset);
     put_terms(body, &count->trips, "k", number);
-    if (count->is_provable && count->group_count != 0 && loop->size <= RUN_BYTES_MAX &&
-        (count->is_nest || !loop->has_loops) && (repeats(count) || is_dense(count))) {
-        wr_aot_outermost(body)->has_plain = true;
-        wr_aot_outermost(body)->memories |= 1;
-        EMIT("    {\n");
-        WR_TRY((repeats(count) ? put_repeated : put_run)(body, type, count));
-        EMIT("    }\n");
-        go_back(body, &start);
-    }
-    put_rounds(body, &count->trips, "k", number);
-    EMIT("    LIMIT(k%u, %u);\n", number, count->shift);
-    if (loop->has_loops) EMIT("    MOST(k%u, %u);\n", number, OUTER_ROUNDS_MAX);
-    EMIT("    n -= (int64_t)k%u << %u;\nL%u_2:;\n", number, count->shift, number);
-    WR_TRY(put_body(body, type, count, AOT_COUNTS));
-    EMIT("    }\nX%u:;\n", number);
+    WR_TRY((runs ? put_proven_or_not : put_paid)(body, type, count));
+    EMIT("    }\n");
+    wr_aot_put_late(body, number);
+    EMIT("X%u:;\n", number);
     return body->status;
 }
 
@@ -333,14 +345,25 @@ static wr_status put_plain(wr_aot_body *body, const wr_aot_block *type, const wr
     return body->status;
 }
 
+/* Whether another loop may be written in a way that takes compilers several times as long as a plain one. */
+static bool is_affordable(wr_aot_emit *emit, const wr_aot_loop *loop) {
+    const uint32_t bytes = loop->size + LOOP_BYTES;
+    if (emit->loop_bytes + bytes > LOOP_BYTES_MAX) return false;
+    emit->loop_bytes += bytes;
+    return true;
+}
+
 static wr_status put_loop(wr_aot_body *body, const wr_aot_block *type, const wr_aot_loop *loop) {
     wr_aot_count count = {.is_counted = false};
-    if (!loop->has_calls && type->param_count == 0 && type->result_count == 0 && loop->size <= AOT_COUNT_BYTES_MAX) {
-        wr_aot_count_loop(body, body->reader, false, &count);
+    const bool is_small = !loop->has_loops && loop->shift == 0;
+    if (loop->has_calls || type->param_count != 0 || loop->size > AOT_COUNT_BYTES_MAX) {
+        return put_plain(body, type, loop);
     }
-    if (count.is_counted) return put_counted(body, type, &count);
-    const uint8_t copies = copies_of(loop, type);
-    return copies != 0 ? put_unrolled(body, type, copies) : put_plain(body, type, loop);
+    if (type->result_count == 0) wr_aot_count_loop(body, body->reader, false, &count);
+    count.shift = loop->shift;
+    const bool runs = count.is_counted && has_run(&count, loop);
+    if ((!runs && !is_small) || !is_affordable(body->emit, loop)) return put_plain(body, type, loop);
+    return count.is_counted ? put_counted(body, type, &count, runs) : put_pair(body, type);
 }
 
 wr_status wr_aot_loop_block(wr_aot_body *body, const wr_aot_block *type) {

@@ -8,7 +8,8 @@
 #ifndef WR_AOT_PRELUDE_H
 #define WR_AOT_PRELUDE_H
 
-#define unlikely(X) __builtin_expect(!!(X), 0)
+/* So unlikely that what is live there is kept in memory there, not in the registers of the code around it. */
+#define unlikely(X) __builtin_expect_with_probability(!!(X), 0, 0.99999)
 /* An operand that is a number, without what the assembler puts in front of immediates. */
 #if defined(__riscv)
 #define NUMBER(N) "%" #N
@@ -32,13 +33,8 @@ enum { chain = 0 }; /* shadowed where a function is inlined: which of the artefa
                              : "memory");                                                              \
         }                                                                                              \
     } while (0)
-/* The offset comes along: compilers may share the call between several. */
-#define TRAP(OFFSET, STATUS)                       \
-    do {                                           \
-        if (chain == 0) x->trap(x, STATUS, OFFSET); \
-        SITE(OFFSET);                              \
-        x->trap(x, STATUS, 0);                     \
-    } while (0)
+/* What cannot be told from the address: compilers may share the call between several. */
+#define TRAP(OFFSET, STATUS) x->trap(x, STATUS, OFFSET, chain)
 #define CHECK(EXPR, OFFSET)                                         \
     do {                                                            \
         const uint32_t status_ = (EXPR);                            \
@@ -60,22 +56,29 @@ static inline uintptr_t stack_pointer(void) {
     return value;
 }
 
+/* Where limits are looked at, away from the code that runs. Back-traces pass over these functions. */
+#define SLOW __attribute__((section("wr_thunks"), cold, noinline, unused)) static
+SLOW void enter_slowly(wra_context *x, const wr_slot *end, uint32_t offset, uint32_t in) {
+    x->rt->enter(x, end, offset, in);
+}
+SLOW int64_t tick_slowly(wra_context *x, uint32_t offset, uint32_t in) { return x->rt->tick(x, offset, in); }
+SLOW void check_slowly(wra_context *x, uint32_t offset, uint32_t in) { x->rt->check(x, offset, in); }
+
 /* In front of a call whose frame ends at END. */
 #define ENTER(END, OFFSET)                                                                                       \
     do {                                                                                                         \
         const wr_slot *const end_ = (END);                                                                       \
         if (unlikely(end_ > x->stack_end) || unlikely(stack_pointer() < x->native_limit) ||                      \
             unlikely(--x->budget < 0)) {                                                                         \
-            SITE(OFFSET);                                                                                        \
-            x->rt->enter(x, end_);                                                                               \
+            enter_slowly(x, end_, OFFSET, chain); \
         }                                                                                                        \
     } while (0)
-/* A jump backwards, in a loop with calls. */
-#define JUMP(OFFSET)                       \
+/* A jump back in loop NUMBER, which has calls: if it takes the last of the budget, by way of label T. */
+#define JUMP(NUMBER, OFFSET)               \
     do {                                   \
         if (unlikely(--x->budget < 0)) {   \
-            SITE(OFFSET);                  \
-            x->rt->enter(x, fp);           \
+            late = (OFFSET);               \
+            goto T##NUMBER;                \
         }                                  \
     } while (0)
 /* Loops without calls take the whole budget as an allowance, count it down in a register, and give back the rest. */
@@ -85,35 +88,33 @@ static inline uintptr_t stack_pointer(void) {
         x->budget -= n;                         \
     } while (0)
 #define LOOP_END() x->budget += n
-#define LOOP_JUMP(WEIGHT, OFFSET)           \
-    do {                                    \
-        if (unlikely((n -= (WEIGHT)) < 0)) { \
-            SITE(OFFSET);          \
-            n = x->rt->tick(x);    \
-        }                          \
+/* n is never negative: the borrow is the condition, with the jump one instruction on many processors. */
+#define LOOP_JUMP(WEIGHT, NUMBER, OFFSET)                                                                       \
+    do {                                                                                                       \
+        if (unlikely(__builtin_sub_overflow((uint64_t)n, (uint64_t)(WEIGHT), (uint64_t *)&n))) {               \
+            late = (OFFSET);                                                                                   \
+            goto T##NUMBER;                                                                                    \
+        }                                                                                                      \
     } while (0)
 
 /* However long code is that neither jumps back nor calls, the limits are looked at in time. */
 #define WORK(BYTES, OFFSET)                                      \
     do {                                                         \
         if (unlikely((x->work += (BYTES)) >= WRA_WORK_MAX)) {    \
-            SITE(OFFSET);                                        \
-            x->rt->check(x);                                     \
+            check_slowly(x, OFFSET, chain); \
         }                                                        \
     } while (0)
 
 /* Rounds of a loop that are paid for beforehand (emit_loop.c): no more than the allowance. */
-#define LIMIT(K, SHIFT) K = n >> (SHIFT) < (int64_t)K ? (uintptr_t)(n > 0 ? n >> (SHIFT) : 0) : K
-#define MOST(K, ROUNDS) \
-    if ((K) > (ROUNDS)) K = (ROUNDS)
+#define LIMIT(K, SHIFT) \
+    if (unlikely((uint64_t)K << (SHIFT) > (uint64_t)n)) K = (uintptr_t)(n >> (SHIFT))
 /* Of a loop and one inside of it, which jumps back Q times per round. What is left of an allowance that is too small
  * for all is dropped for a new one, if that can be large enough. */
 enum { TOP_UP_MAX = 4096 };
 #define TOP_UP(NEED, OFFSET)                                                                       \
     do {                                                                                           \
         if (unlikely((NEED) > (uint64_t)n) && (NEED) <= TOP_UP_MAX && x->allowance_mask != 0) {     \
-            SITE(OFFSET);                                                                          \
-            n = x->rt->tick(x) + 1;                                                                \
+            n = tick_slowly(x, OFFSET, chain) + 1; \
         }                                                                                          \
     } while (0)
 #define LIMIT_NEST(K, Q, SHIFT, OFFSET)                                                             \

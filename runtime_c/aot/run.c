@@ -11,22 +11,22 @@ enum {
     RECORD_SLOTS = 4             /* of a call across instances, as in call.c: the same depth fits */
 };
 
-static void trap_at(wra_context *x, uint32_t status, uint32_t offset) __attribute__((noreturn));
+static void trap_at(wra_context *x, uint32_t status, uint32_t offset, uint32_t chain) __attribute__((noreturn));
 
 static wr_exec *exec_of(wra_context *x) { return (wr_exec *)(void *)((char *)x - offsetof(wr_exec, aot)); }
 
 /* ---- traps and limits ---- */
 
-static void trap_at(wra_context *x, uint32_t status, uint32_t offset) {
+static void trap_at(wra_context *x, uint32_t status, uint32_t offset, uint32_t chain) {
     wr_exec *exec = exec_of(x);
     exec->status = (wr_status)status;
-    wr_aot_trace(exec, offset);
+    wr_aot_trace(exec, offset, chain);
     wr_fault_resume(exec->fault);
 }
 
 /* From a function that compiled code called: the site in front of the call tells where. */
 static inline __attribute__((always_inline, noreturn)) void trap(wra_context *x, uint32_t status) {
-    trap_at(x, status, 0);
+    trap_at(x, status, 0, 0);
 }
 
 static void try_status(wra_context *x, wr_status status) {
@@ -34,39 +34,41 @@ static void try_status(wra_context *x, wr_status status) {
 }
 
 /* The engine's own budget holds only while it has the word. */
-static void check_limits(wra_context *x) {
+static void check_limits(wra_context *x, uint32_t offset, uint32_t chain) {
     wr_exec *exec = exec_of(x);
     exec->budget = x->budget;
     wr_status status = wr_exec_check(exec);
     x->budget = exec->budget;
-    try_status(x, status);
+    if (status != WR_OK) trap_at(x, status, offset, chain);
 }
 
-static void enter(wra_context *x, const wr_slot *end) {
-    if (end > x->stack_end || (uintptr_t)__builtin_frame_address(0) < x->native_limit) trap(x, WR_TRAP_STACK);
-    if (x->budget < 0) check_limits(x);
+static void enter(wra_context *x, const wr_slot *end, uint32_t offset, uint32_t chain) {
+    if (end > x->stack_end || (uintptr_t)__builtin_frame_address(0) < x->native_limit) {
+        trap_at(x, WR_TRAP_STACK, offset, chain);
+    }
+    if (x->budget < 0) check_limits(x, offset, chain);
 }
 
-static void charge(wra_context *x) {
-    if (--x->budget < 0) check_limits(x);
+static void charge(wra_context *x, uint32_t offset, uint32_t chain) {
+    if (--x->budget < 0) check_limits(x, offset, chain);
 }
 
-static int64_t tick(wra_context *x) {
+static int64_t tick(wra_context *x, uint32_t offset, uint32_t chain) {
     if (x->allowance_mask == 0) {
-        charge(x);
+        charge(x, offset, chain);
         return 0;
     }
     x->budget = -1;
-    check_limits(x);
+    check_limits(x, offset, chain);
     int64_t allowance = x->budget;
     x->budget = 0;
     return allowance;
 }
 
 /* An allowance may be out: the budget stays what it is, or both would add up. */
-static void check(wra_context *x) {
+static void check(wra_context *x, uint32_t offset, uint32_t chain) {
     const int64_t budget = x->budget;
-    check_limits(x);
+    check_limits(x, offset, chain);
     if (x->allowance_mask != 0) x->budget = budget;
 }
 
@@ -161,12 +163,12 @@ static void call(wra_context *x, const wra_func *callee, wr_slot *args) {
     const wr_func *func = (const wr_func *)(const void *)callee;
     wr_exec *exec = exec_of(x);
     if (func->instance == exec->instance) {
-        enter(x, args + func->frame_slots);
-        charge(x);
+        enter(x, args + func->frame_slots, 0, 0);
+        charge(x, 0, 0);
         run(x, func, args);
         return;
     }
-    charge(x);
+    charge(x, 0, 0);
     if (func->instance == NULL) {
         check_native(x);
         call_host(x, func, args);

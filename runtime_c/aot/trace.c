@@ -16,7 +16,7 @@ typedef struct unwind_walk {
     wr_exec *exec;
     wr_instance *instance; /* whose frames come next */
     wr_aot_link *link; /* the next call across instances, outwards */
-    uint32_t offset; /* of the first frame; 0: not known */
+    uint32_t offset, chain; /* of the first frame; 0: not known */
     place known[PLACES]; /* recursion comes by the same ones again and again */
 } unwind_walk;
 
@@ -66,13 +66,13 @@ static void pass_links(unwind_walk *walk, uintptr_t address) {
 static void add_frames(unwind_walk *walk, const wr_module *module, uintptr_t pc) {
     const wra_artefact *artefact = module->aot->artefact;
     place *known = &walk->known[(pc >> 2) % PLACES];
-    uint32_t offset = walk->offset, link = 0;
+    uint32_t offset = walk->offset, link = walk->chain;
     if (offset == 0) {
         if (known->pc != pc) *known = find_place(artefact, pc);
         offset = known->offset;
         link = known->chain;
     }
-    walk->offset = 0;
+    walk->offset = walk->chain = 0;
     wr_trap_add(&walk->exec->trap, module, find_func(module, offset), offset);
     for (; link != 0; link = artefact->chains[link][1]) {
         offset = artefact->chains[link][0];
@@ -105,9 +105,9 @@ static _Unwind_Reason_Code on_frame(struct _Unwind_Context *context, void *argum
     return _URC_NO_REASON;
 }
 
-void wr_aot_trace(wr_exec *exec, uint32_t offset) {
+void wr_aot_trace(wr_exec *exec, uint32_t offset, uint32_t chain) {
     if (!exec->is_traced) wr_trap_begin(exec);
-    unwind_walk walk = {exec, exec->instance, exec->aot_link, offset, {{0, 0, 0}}};
+    unwind_walk walk = {exec, exec->instance, exec->aot_link, offset, chain, {{0, 0, 0}}};
     (void)_Unwind_Backtrace(on_frame, &walk);
     pass_links(&walk, (uintptr_t)exec->fault);
 }

@@ -54,7 +54,7 @@ static void on_fault(int signal, siginfo_t *info, void *context) {
         if (memory != NULL) {
             bool inside = (uint64_t)(address - memory->data) < wr_memory_size(memory);
             exec->status = inside ? WR_TRAP_MEMORY_PROTECTED : WR_TRAP_MEMORY_BOUNDS;
-            if (exec->instance->is_compiled) wr_aot_trace(exec, 0);
+            if (exec->instance->is_compiled) wr_aot_trace(exec, 0, 0);
             wr_fault_resume(exec->fault);
         }
     }

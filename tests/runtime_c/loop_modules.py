@@ -236,8 +236,11 @@ def module(seed: int, functions: int = 30) -> bytes:
     return assemble({f"f{i}": function(chance) for i in range(functions)}, parameters=PARAMS)
 
 
-def assemble(bodies: dict[str, bytes], parameters: int, pages: int = 1) -> bytes:
-    """Exported functions of i32s to i32, a memory, a table of 70,000 and a mutable global."""
+SEGMENT = 60000  # bytes of the data segment, and elements of the other one
+
+
+def assemble(bodies: dict[str, bytes], parameters: int, pages: int = 1, segments: bool = False) -> bytes:
+    """Exported functions of i32s to i32, a memory, a table of 70,000 and a mutable global; passive segments."""
 
     def section(number: int, items: list[bytes]) -> bytes:
         content = uleb(len(items)) + b"".join(items)
@@ -245,8 +248,11 @@ def assemble(bodies: dict[str, bytes], parameters: int, pages: int = 1) -> bytes
 
     exports = [uleb(len(name)) + name.encode() + b"\x00" + uleb(i) for i, name in enumerate(bodies)]
     signature = bytes([0x60, parameters, *[I32] * parameters, 1, I32])
+    elements = [b"\x01\x00" + uleb(SEGMENT) + b"\0" * SEGMENT] if segments else []
+    data = [b"\x01" + uleb(SEGMENT) + bytes(SEGMENT)] if segments else []
     return b"".join([
         b"\0asm\x01\0\0\0", section(1, [signature]), section(3, [b"\0"] * len(bodies)),
         section(4, [b"\x70\x00" + uleb(70000)]), section(5, [b"\x01" + uleb(pages) * 2]),
-        section(6, [bytes([I32, 1, 0x41, 0, 0x0B])]), section(7, exports), section(10, list(bodies.values())),
+        section(6, [bytes([I32, 1, 0x41, 0, 0x0B])]), section(7, exports), section(9, elements),
+        b"\x0c\x01" + uleb(len(data)), section(10, list(bodies.values())), section(11, data),
     ])  # fmt: skip

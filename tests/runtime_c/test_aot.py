@@ -134,6 +134,31 @@ def test_random_loops_on_foreign_targets(target: str, tmp_path: Path) -> None:
     compare_loops(f"{target}-shared", target, tmp_path, range(100, 101), checked=False)
 
 
+NESTS = {  # start and condition of an inner loop that adds 0x30000000: past zero, and on for ten rounds in all
+    "not zero": (0x20000000, b""),
+    "below": (0x10000000, loop_modules.const(0xF0000000) + b"\x49"),
+}
+
+
+@pytest.mark.parametrize("what", NESTS)
+def test_an_inner_loop_may_go_on_behind_where_its_counter_wraps(what: str, tmp_path: Path) -> None:
+    """Two loops run as one only if the rounds of the inner one are known, not only how many there are at least."""
+    start, condition = NESTS[what]
+    get, const, put = loop_modules.get, loop_modules.const, loop_modules.put
+    inner = get(1) + get(3) + b"\x28\x02\x00\x6a" + const(1) + b"\x6a" + put(1) + get(3) + const(4) + b"\x6a" + put(3)
+    inner += get(2) + const(0x30000000) + b"\x6a\x22\x02" + condition + b"\x0d\x00"
+    outer = const(start) + put(2) + get(0) + put(3) + bytes([0x03, 0x40]) + inner + b"\x0b"
+    outer += get(0) + const(4) + b"\x6a\x22\x00" + const(400) + b"\x49\x0d\x00"
+    body = b"\x01\x03\x7f" + bytes([0x03, 0x40]) + outer + b"\x0b" + get(1) + b"\x0b"
+    module = loop_modules.assemble({"run": loop_modules.sized(body)}, parameters=1)
+    compile_module(find_compiler(HOST), "it", module, tmp_path / "it.so", keep_c=tmp_path / "it.c")
+    assert "    LIMIT_NEST(k" in (tmp_path / "it.c").read_text()
+    with Engine() as engine, Module(engine, "it", module) as loaded:
+        loaded.attach(tmp_path / "it.so", module)
+        with Store(engine) as store, Execution(engine) as execution:
+            assert store.instantiate(loaded, execution).func("run").call(execution, 0) == (1000,)
+
+
 def test_loops_are_counted_beforehand() -> None:
     """So that the comparisons above are about something."""
     with Engine() as engine:
@@ -147,6 +172,7 @@ def test_loops_are_counted_beforehand() -> None:
 ADD = loop_modules.get(0) + loop_modules.const(1) + b"\x6a" + loop_modules.put(0)  # 4 instructions
 COUNT = b"\x23\x00" + loop_modules.const(1) + b"\x6a\x24\x00"
 BULK = loop_modules.const(0) + loop_modules.const(9) + loop_modules.const(60000)
+FROM_SEGMENT = loop_modules.const(0) * 2 + loop_modules.const(loop_modules.SEGMENT)
 INSTRUCTIONS_MAX = 300_000  # of native code between two looks at the limits: below 200 us
 LOOPS = {  # the body of an endless loop, and how many instructions or bytes / 16 it is worth
     "short": (ADD, 8),
@@ -154,8 +180,11 @@ LOOPS = {  # the body of an endless loop, and how many instructions or bytes / 1
     "very long": (ADD * 6000, 24000),
     "memory.fill": (loop_modules.const(0) * 2 + loop_modules.const(1 << 16) + b"\xfc\x0b\x00", 4096),
     "memory.copy": (BULK + b"\xfc\x0a\x00\x00", 3800),
+    "memory.init": (FROM_SEGMENT + b"\xfc\x08\x00\x00", 3750),
     "table.fill": (loop_modules.const(0) + b"\xd0\x70" + loop_modules.const(70000) + b"\xfc\x11\x00", 35000),
     "table.copy": (BULK + b"\xfc\x0e\x00\x00", 30000),
+    "table.init": (loop_modules.const(0) * 2 + loop_modules.const(16000) + b"\xfc\x0c\x00\x00", 8000),
+    "table.grow": (b"\xd0\x70" + loop_modules.const(16000) + b"\xfc\x0f\x00\x1a", 8000),
 }  # fmt: skip
 
 
@@ -163,7 +192,7 @@ def interrupted(body: bytes, folder: Path) -> int:
     """Rounds that were begun, of a call that was interrupted before it began."""
     told = b"\x23\x00\x0b"
     functions = {name: loop_modules.sized(b"\x00" + code) for name, code in (("run", body), ("rounds", told))}
-    module = loop_modules.assemble(functions, parameters=1, pages=16)
+    module = loop_modules.assemble(functions, parameters=1, pages=16, segments=True)
     compile_module(find_compiler(HOST), "it", module, folder / "it.so")
     with Engine() as engine, Module(engine, "it", module) as loaded:
         loaded.attach(folder / "it.so", module)
@@ -177,11 +206,29 @@ def interrupted(body: bytes, folder: Path) -> int:
             return int(instance.func("rounds").call(execution, 0)[0] or 0)
 
 
+def endless(body: bytes) -> bytes:
+    return bytes([0x03, 0x40]) + COUNT + body + b"\x0c\x00\x0b\x00\x0b"
+
+
 @pytest.mark.parametrize("what", LOOPS)
 def test_loops_look_at_the_limits_in_time(what: str, tmp_path: Path) -> None:
     body, worth = LOOPS[what]
-    rounds = interrupted(bytes([0x03, 0x40]) + COUNT + body + b"\x0c\x00\x0b\x00\x0b", tmp_path)
-    assert 1 <= rounds <= INSTRUCTIONS_MAX // worth + 1
+    assert 1 <= interrupted(endless(body), tmp_path) <= INSTRUCTIONS_MAX // worth + 1
+
+
+def test_deadlines_end_loops(tmp_path: Path) -> None:
+    functions = {what: loop_modules.sized(b"\x00" + endless(body)) for what, (body, _) in LOOPS.items()}
+    module = loop_modules.assemble(functions, parameters=1, pages=16, segments=True)
+    compile_module(find_compiler(HOST), "it", module, tmp_path / "it.so")
+    with Engine() as engine, Module(engine, "it", module) as loaded:
+        loaded.attach(tmp_path / "it.so", module)
+        with Store(engine) as store, Execution(engine, deadline_us=2000) as execution:
+            instance = store.instantiate(loaded, execution)
+            assert instance.is_compiled
+            for what in LOOPS:
+                with pytest.raises(WasmTrap) as trap:
+                    instance.func(what).call(execution, 0)
+                assert trap.value.status == "TRAP_DEADLINE", what
 
 
 def test_counted_loops_look_at_the_limits_in_time(tmp_path: Path) -> None:
