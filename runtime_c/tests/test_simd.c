@@ -1,4 +1,5 @@
 /* Vectors where the official suite does not look: in the API, as values that travel, in other memories. */
+#include "../wasm/interp.h"
 #include "fixture.h"
 
 #define BYTES_A 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0A, 0x0B, 0x0C, 0x0D, 0x0E, 0x0F, 0x10
@@ -47,6 +48,42 @@ static void constants_travel(check_t *check) {
             CHECK_OK(fixture_call(&fix, FUNCS[i].export_name, slots));
             CHECK_MEM(slots, choice == 1 ? A : B, 16);
         }
+    }
+    fixture_close(&fix);
+}
+
+/* Of the copy of the code for memories without guard pages, which has other handlers: a constant that looks like one of
+ * those stays what it is, and so do the targets of a br_table. */
+static void operands_of_checked_code_stay(check_t *check) {
+    enum { WHERE = 3, TARGETS = 6 };
+    uint8_t constant[] = {0, 0xFD, 0x0C, BYTES_A, 0x0B};
+    const uint64_t handler = wr_interp_handlers()[OP_I32_LOAD_G];
+    memcpy(constant + WHERE, &handler, sizeof handler);
+    memcpy(constant + WHERE + sizeof handler, &handler, sizeof handler);
+    const build_func FUNCS[] = {
+        {"", "v", "constant", NULL, constant, sizeof constant, NULL},
+        {"i", "i", "target", NULL,
+         BUILD_BODY(0, 0x02, 0x40, 0x02, 0x40, 0x02, 0x40, 0x20, 0, 0x0E, TARGETS, 0, 1, 2, 0, 1, 2, 1, 0x0B, 0x41, 0,
+                    0x0F, 0x0B, 0x41, 1, 0x0F, 0x0B, 0x41, 2, 0x0B),
+         NULL},
+    };
+    const build_module module = {.funcs = FUNCS, .func_count = 2, .memory_min = 1, .memory_max = 1};
+    const wr_instance_limits limits = {.map_bytes = UINT64_C(16) << 30}; /* too much for guard pages */
+    fixture fix;
+    build_t bytes = {0};
+    if (sizeof(void *) < 8) return; /* all code is checked */
+    build_whole(&bytes, &module);
+    REQUIRE_OK(fixture_open(&fix, NULL));
+    REQUIRE_OK(fixture_load(&fix, &bytes));
+    REQUIRE_OK(fixture_link(&fix, NULL, 0, &limits));
+    CHECK(!wr_memory_is_guarded(wr_instance_memory(fix.instance, 0)));
+    wr_slot slots[2];
+    CHECK_OK(fixture_call(&fix, "constant", slots));
+    CHECK_MEM(slots, constant + WHERE, 16);
+    for (uint32_t i = 0; i < TARGETS + 2; i++) {
+        slots[0].u64 = i;
+        CHECK_OK(fixture_call(&fix, "target", slots));
+        CHECK_EQ_U64(slots[0].u32, i < TARGETS ? i % 3 : 1);
     }
     fixture_close(&fix);
 }
@@ -262,9 +299,14 @@ static void stores_are_whole(check_t *check) {
 }
 
 static const check_test TESTS[] = {
-    CHECK_TEST(constants_travel),     CHECK_TEST(shuffles_in_place),       CHECK_TEST(host_functions_take_vectors),
-    CHECK_TEST(globals_hold_vectors), CHECK_TEST(globals_keep_their_type), CHECK_TEST(lanes_reach_every_memory),
+    CHECK_TEST(constants_travel),
+    CHECK_TEST(shuffles_in_place),
+    CHECK_TEST(host_functions_take_vectors),
+    CHECK_TEST(globals_hold_vectors),
+    CHECK_TEST(globals_keep_their_type),
+    CHECK_TEST(lanes_reach_every_memory),
     CHECK_TEST(stores_are_whole),
+    CHECK_TEST(operands_of_checked_code_stay),
 };
 
 #endif

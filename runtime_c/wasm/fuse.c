@@ -115,8 +115,10 @@ static void turn_operands(wr_insn *next, uint8_t field, uint16_t result) {
 
 /* The operation of both, or OP_NONE. */
 static uint16_t pair_op(const wr_insn *insn, wr_insn *next) {
-    const uint8_t first = first_of[insn->op], second = second_of[next->op];
-    if (first == FIRST_NONE || second == SECOND_NONE) return OP_NONE;
+    const uint8_t first = first_of[insn->op];
+    if (first == FIRST_NONE) return OP_NONE; /* and what follows need not be an instruction */
+    const uint8_t second = second_of[next->op];
+    if (second == SECOND_NONE) return OP_NONE;
     const uint16_t result = insn->a;
     const uint8_t field = second_field[second];
     uint16_t op = OP_NONE;
@@ -138,10 +140,10 @@ static uint16_t fused_op(wr_insn *insn, size_t left) {
 void wr_finish_ops(wr_insn *insns, size_t count, bool is_checked) {
     const uintptr_t *handlers = wr_interp_handlers();
     for (size_t i = 0; i < count; i++) {
-        const uint32_t raw = wr_raw_insns(insns[i].op, &insns[i]);
-        const uint16_t both = raw != 0 ? OP_NONE : fused_op(&insns[i], count - i);
-        const uintptr_t op = both != OP_NONE ? both : insns[i].op;
+        const uintptr_t alone = insns[i].op;
+        const uint16_t both = fused_op(&insns[i], count - i);
+        const uintptr_t op = both != OP_NONE ? both : alone;
         insns[i].op = handlers[is_checked ? checked_op(op) : op];
-        i += raw;
+        if (both == OP_NONE) i += wr_raw_insns(alone, &insns[i]);
     }
 }

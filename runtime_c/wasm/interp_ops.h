@@ -272,13 +272,13 @@ HANDLER(BR_UNLESS) {
     if (GET_I32(a) == 0) JUMP_CHECKED();
     NEXT();
 }
-#define JUMP_TABLE(INDEX)                                                                                       \
-    do {                                                                                                        \
-        const uint32_t index = (INDEX);                                                                         \
-        const int32_t *target = (const int32_t *)(const void *)(pc + 1) + (index < pc->uimm ? index : pc->uimm); \
-        if (*target <= 0) CHARGE();                                                                             \
-        pc = (const wr_insn *)(const void *)(target + *target);                                                 \
-        GO();                                                                                                   \
+#define JUMP_TABLE(INDEX)                                                                  \
+    do {                                                                                   \
+        const uint32_t given = (INDEX), last = pc->uimm, index = given < last ? given : last; \
+        const int32_t *target = (const int32_t *)(const void *)pc + index + WR_TARGETS_PER_INSN; \
+        if (*target <= 0) CHARGE();                                                        \
+        pc = (const wr_insn *)(const void *)(target + *target);                            \
+        GO();                                                                              \
     } while (0)
 HANDLER(BR_TABLE) { JUMP_TABLE(GET_I32(a)); }
 
