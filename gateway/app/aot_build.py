@@ -44,7 +44,7 @@ FLAGS = (
     "-fno-strict-aliasing", "-fno-stack-protector",
     "-ffp-contract=off", "-fno-math-errno",  # the same results everywhere
     "-fasynchronous-unwind-tables", "-fno-optimize-sibling-calls",  # back-traces show every function
-    "-Wl,--build-id=none", "-Wl,-s", "-Wl,-z,noseparate-code",
+    "-Wl,--build-id=none", "-Wl,-s",
 )  # fmt: skip
 # What would give two instructions of the module one address, so that a trap could not tell which it was.
 GCC_FLAGS = (
@@ -52,6 +52,7 @@ GCC_FLAGS = (
     "-ftree-vectorize", "-fvect-cost-model=cheap",
     "-fno-ipa-icf", "-fno-crossjumping", "-fno-tree-tail-merge", "-fno-code-hoisting", "-fno-partial-inlining",
     "-fno-ipa-pure-const",  # a function found never to return could not be walked through
+    "-Wl,-z,noseparate-code",  # less to map; the linker of zig cc does not know it
 )  # fmt: skip
 CLANG_FLAGS = ("-Wno-everything", "-Wl,--no-gc-sections")
 
