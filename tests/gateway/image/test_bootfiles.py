@@ -38,6 +38,7 @@ def test_the_script_boots_a_slot_only_when_all_of_it_loads(root: Path, name: str
     assert steps[-2].endswith(f"${{ramdisk_addr_r}}:${{pen_initrd}} ${{{one.boot.fdt}}}")
     assert steps[-1] == "fi"
     assert "penstock.slot=${pen_slot}" in line
+    assert "penstock.trial=${pen_trial}" in line, "the guard of a slot on trial is stricter"
 
 
 def test_the_script_needs_no_fixed_address(root: Path) -> None:
