@@ -1,10 +1,12 @@
-"""What the gateway itself needs: the demo's site without a terminal, memory and processor time of ``penstock run``."""
+"""What the gateway itself needs: the demo's site without a terminal, memory and processor time of ``penstock run``, and
+how fast it starts."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
+from bench import start
 from gateway.app.demo import Options, run
 
 SECONDS = 30
@@ -21,6 +23,7 @@ def measure() -> dict[str, Any]:
         "bar_met": summary["rss_peak_bytes"] <= RSS_BAR_BYTES,
         "cpu_percent_of_one_core": round(100 * cpu_s / summary["uptime_s"], 2),
         "samples_per_s": round(summary["samples"] / summary["uptime_s"], 1),
+        "start": start.measure(),
         "summary": summary,
     }
 

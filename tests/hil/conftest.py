@@ -101,7 +101,7 @@ def provisioned(
     folder: Path,
     report: Report,
 ) -> Path:
-    """The disk of a device that has been started once and has taken its site; meanwhile its update is made."""
+    """The disk of a device that has been started once, has taken its site and runs it; meanwhile its update is made."""
     assert not preparing.cancelled()
     disk = copy_disk(built.disk, folder / "provisioned.img")
     site = folder / "penstock"
@@ -114,6 +114,7 @@ def provisioned(
     with Machine(folder / "first-boot", Hardware(disk, bus=world.rtu.device)) as machine:
         machine.console.expect("taken: site hil", BOOT_SECONDS_MAX)
         machine.console.expect(PROMPT, BOOT_SECONDS_MAX)
+        machine.console.expect("running: site", BOOT_SECONDS_MAX)
         machine.console.run("sync")
         report.add("image", first_boot_with_provisioning_s=machine.console.since_start_s())
     areas = partitions(disk)
