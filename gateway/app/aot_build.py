@@ -48,7 +48,6 @@ FLAGS = (
 )  # fmt: skip
 # What would give two instructions of the module one address, so that a trap could not tell which it was.
 GCC_FLAGS = (
-    "-fsignaling-nans",
     "-ftree-vectorize", "-fvect-cost-model=cheap",
     "-fno-ipa-icf", "-fno-crossjumping", "-fno-tree-tail-merge", "-fno-code-hoisting", "-fno-partial-inlining",
     "-fno-ipa-pure-const",  # a function found never to return could not be walked through

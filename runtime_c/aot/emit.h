@@ -20,6 +20,7 @@ typedef struct wr_aot_value {
     uint32_t slot;  /* where the interpreter would have it */
     uint32_t local; /* AOT_LOCAL */
     uint32_t spare; /* an i32 is at most UINT32_MAX less this */
+    uint8_t loose;  /* float lanes of so many bits that mean the canonical NaN where they have any other; 0: exact */
     uint64_t bits;  /* AOT_CONST */
 } wr_aot_value;
 
@@ -108,6 +109,7 @@ typedef struct wr_aot_body {
     wr_vec labels;  /* wr_aot_label */
     wr_vec temps;   /* uint8_t per height: which types are used there */
     wr_vec loops;   /* wr_aot_loop, in their order */
+    wr_vec loose;   /* uint8_t per local: what it is in wr_aot_value, throughout */
     wr_text text;
     wr_status status;
     uint32_t offset;   /* of the instruction in hand */
@@ -137,6 +139,8 @@ wr_status wr_aot_read_block(const wr_module *module, wr_reader *reader, wr_aot_b
 wr_status wr_aot_read_type(const wr_module *module, wr_reader *reader, wr_vt *out);
 /* Fills body->loops. */
 wr_status wr_aot_scan_loops(wr_aot_body *body);
+/* Fills body->loose. */
+wr_status wr_aot_scan_floats(wr_aot_body *body);
 
 /* emit_value.c */
 #define AOT_NAME_BYTES 64
@@ -145,7 +149,9 @@ typedef struct wr_aot_name {
 } wr_aot_name;
 const char *wr_aot_ctype(wr_vt type);
 wr_aot_name wr_aot_temp(wr_aot_body *body, wr_vt type, size_t height);
-wr_aot_name wr_aot_text(wr_aot_body *body, const wr_aot_value *value); /* of an operand that was just popped */
+/* Of an operand that was just popped: all its bits; or only what it is as a number, where any NaN is as good. */
+wr_aot_name wr_aot_text(wr_aot_body *body, const wr_aot_value *value);
+wr_aot_name wr_aot_number(wr_aot_body *body, const wr_aot_value *value);
 wr_aot_name wr_aot_text_at(wr_aot_body *body, size_t height);
 wr_aot_value wr_aot_pop(wr_aot_body *body);
 /* Makes the next operand and returns the variable it is in. */
@@ -154,6 +160,7 @@ void wr_aot_push_value(wr_aot_body *body, const wr_aot_value *value);
 uint32_t wr_aot_next_slot(const wr_aot_body *body);
 wr_aot_value *wr_aot_value_at(const wr_aot_body *body, size_t height);
 void wr_aot_settle(wr_aot_body *body, size_t height); /* into its temporary */
+void wr_aot_fix(wr_aot_body *body, size_t height);    /* ditto, with all its bits */
 void wr_aot_settle_locals(wr_aot_body *body);
 void wr_aot_preserve(wr_aot_body *body, uint32_t local);
 void wr_aot_drop_to(wr_aot_body *body, size_t height);
@@ -185,6 +192,12 @@ void wr_aot_leave_loops(wr_aot_body *body, size_t target);
 wr_status wr_aot_translate_until(wr_aot_body *body, size_t labels);
 uint32_t wr_aot_most(const wr_aot_value *value); /* what an i32 is at most, as far as the last instructions tell */
 uint32_t wr_aot_simple_operands(uint32_t code);              /* 0: not one of them */
+/* Whether a float constant may be NaN; infinities count as well, they are rare. */
+bool wr_aot_may_be_nan(wr_vt type, uint64_t bits);
+/* wr_aot_value.loose of what an instruction computes. */
+uint8_t wr_aot_simple_loose(uint32_t code);
+uint8_t wr_aot_simd_loose(uint32_t code);
+uint8_t wr_aot_loose_of(const char *expr); /* of the table's row */
 uint32_t wr_aot_access_bytes(uint32_t code);
 wr_status wr_aot_simple(wr_aot_body *body, uint32_t code);   /* emit_simple.c; NOT_FOUND: not one of them */
 wr_status wr_aot_memory(wr_aot_body *body, uint32_t code);   /* emit_memory.c */

@@ -35,6 +35,11 @@ static wr_status do_const(wr_aot_body *body, uint32_t code) {
     return body->status;
 }
 
+/* Whether it can be taken for a value that is as loose. */
+static bool is_as_loose(const wr_aot_value *value, uint8_t loose) {
+    return value->loose == loose || (value->place == AOT_CONST && !wr_aot_may_be_nan(value->type, value->bits));
+}
+
 static wr_status do_select(wr_aot_body *body, uint32_t code) {
     uint32_t count;
     wr_vt type = WR_VT_BOTTOM;
@@ -43,23 +48,31 @@ static wr_status do_select(wr_aot_body *body, uint32_t code) {
         WR_TRY(wr_aot_read_type(body->module, &body->reader, &type));
     }
     const wr_aot_value condition = wr_aot_pop(body), b = wr_aot_pop(body), a = wr_aot_pop(body);
-    const wr_aot_name chooser = wr_aot_text(body, &condition), second = wr_aot_text(body, &b),
-                      first = wr_aot_text(body, &a);
+    const uint8_t loose = a.loose != 0 ? a.loose : b.loose;
+    const bool alike = is_as_loose(&a, loose) && is_as_loose(&b, loose);
+    const wr_aot_name chooser = wr_aot_text(body, &condition), second = (alike ? wr_aot_number : wr_aot_text)(body, &b),
+                      first = (alike ? wr_aot_number : wr_aot_text)(body, &a);
     EMIT("    %s = %s ? %s : %s;\n", wr_aot_push(body, code == 0x1C ? type : a.type).text, chooser.text, first.text,
          second.text);
+    if (alike) wr_aot_value_at(body, body->stack.count - 1)->loose = loose;
     return body->status;
 }
 
 static wr_status do_local(wr_aot_body *body, uint32_t code) {
     uint32_t index;
     WR_TRY(wr_read_u32(&body->reader, &index));
-    const wr_aot_value local = {.type = ((const wr_vt *)body->locals.items)[index], .place = AOT_LOCAL, .local = index};
+    const wr_aot_value local = {
+        .type = ((const wr_vt *)body->locals.items)[index],
+        .place = AOT_LOCAL,
+        .local = index,
+        .loose = ((const uint8_t *)body->loose.items)[index],
+    };
     if (code != 0x20) {
         const wr_aot_value value = wr_aot_pop(body);
         const bool itself = value.place == AOT_LOCAL && value.local == index;
         if (!itself) {
             wr_aot_preserve(body, index);
-            EMIT("    l%u = %s;\n", index, wr_aot_text(body, &value).text);
+            EMIT("    l%u = %s;\n", index, (local.loose != 0 ? wr_aot_number : wr_aot_text)(body, &value).text);
         }
         if (code == 0x21) return body->status;
     }
@@ -251,6 +264,7 @@ wr_status wr_aot_begin(wr_aot_body *body, wr_aot_emit *emit, uint32_t index, wr_
     body->inlined_bytes = 0;
     WR_TRY(read_locals(body));
     WR_TRY(wr_aot_scan_loops(body));
+    WR_TRY(wr_aot_scan_floats(body));
     const wr_aot_block results = {NULL, body->type->values + body->type->param_count, 0, body->type->result_count, 0};
     return wr_aot_push_label(body, AOT_FUNC, &results);
 }
@@ -278,6 +292,7 @@ void wr_aot_body_free(wr_aot_body *body) {
     wr_vec_free(engine, &body->labels, sizeof(wr_aot_label));
     wr_vec_free(engine, &body->temps, 1);
     wr_vec_free(engine, &body->loops, sizeof(wr_aot_loop));
+    wr_vec_free(engine, &body->loose, 1);
     wr_vec_free(engine, &body->used, sizeof(wr_aot_use));
     wr_text_free(&body->text);
 }

@@ -52,7 +52,7 @@ static void move_values(wr_aot_body *body, const wr_aot_label *label) {
     const size_t first = body->stack.count - count;
     for (uint32_t i = 0; i < count; i++) {
         const wr_aot_value *value = wr_aot_value_at(body, first + i);
-        if (value->place == AOT_TEMP && first + i == label->height + i) continue;
+        if (value->place == AOT_TEMP && value->loose == 0 && first + i == label->height + i) continue;
         wr_aot_name to = wr_aot_temp(body, types[i], label->height + i);
         EMIT("    %s = %s;\n", to.text, wr_aot_text_at(body, first + i).text);
     }
@@ -107,7 +107,7 @@ static wr_status begin_block(wr_aot_body *body, wr_aot_kind kind) {
     if (kind == AOT_IF) condition = wr_aot_pop(body);
     wr_aot_settle_locals(body);
     for (size_t i = body->stack.count - type.param_count; i < body->stack.count; i++) {
-        wr_aot_settle(body, i);
+        wr_aot_fix(body, i);
         wr_aot_value_at(body, i)->spare = 0; /* jumps to a loop bring others */
     }
     if (kind == AOT_LOOP) return wr_aot_loop_block(body, &type);
@@ -122,7 +122,7 @@ static void push_temps(wr_aot_body *body, const wr_vt *types, uint32_t count) {
 }
 
 static void settle_results(wr_aot_body *body, const wr_aot_label *label) {
-    for (uint32_t i = 0; i < label->type.result_count; i++) wr_aot_settle(body, label->height + i);
+    for (uint32_t i = 0; i < label->type.result_count; i++) wr_aot_fix(body, label->height + i);
 }
 
 static wr_status do_else(wr_aot_body *body) {

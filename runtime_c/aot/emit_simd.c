@@ -14,6 +14,11 @@ wr_status wr_aot_simd(wr_aot_body *body, uint32_t code) {
     return WR_NOT_FOUND;
 }
 
+uint8_t wr_aot_simd_loose(uint32_t code) {
+    (void)code;
+    return 0;
+}
+
 #else
 
 /* ---- functions ---- */
@@ -34,28 +39,34 @@ enum { WR_SIMD_COMPUTING(NAME) WR_SIMD_ACCESSING(NAME) FN_COUNT };
 #define OPERAND(LANES, NAME) "    const V_" #LANES " " NAME " = (V_" #LANES ")" NAME "_;\n"
 #define RETURN(EXPR) "    return (v128)(" #EXPR ");\n}\n"
 #define TEXT_UNARY(C, NAME, TEXT, LANES, EXPR) \
-    [FN_##NAME] = {#NAME, "v128", "v128 a_", OPERAND(LANES, "a") RETURN(EXPR)},
-#define TEXT_BINARY(C, NAME, TEXT, LANES, EXPR) \
-    [FN_##NAME] = {#NAME, "v128", "v128 a_, v128 b_", OPERAND(LANES, "a") OPERAND(LANES, "b") RETURN(EXPR)},
+    [FN_##NAME] = {#NAME, "v128", "v128 a_", OPERAND(LANES, "a") RETURN(EXPR), #LANES, #EXPR},
+#define TEXT_BINARY(C, NAME, TEXT, LANES, EXPR)                                                                 \
+    [FN_##NAME] = {#NAME, "v128", "v128 a_, v128 b_", OPERAND(LANES, "a") OPERAND(LANES, "b") RETURN(EXPR), #LANES, \
+                   #EXPR},
 #define TEXT_TERNARY(C, NAME, TEXT, LANES, LANES_C, EXPR)    \
     [FN_##NAME] = {#NAME, "v128", "v128 a_, v128 b_, v128 c_", \
-                   OPERAND(LANES, "a") OPERAND(LANES, "b") OPERAND(LANES_C, "c") RETURN(EXPR)},
+                   OPERAND(LANES, "a") OPERAND(LANES, "b") OPERAND(LANES_C, "c") RETURN(EXPR), #LANES, #EXPR},
 #define TEXT_SHIFT(C, NAME, TEXT, LANES, EXPR)               \
     [FN_##NAME] = {#NAME, "v128", "v128 a_, uint32_t count", \
                    OPERAND(LANES, "a") "    const LANE_" #LANES " n = (LANE_" #LANES \
-                                       ")(count & (8 * sizeof(LANE_" #LANES ") - 1));\n" RETURN(EXPR)},
+                                       ")(count & (8 * sizeof(LANE_" #LANES ") - 1));\n" RETURN(EXPR), NULL, NULL},
 #define TEXT_TEST(C, NAME, TEXT, LANES, EXPR) \
-    [FN_##NAME] = {#NAME, "uint32_t", "v128 a_", OPERAND(LANES, "a") "    return (uint32_t)(" #EXPR ");\n}\n"},
-#define TEXT_SPLAT(C, NAME, TEXT, T, LANES) [FN_##NAME] = {NULL, NULL, NULL, NULL},
-#define TEXT_EXTRACT(C, NAME, TEXT, T, COUNT, M, CAST) [FN_##NAME] = {NULL, NULL, NULL, NULL},
-#define TEXT_REPLACE(C, NAME, TEXT, T, COUNT, LANES) [FN_##NAME] = {NULL, NULL, NULL, NULL},
+    [FN_##NAME] = {#NAME, "uint32_t", "v128 a_", OPERAND(LANES, "a") "    return (uint32_t)(" #EXPR ");\n}\n", NULL, \
+                   NULL},
+#define IN_PLACE \
+    { NULL, NULL, NULL, NULL, NULL, NULL }
+#define TEXT_SPLAT(C, NAME, TEXT, T, LANES) [FN_##NAME] = IN_PLACE,
+#define TEXT_EXTRACT(C, NAME, TEXT, T, COUNT, M, CAST) [FN_##NAME] = IN_PLACE,
+#define TEXT_REPLACE(C, NAME, TEXT, T, COUNT, LANES) [FN_##NAME] = IN_PLACE,
 #define TEXT_SPECIAL(NAME)
-#define TEXT_LOAD(C, NAME, TEXT, M, ALIGN, EXPR) [FN_##NAME] = {#NAME, "v128", #M " m", RETURN(EXPR)},
-#define TEXT_STORE(C, NAME, TEXT, ALIGN) [FN_##NAME] = {NULL, NULL, NULL, NULL},
+#define TEXT_LOAD(C, NAME, TEXT, M, ALIGN, EXPR) [FN_##NAME] = {#NAME, "v128", #M " m", RETURN(EXPR), NULL, NULL},
+#define TEXT_STORE(C, NAME, TEXT, ALIGN) [FN_##NAME] = IN_PLACE,
 
 typedef struct function_text {
     const char *name; /* NULL: written in place */
     const char *result, *params, *body;
+    const char *lanes; /* of its vectors. If floats, it does not see bits of NaNs: rows that do have integer lanes */
+    const char *expr;
 } function_text;
 static const function_text functions[] = {WR_SIMD_COMPUTING(TEXT) WR_SIMD_ACCESSING(TEXT)};
 
@@ -130,14 +141,30 @@ static wr_aot_name vector_type(const char *instruction) {
     return out;
 }
 
+/* Bits of the lanes if they are floats. */
+static uint8_t float_bits(const char *lanes) {
+    if (lanes == NULL || lanes[0] != 'F') return 0;
+    return lanes[1] == '3' ? 32 : 64;
+}
+
+uint8_t wr_aot_simd_loose(uint32_t code) {
+    if (code < WR_CODE_SIMD || code - WR_CODE_SIMD >= ROW_COUNT) return 0;
+    const simd_row *row = &rows[code - WR_CODE_SIMD];
+    const char *expr = row->shape == SHAPE_CALL ? functions[row->function].expr : NULL;
+    return expr != NULL ? wr_aot_loose_of(expr) : 0;
+}
+
 static wr_status do_call(wr_aot_body *body, const simd_row *row) {
     wr_aot_name names[3];
+    const function_text *function = &functions[row->function];
     for (uint32_t i = row->count; i-- > 0;) {
         const wr_aot_value value = wr_aot_pop(body);
-        names[row->shape == SHAPE_SWAPPED ? 1 - i : i] = wr_aot_text(body, &value);
+        const bool is_number = value.loose == float_bits(function->lanes);
+        names[row->shape == SHAPE_SWAPPED ? 1 - i : i] = (is_number ? wr_aot_number : wr_aot_text)(body, &value);
     }
     const wr_aot_name to = wr_aot_push(body, row->result);
-    EMIT("    %s = simd_%s(%s", to.text, functions[row->function].name, names[0].text);
+    if (function->expr != NULL) wr_aot_value_at(body, body->stack.count - 1)->loose = wr_aot_loose_of(function->expr);
+    EMIT("    %s = simd_%s(%s", to.text, function->name, names[0].text);
     for (uint32_t i = 1; i < row->count; i++) EMIT(", %s", names[i].text);
     EMIT(");\n");
     body->emit->uses_simd[row->function] = true;

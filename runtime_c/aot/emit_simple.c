@@ -68,13 +68,29 @@ uint32_t wr_aot_simple_operands(uint32_t code) {
     return row == NULL || row->operand == 0 ? 0 : row->binary ? 2 : 1;
 }
 
+uint8_t wr_aot_loose_of(const char *expr) {
+    if (strncmp(expr, "CANON_F", 7) != 0) return 0;
+    return expr[7] == '3' ? 32 : 64;
+}
+
+uint8_t wr_aot_simple_loose(uint32_t code) {
+    return wr_aot_simple_operands(code) != 0 ? wr_aot_loose_of(rows[ROW_AT(code)].expr) : 0;
+}
+
+/* Whether an instruction looks at the bits of floats. The absolute value of the canonical NaN is that NaN. */
+static bool is_abs(uint32_t code) { return code == 0x8B || code == 0x99; }
+static bool sees_bits(uint32_t code) {
+    return code == 0x8C || code == 0x9A || code == 0x98 || code == 0xA6 || code == 0xBC || code == 0xBD;
+}
+
 wr_status wr_aot_simple(wr_aot_body *body, uint32_t code) {
     const simple_row *row = code < 0x100 || (code >= 0xFC00 && code < 0xFC08) ? &rows[ROW_AT(code)] : NULL;
     if (row == NULL || row->operand == 0) return WR_NOT_FOUND;
     wr_aot_value right = {0};
     if (row->binary) right = wr_aot_pop(body);
     const wr_aot_value left = wr_aot_pop(body);
-    const wr_aot_name a = wr_aot_text(body, &left), b = wr_aot_text(body, &right);
+    wr_aot_name (*const text)(wr_aot_body *, const wr_aot_value *) = sees_bits(code) ? wr_aot_text : wr_aot_number;
+    const wr_aot_name a = text(body, &left), b = text(body, &right);
     if (row->check != NULL) {
         EMIT("    CHECK(");
         put_expression(body, row->check, a.text, b.text);
@@ -87,7 +103,6 @@ wr_status wr_aot_simple(wr_aot_body *body, uint32_t code) {
     if (row->result == WR_VT_I32) {
         wr_aot_value_at(body, body->stack.count - 1)->spare = UINT32_MAX - most_of(code, &left, &right);
     }
-    /* Or compilers take a demotion of it for nothing at all: it quietens NaN. */
-    if (code == 0xBB) EMIT("    HIDE_FLOAT(%s);\n", to.text);
+    wr_aot_value_at(body, body->stack.count - 1)->loose = is_abs(code) ? left.loose : wr_aot_loose_of(row->expr);
     return body->status;
 }

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "../wasm/numeric.h"
-#include "emit.h"
+#include "count.h"
 
 enum { CLASS_I32, CLASS_I64, CLASS_F32, CLASS_F64, CLASS_V128, CLASS_COUNT };
 static const char letters[] = "ijfdv";
@@ -78,13 +78,28 @@ static wr_aot_name text_of(wr_aot_body *body, const wr_aot_value *value, size_t 
     return name;
 }
 
-wr_aot_name wr_aot_text(wr_aot_body *body, const wr_aot_value *value) {
+wr_aot_name wr_aot_number(wr_aot_body *body, const wr_aot_value *value) {
     size_t height = (size_t)(value->place == AOT_TEMP ? value->local : 0); /* a popped temporary knows its height */
     return text_of(body, value, height);
 }
 
+static wr_aot_name exact(const wr_aot_body *body, const wr_aot_value *value, wr_aot_name number) {
+    wr_aot_name out;
+    if (value->loose == 0) return number;
+    const char *kind = value->type == WR_VT_V128                       ? "lanes_canon"
+                       : body->proven != NULL && body->proven->is_nest ? "flat_canon"
+                                                                       : "wr_canon";
+    snprintf(out.text, sizeof out.text, "%s_f%u(%.40s)", kind, value->loose, number.text);
+    return out;
+}
+
+wr_aot_name wr_aot_text(wr_aot_body *body, const wr_aot_value *value) {
+    return exact(body, value, wr_aot_number(body, value));
+}
+
 wr_aot_name wr_aot_text_at(wr_aot_body *body, size_t height) {
-    return text_of(body, wr_aot_value_at(body, height), height);
+    const wr_aot_value *value = wr_aot_value_at(body, height);
+    return exact(body, value, text_of(body, value, height));
 }
 
 wr_aot_value *wr_aot_value_at(const wr_aot_body *body, size_t height) {
@@ -132,6 +147,14 @@ void wr_aot_settle(wr_aot_body *body, size_t height) {
     wr_aot_name from = text_of(body, value, height), to = wr_aot_temp(body, value->type, height);
     EMIT("    %s = %s;\n", to.text, from.text);
     value->place = AOT_TEMP;
+}
+
+void wr_aot_fix(wr_aot_body *body, size_t height) {
+    wr_aot_value *value = wr_aot_value_at(body, height);
+    wr_aot_settle(body, height);
+    if (value->loose == 0) return;
+    EMIT("    %s = %s;\n", wr_aot_temp(body, value->type, height).text, wr_aot_text_at(body, height).text);
+    value->loose = 0;
 }
 
 void wr_aot_settle_locals(wr_aot_body *body) {

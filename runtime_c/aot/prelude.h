@@ -41,6 +41,21 @@ enum { chain = 0 }; /* shadowed where a function is inlined: which of the artefa
         if (unlikely(status_ != WR_OK)) TRAP(OFFSET, status_);      \
     } while (0)
 
+/* Expressions of the opcode table: the emitter canonicalises NaN only where its bits can be seen. */
+#undef CANON_F32
+#undef CANON_F64
+#define CANON_F32(EXPR) (EXPR)
+#define CANON_F64(EXPR) (EXPR)
+/* As wr_canon without a jump: in the outer of two loops it would keep compilers from making vector code of them. */
+static inline float flat_canon_f32(float a) {
+    const int32_t mask = a == a ? -1 : 0;
+    return wr_from_bits_f32((wr_bits_f32(a) & (uint32_t)mask) | (wr_bits_f32(WR_NAN_F32) & ~(uint32_t)mask));
+}
+static inline double flat_canon_f64(double a) {
+    const int64_t mask = a == a ? -1 : 0;
+    return wr_from_bits_f64((wr_bits_f64(a) & (uint64_t)mask) | (wr_bits_f64(WR_NAN_F64) & ~(uint64_t)mask));
+}
+
 /* ---- counting ---- */
 
 #if defined(__x86_64__)
@@ -170,17 +185,8 @@ CELL(float)
 CELL(double)
 #define AT(T, K, ADDRESS) (((struct cell_##T *)(mem##K + (uintptr_t)(ADDRESS)))->v)
 
-/* Registers of floats. */
-#if defined(__x86_64__)
-#define FLOAT_CLASS "x"
-#elif defined(__riscv)
-#define FLOAT_CLASS "f"
-#else
-#define FLOAT_CLASS "w"
-#endif
-#define HIDE_FLOAT(VALUE) __asm__("" : "+" FLOAT_CLASS(VALUE))
 #define KEEP_INT(VALUE) __asm__ volatile("" : : "r"(VALUE))
-#define KEEP_FLOAT(VALUE) __asm__ volatile("" : : FLOAT_CLASS(VALUE))
+#define KEEP_FLOAT(VALUE) __asm__ volatile("" : : WR_FLOAT_CLASS(VALUE))
 #if defined(__x86_64__) || defined(__aarch64__)
 #define KEEP_VECTOR KEEP_FLOAT
 #else

@@ -197,3 +197,71 @@ wr_status wr_aot_scan_loops(wr_aot_body *body) {
     wr_vec_free(body->emit->engine, &open, sizeof(uint32_t));
     return status;
 }
+
+/* ---- floats ---- */
+
+/* What a local is set to: any NaN (bits of its lanes), anything else, or a constant that is none. */
+enum { SOURCE_NUMBER = 0, SOURCE_EXACT = 1 };
+
+bool wr_aot_may_be_nan(wr_vt type, uint64_t bits) {
+    return type == WR_VT_F32 ? (bits & 0x7F800000u) == 0x7F800000u : (bits >> 52 & 0x7FF) == 0x7FF;
+}
+
+static wr_status read_vector(wr_reader *reader, uint8_t *out) {
+    for (int i = 0; i < 2; i++) {
+        uint64_t bits;
+        WR_TRY(wr_read_fixed64(reader, &bits));
+        if (wr_aot_may_be_nan(WR_VT_F32, bits) || wr_aot_may_be_nan(WR_VT_F32, bits >> 32) ||
+            wr_aot_may_be_nan(WR_VT_F64, bits)) {
+            *out = SOURCE_EXACT;
+        }
+    }
+    return WR_OK;
+}
+
+static wr_status read_source(wr_reader reader, uint32_t code, uint8_t *out) {
+    uint32_t low;
+    uint64_t bits;
+    const uint8_t loose = code >= WR_CODE_SIMD ? wr_aot_simd_loose(code) : wr_aot_simple_loose(code);
+    *out = loose != 0 ? loose : SOURCE_EXACT;
+    if (code == 0x43) {
+        WR_TRY(wr_read_fixed32(&reader, &low));
+        if (!wr_aot_may_be_nan(WR_VT_F32, low)) *out = SOURCE_NUMBER;
+    } else if (code == 0x44) {
+        WR_TRY(wr_read_fixed64(&reader, &bits));
+        if (!wr_aot_may_be_nan(WR_VT_F64, bits)) *out = SOURCE_NUMBER;
+    } else if (code == WR_CODE_SIMD + 12) {
+        *out = SOURCE_NUMBER;
+        return read_vector(&reader, out);
+    }
+    return WR_OK;
+}
+
+static void note_source(uint8_t *local, uint8_t source) {
+    if (source == SOURCE_NUMBER) return;
+    *local = *local == SOURCE_NUMBER || *local == source ? source : SOURCE_EXACT;
+}
+
+/* A local is loose if only arithmetic is put into it: what is on top was made by the instruction in front. */
+wr_status wr_aot_scan_floats(wr_aot_body *body) {
+    wr_reader reader = body->reader;
+    uint8_t source = SOURCE_EXACT;
+    body->loose.count = 0;
+    WR_TRY(wr_vec_reserve(body->emit->engine, &body->loose, body->locals.count + 1, 1));
+    uint8_t *loose = body->loose.items;
+    for (size_t i = 0; i < body->locals.count; i++)
+        loose[i] = i < body->type->param_count ? SOURCE_EXACT : SOURCE_NUMBER;
+    while (reader.at != reader.end) {
+        uint32_t code, local;
+        WR_TRY(wr_aot_read_code(&reader, &code));
+        wr_reader operands = reader;
+        if (code == 0x21 || code == 0x22) {
+            WR_TRY(wr_read_u32(&operands, &local));
+            note_source(&loose[local], source);
+        }
+        if (code != 0x22) WR_TRY(read_source(operands, code, &source));
+        WR_TRY(wr_aot_skip(&reader, code));
+    }
+    for (size_t i = 0; i < body->locals.count; i++) loose[i] = loose[i] == SOURCE_EXACT ? 0 : loose[i];
+    return WR_OK;
+}

@@ -4,6 +4,12 @@
 
 typedef wr_u64x2 v128;
 CELL(wr_u64x2)
+#undef CANON_F32X4
+#undef CANON_F64X2
+#define CANON_F32X4(EXPR) (EXPR)
+#define CANON_F64X2(EXPR) (EXPR)
+static inline v128 lanes_canon_f32(v128 value) { return (v128)wr_canon_f32x4((wr_f32x4)value); }
+static inline v128 lanes_canon_f64(v128 value) { return (v128)wr_canon_f64x2((wr_f64x2)value); }
 static inline v128 get128(const wr_slot *from) {
     v128 value;
     __builtin_memcpy(&value, from, sizeof value);

@@ -140,7 +140,7 @@ static double time_c(const hop *on) {
     run_c(on, tags, 1);
     int64_t took = wr_mono_ns() - begin;
     check(on, "the C function");
-    return (double)took / RECORDS;
+    return (double)took / (double)RECORDS;
 }
 
 static double time_stage(const hop *on, wr_stage *stage) {
@@ -149,7 +149,7 @@ static double time_stage(const hop *on, wr_stage *stage) {
     while (wr_stage_ready(stage)) wr_stage_run(stage, (wr_instant){0, begin});
     int64_t took = wr_mono_ns() - begin;
     check(on, "the stage");
-    return (double)took / RECORDS;
+    return (double)took / (double)RECORDS;
 }
 
 static wr_stage *new_stage(const hop *on, int argc, char **argv) {

@@ -18,9 +18,8 @@
  *     global NAME TYPE:VALUE
  *     table NAME SIZE
  *
- * VALUE is hexadecimal bits, nan for every NaN, null or ref; NAME is hexadecimal. */
+ * VALUE is hexadecimal bits, null or ref; NAME is hexadecimal. */
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,18 +39,8 @@ static void print_value(uint8_t type, const wr_slot *slot) {
     switch (type) {
     case WR_TYPE_I32: printf(" i32:%08" PRIx32, slot->u32); return;
     case WR_TYPE_I64: printf(" i64:%016" PRIx64, slot->u64); return;
-    case WR_TYPE_F32:
-        if (isnan(slot->f32))
-            printf(" f32:nan");
-        else
-            printf(" f32:%08" PRIx32, slot->u32);
-        return;
-    case WR_TYPE_F64:
-        if (isnan(slot->f64))
-            printf(" f64:nan");
-        else
-            printf(" f64:%016" PRIx64, slot->u64);
-        return;
+    case WR_TYPE_F32: printf(" f32:%08" PRIx32, slot->u32); return;
+    case WR_TYPE_F64: printf(" f64:%016" PRIx64, slot->u64); return;
     case WR_TYPE_V128: printf(" v128:%016" PRIx64 "%016" PRIx64, slot[1].u64, slot[0].u64); return;
     default: printf(" ref:%s", slot->u64 != 0 ? "ref" : "null"); return;
     }
@@ -82,7 +71,7 @@ static bool has_room(const wr_func_type *type) {
            slot_count(type->results, type->result_count) <= SLOTS_MAX;
 }
 
-/* No NaN: its bits could differ between engines. */
+/* Floats are numbers: modules make their NaNs by themselves. */
 static void put_argument(uint8_t type, uint32_t export, uint32_t place, wr_slot *slot) {
     uint64_t mixed = ((uint64_t)export * 31 + place + 1) * UINT64_C(0x9E3779B97F4A7C15);
     int8_t small = (int8_t)(mixed >> 56);

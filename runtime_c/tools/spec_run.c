@@ -15,7 +15,7 @@
  *
  * A TEXT is a list of accepted texts joined by |; one of them must start with the text of the status. A VALUE is a list
  * of alternatives joined by |, each `KIND:LANE,…` with KIND i8…i64, f32, f64 or ref and LANE an unsigned number,
- * canonical or arithmetic (NaN), or any (not null); a host reference n is the number n + 1. */
+ * nan (the canonical one, which is positive), anynan, or any (not null); a host reference n is the number n + 1. */
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -371,7 +371,7 @@ static bool do_register(runner *run, tokens *line) {
 
 /* ---- values ------------------------------------------------------------------------------------------------ */
 
-typedef enum lane_match { LANE_EQUAL, LANE_CANONICAL, LANE_ARITHMETIC, LANE_NOT_NULL } lane_match;
+typedef enum lane_match { LANE_EQUAL, LANE_NAN, LANE_ANY_NAN, LANE_NOT_NULL } lane_match;
 
 typedef struct pattern {
     size_t width; /* of a lane in bytes */
@@ -397,8 +397,8 @@ static size_t lane_width(const char *kind, size_t len) {
 static lane_match parse_lane(const char *at, uint64_t *bits) {
     *bits = 0;
     switch (*at) {
-    case 'c': return LANE_CANONICAL;
-    case 'a': return at[1] == 'r' ? LANE_ARITHMETIC : LANE_NOT_NULL;
+    case 'n': return LANE_NAN;
+    case 'a': return strncmp(at, "anynan", 6) == 0 ? LANE_ANY_NAN : LANE_NOT_NULL;
     default: *bits = strtoull(at, NULL, 10); return LANE_EQUAL;
     }
 }
@@ -420,9 +420,8 @@ static const char *parse_pattern(const char *at, pattern *out) {
 }
 
 static bool is_nan(uint64_t bits, size_t width, lane_match match) {
-    uint64_t sign = width == 4 ? UINT64_C(1) << 31 : UINT64_C(1) << 63;
-    uint64_t canonical = width == 4 ? UINT64_C(0x7FC00000) : UINT64_C(0x7FF8000000000000);
-    return match == LANE_CANONICAL ? (bits & ~sign) == canonical : (bits & canonical) == canonical;
+    const uint64_t canonical = width == 4 ? UINT64_C(0x7FC00000) : UINT64_C(0x7FF8000000000000);
+    return match == LANE_NAN ? bits == canonical : (bits & canonical) == canonical;
 }
 
 static bool lane_matches(const pattern *want, size_t lane, uint64_t got) {

@@ -33,6 +33,20 @@
 
 WR_INT_BINARY(EVAL_BINARY)
 WR_FLOAT_BINARY(EVAL_FLOAT)
+
+/* Floats as the processor makes them, for those who see to NaN themselves. */
+#undef CANON_F32
+#undef CANON_F64
+#define CANON_F32(EXPR) (EXPR)
+#define CANON_F64(EXPR) (EXPR)
+#define EVAL_PLAIN(C, NAME, TEXT, T, EXPR) \
+    static inline EVAL_##T plain_##NAME(EVAL_##T a, EVAL_##T b) { return (EVAL_##T)(EXPR); }
+WR_FLOAT_BINARY(EVAL_PLAIN)
+#undef CANON_F32
+#undef CANON_F64
+#define CANON_F32(EXPR) wr_canon_f32(EXPR)
+#define CANON_F64(EXPR) wr_canon_f64(EXPR)
+
 WR_INT_COMPARE(EVAL_COMPARE)
 WR_LOAD(EVAL_LOAD)
 WR_STORE(EVAL_STORE)

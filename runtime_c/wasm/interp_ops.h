@@ -28,8 +28,16 @@
         SLOT(a).u64 = narrow;                    \
     } while (0)
 #define SET_I64(VALUE) (SLOT(a).u64 = (uint64_t)(VALUE))
-#define SET_F32(VALUE) (SLOT(a).f32 = (VALUE))
-#define SET_F64(VALUE) (SLOT(a).f64 = (VALUE))
+#define SET_F32(VALUE)               \
+    do {                             \
+        const float number = (VALUE); \
+        SLOT(a).f32 = number;        \
+    } while (0)
+#define SET_F64(VALUE)                \
+    do {                              \
+        const double number = (VALUE); \
+        SLOT(a).f64 = number;         \
+    } while (0)
 #define C_I32 uint32_t
 #define C_I64 uint64_t
 #define C_F32 float

@@ -95,36 +95,77 @@ static inline double wr_copysign_f64(double a, double b) {
     return wr_from_bits_f64((wr_bits_f64(a) & ~WR_F64_SIGN) | (wr_bits_f64(b) & WR_F64_SIGN));
 }
 
-/* NaN + anything is a quiet NaN; equal operands may still differ in the sign of zero. */
+/* ---- NaN ----
+ *
+ * Which bits a NaN has that arithmetic makes is the processor's choice: of a quiet one by default, of one like an
+ * operand, of the first or the second. Here it is always the positive one without payload, as in the deterministic
+ * profile of the specification (4.3.3, nans_N), so results are the same everywhere. Instructions that only move bits
+ * keep those of a NaN.
+ *
+ * Rows whose result still has to be put right have CANON around their expression. */
+#define WR_INLINE static inline __attribute__((always_inline))
+#define WR_NAN_F32 wr_from_bits_f32(0x7FC00000u)
+#define WR_NAN_F64 wr_from_bits_f64(UINT64_C(0x7FF8000000000000))
+#define WR_IS_NAN(A) __builtin_expect_with_probability((A) != (A), 0, 1.0) /* a jump that is never taken */
+WR_INLINE float wr_canon_f32(float a) { return WR_IS_NAN(a) ? WR_NAN_F32 : a; }
+WR_INLINE double wr_canon_f64(double a) { return WR_IS_NAN(a) ? WR_NAN_F64 : a; }
+#define CANON_F32(EXPR) wr_canon_f32(EXPR)
+#define CANON_F64(EXPR) wr_canon_f64(EXPR)
+
+/* Registers of floats. */
+#if defined(__x86_64__)
+#define WR_FLOAT_CLASS "x"
+#elif defined(__riscv)
+#define WR_FLOAT_CLASS "f"
+#else
+#define WR_FLOAT_CLASS "w"
+#endif
+/* clang takes the NaN of a square root for as good as the one that is put in its place, and leaves that out. */
+#if defined(__clang__)
+#define WR_HIDE_FLOAT(VALUE) __asm__("" : "+" WR_FLOAT_CLASS(VALUE))
+#else
+#define WR_HIDE_FLOAT(VALUE)
+#endif
+WR_INLINE float wr_sqrt_f32(float a) {
+    float root = __builtin_sqrtf(a);
+    WR_HIDE_FLOAT(root);
+    return root;
+}
+WR_INLINE double wr_sqrt_f64(double a) {
+    double root = __builtin_sqrt(a);
+    WR_HIDE_FLOAT(root);
+    return root;
+}
+
+/* Equal operands may still differ in the sign of zero. */
 static inline float wr_min_f32(float a, float b) {
-    if (a != a || b != b) return a + b;
+    if (WR_IS_NAN(a) || WR_IS_NAN(b)) return WR_NAN_F32;
     if (a == b) return wr_from_bits_f32(wr_bits_f32(a) | wr_bits_f32(b));
     return a < b ? a : b;
 }
 static inline float wr_max_f32(float a, float b) {
-    if (a != a || b != b) return a + b;
+    if (WR_IS_NAN(a) || WR_IS_NAN(b)) return WR_NAN_F32;
     if (a == b) return wr_from_bits_f32(wr_bits_f32(a) & wr_bits_f32(b));
     return a > b ? a : b;
 }
 static inline double wr_min_f64(double a, double b) {
-    if (a != a || b != b) return a + b;
+    if (WR_IS_NAN(a) || WR_IS_NAN(b)) return WR_NAN_F64;
     if (a == b) return wr_from_bits_f64(wr_bits_f64(a) | wr_bits_f64(b));
     return a < b ? a : b;
 }
 static inline double wr_max_f64(double a, double b) {
-    if (a != a || b != b) return a + b;
+    if (WR_IS_NAN(a) || WR_IS_NAN(b)) return WR_NAN_F64;
     if (a == b) return wr_from_bits_f64(wr_bits_f64(a) & wr_bits_f64(b));
     return a > b ? a : b;
 }
 
-/* A C library may hand a signalling NaN through; adding 0 quietens it and keeps everything else. */
-static inline float wr_ceil_f32(float a) { return a != a ? a + a : ceilf(a); }
-static inline float wr_floor_f32(float a) { return a != a ? a + a : floorf(a); }
-static inline float wr_trunc_f32(float a) { return a != a ? a + a : truncf(a); }
-static inline float wr_nearest_f32(float a) { return a != a ? a + a : rintf(a); }
-static inline double wr_ceil_f64(double a) { return a != a ? a + a : ceil(a); }
-static inline double wr_floor_f64(double a) { return a != a ? a + a : floor(a); }
-static inline double wr_trunc_f64(double a) { return a != a ? a + a : trunc(a); }
-static inline double wr_nearest_f64(double a) { return a != a ? a + a : rint(a); }
+static inline float wr_ceil_f32(float a) { return WR_IS_NAN(a) ? WR_NAN_F32 : ceilf(a); }
+static inline float wr_floor_f32(float a) { return WR_IS_NAN(a) ? WR_NAN_F32 : floorf(a); }
+static inline float wr_trunc_f32(float a) { return WR_IS_NAN(a) ? WR_NAN_F32 : truncf(a); }
+static inline float wr_nearest_f32(float a) { return WR_IS_NAN(a) ? WR_NAN_F32 : rintf(a); }
+static inline double wr_ceil_f64(double a) { return WR_IS_NAN(a) ? WR_NAN_F64 : ceil(a); }
+static inline double wr_floor_f64(double a) { return WR_IS_NAN(a) ? WR_NAN_F64 : floor(a); }
+static inline double wr_trunc_f64(double a) { return WR_IS_NAN(a) ? WR_NAN_F64 : trunc(a); }
+static inline double wr_nearest_f64(double a) { return WR_IS_NAN(a) ? WR_NAN_F64 : rint(a); }
 
 #endif

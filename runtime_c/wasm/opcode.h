@@ -47,20 +47,20 @@
     X(0x82, I64_REM_U, "i64.rem_u", I64, wr_check_zero(b == 0), a % b)
 
 /* X(code, NAME, "text", type, expression) : [t t] -> [t], float */
-#define WR_FLOAT_BINARY(X)                                           \
-    X(0x92, F32_ADD, "f32.add", F32, a + b)                          \
-    X(0x93, F32_SUB, "f32.sub", F32, a - b)                          \
-    X(0x94, F32_MUL, "f32.mul", F32, a * b)                          \
-    X(0x95, F32_DIV, "f32.div", F32, a / b)                          \
-    X(0x96, F32_MIN, "f32.min", F32, wr_min_f32(a, b))               \
-    X(0x97, F32_MAX, "f32.max", F32, wr_max_f32(a, b))               \
+#define WR_FLOAT_BINARY(X)                                            \
+    X(0x92, F32_ADD, "f32.add", F32, CANON_F32(a + b))                \
+    X(0x93, F32_SUB, "f32.sub", F32, CANON_F32(a - b))                \
+    X(0x94, F32_MUL, "f32.mul", F32, CANON_F32(a * b))                \
+    X(0x95, F32_DIV, "f32.div", F32, CANON_F32(a / b))                \
+    X(0x96, F32_MIN, "f32.min", F32, wr_min_f32(a, b))                \
+    X(0x97, F32_MAX, "f32.max", F32, wr_max_f32(a, b))                \
     X(0x98, F32_COPYSIGN, "f32.copysign", F32, wr_copysign_f32(a, b)) \
-    X(0xA0, F64_ADD, "f64.add", F64, a + b)                          \
-    X(0xA1, F64_SUB, "f64.sub", F64, a - b)                          \
-    X(0xA2, F64_MUL, "f64.mul", F64, a * b)                          \
-    X(0xA3, F64_DIV, "f64.div", F64, a / b)                          \
-    X(0xA4, F64_MIN, "f64.min", F64, wr_min_f64(a, b))               \
-    X(0xA5, F64_MAX, "f64.max", F64, wr_max_f64(a, b))               \
+    X(0xA0, F64_ADD, "f64.add", F64, CANON_F64(a + b))                \
+    X(0xA1, F64_SUB, "f64.sub", F64, CANON_F64(a - b))                \
+    X(0xA2, F64_MUL, "f64.mul", F64, CANON_F64(a * b))                \
+    X(0xA3, F64_DIV, "f64.div", F64, CANON_F64(a / b))                \
+    X(0xA4, F64_MIN, "f64.min", F64, wr_min_f64(a, b))                \
+    X(0xA5, F64_MAX, "f64.max", F64, wr_max_f64(a, b))                \
     X(0xA6, F64_COPYSIGN, "f64.copysign", F64, wr_copysign_f64(a, b))
 
 /* X(code, NAME, "text", type, INVERSE, SWAPPED, expression) : [t t] -> [i32], integer */
@@ -102,56 +102,56 @@
     X(0x66, F64_GE, "f64.ge", F64, a >= b)
 
 /* X(code, NAME, "text", result, operand, expression) : [t] -> [r]. FC codes are 0xFC00 + sub-opcode. */
-#define WR_UNARY(X)                                                                            \
-    X(0x67, I32_CLZ, "i32.clz", I32, I32, wr_clz32(a))                                         \
-    X(0x68, I32_CTZ, "i32.ctz", I32, I32, wr_ctz32(a))                                         \
-    X(0x69, I32_POPCNT, "i32.popcnt", I32, I32, (uint32_t)__builtin_popcount(a))               \
-    X(0x79, I64_CLZ, "i64.clz", I64, I64, wr_clz64(a))                                         \
-    X(0x7A, I64_CTZ, "i64.ctz", I64, I64, wr_ctz64(a))                                         \
-    X(0x7B, I64_POPCNT, "i64.popcnt", I64, I64, (uint64_t)__builtin_popcountll(a))             \
-    X(0x8B, F32_ABS, "f32.abs", F32, F32, wr_abs_f32(a))                                       \
-    X(0x8C, F32_NEG, "f32.neg", F32, F32, wr_neg_f32(a))                                       \
-    X(0x8D, F32_CEIL, "f32.ceil", F32, F32, wr_ceil_f32(a))                                    \
-    X(0x8E, F32_FLOOR, "f32.floor", F32, F32, wr_floor_f32(a))                                 \
-    X(0x8F, F32_TRUNC, "f32.trunc", F32, F32, wr_trunc_f32(a))                                 \
-    X(0x90, F32_NEAREST, "f32.nearest", F32, F32, wr_nearest_f32(a))                           \
-    X(0x91, F32_SQRT, "f32.sqrt", F32, F32, __builtin_sqrtf(a))                                \
-    X(0x99, F64_ABS, "f64.abs", F64, F64, wr_abs_f64(a))                                       \
-    X(0x9A, F64_NEG, "f64.neg", F64, F64, wr_neg_f64(a))                                       \
-    X(0x9B, F64_CEIL, "f64.ceil", F64, F64, wr_ceil_f64(a))                                    \
-    X(0x9C, F64_FLOOR, "f64.floor", F64, F64, wr_floor_f64(a))                                 \
-    X(0x9D, F64_TRUNC, "f64.trunc", F64, F64, wr_trunc_f64(a))                                 \
-    X(0x9E, F64_NEAREST, "f64.nearest", F64, F64, wr_nearest_f64(a))                           \
-    X(0x9F, F64_SQRT, "f64.sqrt", F64, F64, __builtin_sqrt(a))                                 \
-    X(0xA7, I32_WRAP_I64, "i32.wrap_i64", I32, I64, (uint32_t)a)                               \
-    X(0xAC, I64_EXTEND_I32_S, "i64.extend_i32_s", I64, I32, (uint64_t)(int64_t)S32(a))         \
-    X(0xAD, I64_EXTEND_I32_U, "i64.extend_i32_u", I64, I32, (uint64_t)a)                       \
-    X(0xB2, F32_CONVERT_I32_S, "f32.convert_i32_s", F32, I32, (float)S32(a))                   \
-    X(0xB3, F32_CONVERT_I32_U, "f32.convert_i32_u", F32, I32, (float)a)                        \
-    X(0xB4, F32_CONVERT_I64_S, "f32.convert_i64_s", F32, I64, (float)S64(a))                   \
-    X(0xB5, F32_CONVERT_I64_U, "f32.convert_i64_u", F32, I64, (float)a)                        \
-    X(0xB6, F32_DEMOTE_F64, "f32.demote_f64", F32, F64, (float)a)                              \
-    X(0xB7, F64_CONVERT_I32_S, "f64.convert_i32_s", F64, I32, (double)S32(a))                  \
-    X(0xB8, F64_CONVERT_I32_U, "f64.convert_i32_u", F64, I32, (double)a)                       \
-    X(0xB9, F64_CONVERT_I64_S, "f64.convert_i64_s", F64, I64, (double)S64(a))                  \
-    X(0xBA, F64_CONVERT_I64_U, "f64.convert_i64_u", F64, I64, (double)a)                       \
-    X(0xBB, F64_PROMOTE_F32, "f64.promote_f32", F64, F32, (double)a)                           \
-    X(0xBC, I32_REINTERPRET_F32, "i32.reinterpret_f32", I32, F32, wr_bits_f32(a))              \
-    X(0xBD, I64_REINTERPRET_F64, "i64.reinterpret_f64", I64, F64, wr_bits_f64(a))              \
-    X(0xBE, F32_REINTERPRET_I32, "f32.reinterpret_i32", F32, I32, wr_from_bits_f32(a))         \
-    X(0xBF, F64_REINTERPRET_I64, "f64.reinterpret_i64", F64, I64, wr_from_bits_f64(a))         \
-    X(0xC0, I32_EXTEND8_S, "i32.extend8_s", I32, I32, (uint32_t)(int32_t)(int8_t)a)                   \
-    X(0xC1, I32_EXTEND16_S, "i32.extend16_s", I32, I32, (uint32_t)(int32_t)(int16_t)a)                \
-    X(0xC2, I64_EXTEND8_S, "i64.extend8_s", I64, I64, (uint64_t)(int8_t)a)                     \
-    X(0xC3, I64_EXTEND16_S, "i64.extend16_s", I64, I64, (uint64_t)(int16_t)a)                  \
-    X(0xC4, I64_EXTEND32_S, "i64.extend32_s", I64, I64, (uint64_t)(int32_t)a)                  \
-    X(0xFC00, I32_TRUNC_SAT_F32_S, "i32.trunc_sat_f32_s", I32, F32, wr_sat_i32_f32(a))         \
-    X(0xFC01, I32_TRUNC_SAT_F32_U, "i32.trunc_sat_f32_u", I32, F32, wr_sat_u32_f32(a))         \
-    X(0xFC02, I32_TRUNC_SAT_F64_S, "i32.trunc_sat_f64_s", I32, F64, wr_sat_i32_f64(a))         \
-    X(0xFC03, I32_TRUNC_SAT_F64_U, "i32.trunc_sat_f64_u", I32, F64, wr_sat_u32_f64(a))         \
-    X(0xFC04, I64_TRUNC_SAT_F32_S, "i64.trunc_sat_f32_s", I64, F32, wr_sat_i64_f32(a))         \
-    X(0xFC05, I64_TRUNC_SAT_F32_U, "i64.trunc_sat_f32_u", I64, F32, wr_sat_u64_f32(a))         \
-    X(0xFC06, I64_TRUNC_SAT_F64_S, "i64.trunc_sat_f64_s", I64, F64, wr_sat_i64_f64(a))         \
+#define WR_UNARY(X)                                                                    \
+    X(0x67, I32_CLZ, "i32.clz", I32, I32, wr_clz32(a))                                 \
+    X(0x68, I32_CTZ, "i32.ctz", I32, I32, wr_ctz32(a))                                 \
+    X(0x69, I32_POPCNT, "i32.popcnt", I32, I32, (uint32_t)__builtin_popcount(a))       \
+    X(0x79, I64_CLZ, "i64.clz", I64, I64, wr_clz64(a))                                 \
+    X(0x7A, I64_CTZ, "i64.ctz", I64, I64, wr_ctz64(a))                                 \
+    X(0x7B, I64_POPCNT, "i64.popcnt", I64, I64, (uint64_t)__builtin_popcountll(a))     \
+    X(0x8B, F32_ABS, "f32.abs", F32, F32, wr_abs_f32(a))                               \
+    X(0x8C, F32_NEG, "f32.neg", F32, F32, wr_neg_f32(a))                               \
+    X(0x8D, F32_CEIL, "f32.ceil", F32, F32, wr_ceil_f32(a))                            \
+    X(0x8E, F32_FLOOR, "f32.floor", F32, F32, wr_floor_f32(a))                         \
+    X(0x8F, F32_TRUNC, "f32.trunc", F32, F32, wr_trunc_f32(a))                         \
+    X(0x90, F32_NEAREST, "f32.nearest", F32, F32, wr_nearest_f32(a))                   \
+    X(0x91, F32_SQRT, "f32.sqrt", F32, F32, CANON_F32(wr_sqrt_f32(a)))                 \
+    X(0x99, F64_ABS, "f64.abs", F64, F64, wr_abs_f64(a))                               \
+    X(0x9A, F64_NEG, "f64.neg", F64, F64, wr_neg_f64(a))                               \
+    X(0x9B, F64_CEIL, "f64.ceil", F64, F64, wr_ceil_f64(a))                            \
+    X(0x9C, F64_FLOOR, "f64.floor", F64, F64, wr_floor_f64(a))                         \
+    X(0x9D, F64_TRUNC, "f64.trunc", F64, F64, wr_trunc_f64(a))                         \
+    X(0x9E, F64_NEAREST, "f64.nearest", F64, F64, wr_nearest_f64(a))                   \
+    X(0x9F, F64_SQRT, "f64.sqrt", F64, F64, CANON_F64(wr_sqrt_f64(a)))                 \
+    X(0xA7, I32_WRAP_I64, "i32.wrap_i64", I32, I64, (uint32_t)a)                       \
+    X(0xAC, I64_EXTEND_I32_S, "i64.extend_i32_s", I64, I32, (uint64_t)(int64_t)S32(a)) \
+    X(0xAD, I64_EXTEND_I32_U, "i64.extend_i32_u", I64, I32, (uint64_t)a)               \
+    X(0xB2, F32_CONVERT_I32_S, "f32.convert_i32_s", F32, I32, (float)S32(a))           \
+    X(0xB3, F32_CONVERT_I32_U, "f32.convert_i32_u", F32, I32, (float)a)                \
+    X(0xB4, F32_CONVERT_I64_S, "f32.convert_i64_s", F32, I64, (float)S64(a))           \
+    X(0xB5, F32_CONVERT_I64_U, "f32.convert_i64_u", F32, I64, (float)a)                \
+    X(0xB6, F32_DEMOTE_F64, "f32.demote_f64", F32, F64, CANON_F32((float)a))           \
+    X(0xB7, F64_CONVERT_I32_S, "f64.convert_i32_s", F64, I32, (double)S32(a))          \
+    X(0xB8, F64_CONVERT_I32_U, "f64.convert_i32_u", F64, I32, (double)a)               \
+    X(0xB9, F64_CONVERT_I64_S, "f64.convert_i64_s", F64, I64, (double)S64(a))          \
+    X(0xBA, F64_CONVERT_I64_U, "f64.convert_i64_u", F64, I64, (double)a)               \
+    X(0xBB, F64_PROMOTE_F32, "f64.promote_f32", F64, F32, CANON_F64((double)a))        \
+    X(0xBC, I32_REINTERPRET_F32, "i32.reinterpret_f32", I32, F32, wr_bits_f32(a))      \
+    X(0xBD, I64_REINTERPRET_F64, "i64.reinterpret_f64", I64, F64, wr_bits_f64(a))      \
+    X(0xBE, F32_REINTERPRET_I32, "f32.reinterpret_i32", F32, I32, wr_from_bits_f32(a)) \
+    X(0xBF, F64_REINTERPRET_I64, "f64.reinterpret_i64", F64, I64, wr_from_bits_f64(a)) \
+    X(0xC0, I32_EXTEND8_S, "i32.extend8_s", I32, I32, (uint32_t)(int32_t)(int8_t)a)    \
+    X(0xC1, I32_EXTEND16_S, "i32.extend16_s", I32, I32, (uint32_t)(int32_t)(int16_t)a) \
+    X(0xC2, I64_EXTEND8_S, "i64.extend8_s", I64, I64, (uint64_t)(int8_t)a)             \
+    X(0xC3, I64_EXTEND16_S, "i64.extend16_s", I64, I64, (uint64_t)(int16_t)a)          \
+    X(0xC4, I64_EXTEND32_S, "i64.extend32_s", I64, I64, (uint64_t)(int32_t)a)          \
+    X(0xFC00, I32_TRUNC_SAT_F32_S, "i32.trunc_sat_f32_s", I32, F32, wr_sat_i32_f32(a)) \
+    X(0xFC01, I32_TRUNC_SAT_F32_U, "i32.trunc_sat_f32_u", I32, F32, wr_sat_u32_f32(a)) \
+    X(0xFC02, I32_TRUNC_SAT_F64_S, "i32.trunc_sat_f64_s", I32, F64, wr_sat_i32_f64(a)) \
+    X(0xFC03, I32_TRUNC_SAT_F64_U, "i32.trunc_sat_f64_u", I32, F64, wr_sat_u32_f64(a)) \
+    X(0xFC04, I64_TRUNC_SAT_F32_S, "i64.trunc_sat_f32_s", I64, F32, wr_sat_i64_f32(a)) \
+    X(0xFC05, I64_TRUNC_SAT_F32_U, "i64.trunc_sat_f32_u", I64, F32, wr_sat_u64_f32(a)) \
+    X(0xFC06, I64_TRUNC_SAT_F64_S, "i64.trunc_sat_f64_s", I64, F64, wr_sat_i64_f64(a)) \
     X(0xFC07, I64_TRUNC_SAT_F64_U, "i64.trunc_sat_f64_u", I64, F64, wr_sat_u64_f64(a))
 
 /* X(code, NAME, "text", result, operand, check, expression) : [t] -> [r], may trap. Ranges are exclusive bounds. */

@@ -10,56 +10,56 @@
 #define WR_OPCODE_SIMD_H
 
 /* X(code, NAME, "text", lanes, expression) : [v128] -> [v128] */
-#define WR_SIMD_UNARY(X)                                                                              \
-    X(0x4D, V128_NOT, "v128.not", I64X2, ~a)                                                          \
-    X(0x5E, F32X4_DEMOTE_F64X2_ZERO, "f32x4.demote_f64x2_zero", F64X2, wr_demote_f64x2(a))            \
-    X(0x5F, F64X2_PROMOTE_LOW_F32X4, "f64x2.promote_low_f32x4", F32X4, wr_promote_low_f32x4(a))       \
-    X(0x60, I8X16_ABS, "i8x16.abs", I8X16, NEGATE_IF(U8X16(S8X16(a) < 0), a))                         \
-    X(0x61, I8X16_NEG, "i8x16.neg", I8X16, -a)                                                        \
-    X(0x62, I8X16_POPCNT, "i8x16.popcnt", I8X16, wr_popcnt_i8x16(a))                                  \
-    X(0x67, F32X4_CEIL, "f32x4.ceil", F32X4, wr_ceil_f32x4(a))                                        \
-    X(0x68, F32X4_FLOOR, "f32x4.floor", F32X4, wr_floor_f32x4(a))                                     \
-    X(0x69, F32X4_TRUNC, "f32x4.trunc", F32X4, wr_trunc_f32x4(a))                                     \
-    X(0x6A, F32X4_NEAREST, "f32x4.nearest", F32X4, wr_nearest_f32x4(a))                               \
-    X(0x74, F64X2_CEIL, "f64x2.ceil", F64X2, wr_ceil_f64x2(a))                                        \
-    X(0x75, F64X2_FLOOR, "f64x2.floor", F64X2, wr_floor_f64x2(a))                                     \
-    X(0x7A, F64X2_TRUNC, "f64x2.trunc", F64X2, wr_trunc_f64x2(a))                                     \
-    X(0x7C, I16X8_EXTADD_PAIRWISE_I8X16_S, "i16x8.extadd_pairwise_i8x16_s", I8X16, PAIRS_S8(a))       \
-    X(0x7D, I16X8_EXTADD_PAIRWISE_I8X16_U, "i16x8.extadd_pairwise_i8x16_u", I8X16, PAIRS_U8(a))       \
-    X(0x7E, I32X4_EXTADD_PAIRWISE_I16X8_S, "i32x4.extadd_pairwise_i16x8_s", I16X8, PAIRS_S16(a))      \
-    X(0x7F, I32X4_EXTADD_PAIRWISE_I16X8_U, "i32x4.extadd_pairwise_i16x8_u", I16X8, PAIRS_U16(a))      \
-    X(0x80, I16X8_ABS, "i16x8.abs", I16X8, NEGATE_IF(U16X8(S16X8(a) < 0), a))                         \
-    X(0x81, I16X8_NEG, "i16x8.neg", I16X8, -a)                                                        \
-    X(0x87, I16X8_EXTEND_LOW_I8X16_S, "i16x8.extend_low_i8x16_s", I8X16, EXTEND_LOW_S8(a))            \
-    X(0x88, I16X8_EXTEND_HIGH_I8X16_S, "i16x8.extend_high_i8x16_s", I8X16, EXTEND_HIGH_S8(a))         \
-    X(0x89, I16X8_EXTEND_LOW_I8X16_U, "i16x8.extend_low_i8x16_u", I8X16, EXTEND_LOW_U8(a))            \
-    X(0x8A, I16X8_EXTEND_HIGH_I8X16_U, "i16x8.extend_high_i8x16_u", I8X16, EXTEND_HIGH_U8(a))         \
-    X(0x94, F64X2_NEAREST, "f64x2.nearest", F64X2, wr_nearest_f64x2(a))                               \
-    X(0xA0, I32X4_ABS, "i32x4.abs", I32X4, NEGATE_IF(U32X4(S32X4(a) < 0), a))                         \
-    X(0xA1, I32X4_NEG, "i32x4.neg", I32X4, -a)                                                        \
-    X(0xA7, I32X4_EXTEND_LOW_I16X8_S, "i32x4.extend_low_i16x8_s", I16X8, EXTEND_LOW_S16(a))           \
-    X(0xA8, I32X4_EXTEND_HIGH_I16X8_S, "i32x4.extend_high_i16x8_s", I16X8, EXTEND_HIGH_S16(a))        \
-    X(0xA9, I32X4_EXTEND_LOW_I16X8_U, "i32x4.extend_low_i16x8_u", I16X8, EXTEND_LOW_U16(a))           \
-    X(0xAA, I32X4_EXTEND_HIGH_I16X8_U, "i32x4.extend_high_i16x8_u", I16X8, EXTEND_HIGH_U16(a))        \
-    X(0xC0, I64X2_ABS, "i64x2.abs", I64X2, NEGATE_IF(U64X2(S64X2(a) < 0), a))                         \
-    X(0xC1, I64X2_NEG, "i64x2.neg", I64X2, -a)                                                        \
-    X(0xC7, I64X2_EXTEND_LOW_I32X4_S, "i64x2.extend_low_i32x4_s", I32X4, EXTEND_LOW_S32(a))           \
-    X(0xC8, I64X2_EXTEND_HIGH_I32X4_S, "i64x2.extend_high_i32x4_s", I32X4, EXTEND_HIGH_S32(a))        \
-    X(0xC9, I64X2_EXTEND_LOW_I32X4_U, "i64x2.extend_low_i32x4_u", I32X4, EXTEND_LOW_U32(a))           \
-    X(0xCA, I64X2_EXTEND_HIGH_I32X4_U, "i64x2.extend_high_i32x4_u", I32X4, EXTEND_HIGH_U32(a))        \
-    X(0xE0, F32X4_ABS, "f32x4.abs", F32X4, U32X4(a) & ~SIGN_F32X4)                                    \
-    X(0xE1, F32X4_NEG, "f32x4.neg", F32X4, U32X4(a) ^ SIGN_F32X4)                                     \
-    X(0xE3, F32X4_SQRT, "f32x4.sqrt", F32X4, wr_sqrt_f32x4(a))                                        \
-    X(0xEC, F64X2_ABS, "f64x2.abs", F64X2, U64X2(a) & ~SIGN_F64X2)                                    \
-    X(0xED, F64X2_NEG, "f64x2.neg", F64X2, U64X2(a) ^ SIGN_F64X2)                                     \
-    X(0xEF, F64X2_SQRT, "f64x2.sqrt", F64X2, wr_sqrt_f64x2(a))                                        \
-    X(0xF8, I32X4_TRUNC_SAT_F32X4_S, "i32x4.trunc_sat_f32x4_s", F32X4, wr_sat_s32_f32x4(a))           \
-    X(0xF9, I32X4_TRUNC_SAT_F32X4_U, "i32x4.trunc_sat_f32x4_u", F32X4, wr_sat_u32_f32x4(a))           \
-    X(0xFA, F32X4_CONVERT_I32X4_S, "f32x4.convert_i32x4_s", I32X4, wr_convert_s32(a))                 \
-    X(0xFB, F32X4_CONVERT_I32X4_U, "f32x4.convert_i32x4_u", I32X4, wr_convert_u32(a))                 \
-    X(0xFC, I32X4_TRUNC_SAT_F64X2_S_ZERO, "i32x4.trunc_sat_f64x2_s_zero", F64X2, wr_sat_s32_f64x2(a)) \
-    X(0xFD, I32X4_TRUNC_SAT_F64X2_U_ZERO, "i32x4.trunc_sat_f64x2_u_zero", F64X2, wr_sat_u32_f64x2(a)) \
-    X(0xFE, F64X2_CONVERT_LOW_I32X4_S, "f64x2.convert_low_i32x4_s", I32X4, wr_convert_low_s32(a))     \
+#define WR_SIMD_UNARY(X)                                                                                     \
+    X(0x4D, V128_NOT, "v128.not", I64X2, ~a)                                                                 \
+    X(0x5E, F32X4_DEMOTE_F64X2_ZERO, "f32x4.demote_f64x2_zero", F64X2, CANON_F32X4(wr_demote_f64x2(a)))      \
+    X(0x5F, F64X2_PROMOTE_LOW_F32X4, "f64x2.promote_low_f32x4", F32X4, CANON_F64X2(wr_promote_low_f32x4(a))) \
+    X(0x60, I8X16_ABS, "i8x16.abs", I8X16, NEGATE_IF(U8X16(S8X16(a) < 0), a))                                \
+    X(0x61, I8X16_NEG, "i8x16.neg", I8X16, -a)                                                               \
+    X(0x62, I8X16_POPCNT, "i8x16.popcnt", I8X16, wr_popcnt_i8x16(a))                                         \
+    X(0x67, F32X4_CEIL, "f32x4.ceil", F32X4, CANON_F32X4(wr_ceil_f32x4(a)))                                  \
+    X(0x68, F32X4_FLOOR, "f32x4.floor", F32X4, CANON_F32X4(wr_floor_f32x4(a)))                               \
+    X(0x69, F32X4_TRUNC, "f32x4.trunc", F32X4, CANON_F32X4(wr_trunc_f32x4(a)))                               \
+    X(0x6A, F32X4_NEAREST, "f32x4.nearest", F32X4, CANON_F32X4(wr_nearest_f32x4(a)))                         \
+    X(0x74, F64X2_CEIL, "f64x2.ceil", F64X2, CANON_F64X2(wr_ceil_f64x2(a)))                                  \
+    X(0x75, F64X2_FLOOR, "f64x2.floor", F64X2, CANON_F64X2(wr_floor_f64x2(a)))                               \
+    X(0x7A, F64X2_TRUNC, "f64x2.trunc", F64X2, CANON_F64X2(wr_trunc_f64x2(a)))                               \
+    X(0x7C, I16X8_EXTADD_PAIRWISE_I8X16_S, "i16x8.extadd_pairwise_i8x16_s", I8X16, PAIRS_S8(a))              \
+    X(0x7D, I16X8_EXTADD_PAIRWISE_I8X16_U, "i16x8.extadd_pairwise_i8x16_u", I8X16, PAIRS_U8(a))              \
+    X(0x7E, I32X4_EXTADD_PAIRWISE_I16X8_S, "i32x4.extadd_pairwise_i16x8_s", I16X8, PAIRS_S16(a))             \
+    X(0x7F, I32X4_EXTADD_PAIRWISE_I16X8_U, "i32x4.extadd_pairwise_i16x8_u", I16X8, PAIRS_U16(a))             \
+    X(0x80, I16X8_ABS, "i16x8.abs", I16X8, NEGATE_IF(U16X8(S16X8(a) < 0), a))                                \
+    X(0x81, I16X8_NEG, "i16x8.neg", I16X8, -a)                                                               \
+    X(0x87, I16X8_EXTEND_LOW_I8X16_S, "i16x8.extend_low_i8x16_s", I8X16, EXTEND_LOW_S8(a))                   \
+    X(0x88, I16X8_EXTEND_HIGH_I8X16_S, "i16x8.extend_high_i8x16_s", I8X16, EXTEND_HIGH_S8(a))                \
+    X(0x89, I16X8_EXTEND_LOW_I8X16_U, "i16x8.extend_low_i8x16_u", I8X16, EXTEND_LOW_U8(a))                   \
+    X(0x8A, I16X8_EXTEND_HIGH_I8X16_U, "i16x8.extend_high_i8x16_u", I8X16, EXTEND_HIGH_U8(a))                \
+    X(0x94, F64X2_NEAREST, "f64x2.nearest", F64X2, CANON_F64X2(wr_nearest_f64x2(a)))                         \
+    X(0xA0, I32X4_ABS, "i32x4.abs", I32X4, NEGATE_IF(U32X4(S32X4(a) < 0), a))                                \
+    X(0xA1, I32X4_NEG, "i32x4.neg", I32X4, -a)                                                               \
+    X(0xA7, I32X4_EXTEND_LOW_I16X8_S, "i32x4.extend_low_i16x8_s", I16X8, EXTEND_LOW_S16(a))                  \
+    X(0xA8, I32X4_EXTEND_HIGH_I16X8_S, "i32x4.extend_high_i16x8_s", I16X8, EXTEND_HIGH_S16(a))               \
+    X(0xA9, I32X4_EXTEND_LOW_I16X8_U, "i32x4.extend_low_i16x8_u", I16X8, EXTEND_LOW_U16(a))                  \
+    X(0xAA, I32X4_EXTEND_HIGH_I16X8_U, "i32x4.extend_high_i16x8_u", I16X8, EXTEND_HIGH_U16(a))               \
+    X(0xC0, I64X2_ABS, "i64x2.abs", I64X2, NEGATE_IF(U64X2(S64X2(a) < 0), a))                                \
+    X(0xC1, I64X2_NEG, "i64x2.neg", I64X2, -a)                                                               \
+    X(0xC7, I64X2_EXTEND_LOW_I32X4_S, "i64x2.extend_low_i32x4_s", I32X4, EXTEND_LOW_S32(a))                  \
+    X(0xC8, I64X2_EXTEND_HIGH_I32X4_S, "i64x2.extend_high_i32x4_s", I32X4, EXTEND_HIGH_S32(a))               \
+    X(0xC9, I64X2_EXTEND_LOW_I32X4_U, "i64x2.extend_low_i32x4_u", I32X4, EXTEND_LOW_U32(a))                  \
+    X(0xCA, I64X2_EXTEND_HIGH_I32X4_U, "i64x2.extend_high_i32x4_u", I32X4, EXTEND_HIGH_U32(a))               \
+    X(0xE0, F32X4_ABS, "f32x4.abs", I32X4, a & ~SIGN_F32X4)                                                  \
+    X(0xE1, F32X4_NEG, "f32x4.neg", I32X4, a ^ SIGN_F32X4)                                                   \
+    X(0xE3, F32X4_SQRT, "f32x4.sqrt", F32X4, CANON_F32X4(wr_sqrt_f32x4(a)))                                  \
+    X(0xEC, F64X2_ABS, "f64x2.abs", I64X2, a & ~SIGN_F64X2)                                                  \
+    X(0xED, F64X2_NEG, "f64x2.neg", I64X2, a ^ SIGN_F64X2)                                                   \
+    X(0xEF, F64X2_SQRT, "f64x2.sqrt", F64X2, CANON_F64X2(wr_sqrt_f64x2(a)))                                  \
+    X(0xF8, I32X4_TRUNC_SAT_F32X4_S, "i32x4.trunc_sat_f32x4_s", F32X4, wr_sat_s32_f32x4(a))                  \
+    X(0xF9, I32X4_TRUNC_SAT_F32X4_U, "i32x4.trunc_sat_f32x4_u", F32X4, wr_sat_u32_f32x4(a))                  \
+    X(0xFA, F32X4_CONVERT_I32X4_S, "f32x4.convert_i32x4_s", I32X4, wr_convert_s32(a))                        \
+    X(0xFB, F32X4_CONVERT_I32X4_U, "f32x4.convert_i32x4_u", I32X4, wr_convert_u32(a))                        \
+    X(0xFC, I32X4_TRUNC_SAT_F64X2_S_ZERO, "i32x4.trunc_sat_f64x2_s_zero", F64X2, wr_sat_s32_f64x2(a))        \
+    X(0xFD, I32X4_TRUNC_SAT_F64X2_U_ZERO, "i32x4.trunc_sat_f64x2_u_zero", F64X2, wr_sat_u32_f64x2(a))        \
+    X(0xFE, F64X2_CONVERT_LOW_I32X4_S, "f64x2.convert_low_i32x4_s", I32X4, wr_convert_low_s32(a))            \
     X(0xFF, F64X2_CONVERT_LOW_I32X4_U, "f64x2.convert_low_i32x4_u", I32X4, wr_convert_low_u32(a))
 
 /* X(code, NAME of the equal one, "text") */
@@ -157,22 +157,22 @@
     X(0xDD, I64X2_EXTMUL_HIGH_I32X4_S, "i64x2.extmul_high_i32x4_s", I32X4, EXTEND_HIGH_S32(a) * EXTEND_HIGH_S32(b)) \
     X(0xDE, I64X2_EXTMUL_LOW_I32X4_U, "i64x2.extmul_low_i32x4_u", I32X4, EXTEND_LOW_U32(a) * EXTEND_LOW_U32(b))     \
     X(0xDF, I64X2_EXTMUL_HIGH_I32X4_U, "i64x2.extmul_high_i32x4_u", I32X4, EXTEND_HIGH_U32(a) * EXTEND_HIGH_U32(b)) \
-    X(0xE4, F32X4_ADD, "f32x4.add", F32X4, a + b)                                                                   \
-    X(0xE5, F32X4_SUB, "f32x4.sub", F32X4, a - b)                                                                   \
-    X(0xE6, F32X4_MUL, "f32x4.mul", F32X4, a * b)                                                                   \
-    X(0xE7, F32X4_DIV, "f32x4.div", F32X4, a / b)                                                                   \
-    X(0xE8, F32X4_MIN, "f32x4.min", F32X4, wr_min_f32x4(a, b))                                                      \
-    X(0xE9, F32X4_MAX, "f32x4.max", F32X4, wr_max_f32x4(a, b))                                                      \
-    X(0xEA, F32X4_PMIN, "f32x4.pmin", F32X4, PICK(b < a, b, a))                                                     \
-    X(0xEB, F32X4_PMAX, "f32x4.pmax", F32X4, PICK(a < b, b, a))                                                     \
-    X(0xF0, F64X2_ADD, "f64x2.add", F64X2, a + b)                                                                   \
-    X(0xF1, F64X2_SUB, "f64x2.sub", F64X2, a - b)                                                                   \
-    X(0xF2, F64X2_MUL, "f64x2.mul", F64X2, a * b)                                                                   \
-    X(0xF3, F64X2_DIV, "f64x2.div", F64X2, a / b)                                                                   \
-    X(0xF4, F64X2_MIN, "f64x2.min", F64X2, wr_min_f64x2(a, b))                                                      \
-    X(0xF5, F64X2_MAX, "f64x2.max", F64X2, wr_max_f64x2(a, b))                                                      \
-    X(0xF6, F64X2_PMIN, "f64x2.pmin", F64X2, PICK(b < a, b, a))                                                     \
-    X(0xF7, F64X2_PMAX, "f64x2.pmax", F64X2, PICK(a < b, b, a))                                                     \
+    X(0xE4, F32X4_ADD, "f32x4.add", F32X4, CANON_F32X4(a + b))                                                      \
+    X(0xE5, F32X4_SUB, "f32x4.sub", F32X4, CANON_F32X4(a - b))                                                      \
+    X(0xE6, F32X4_MUL, "f32x4.mul", F32X4, CANON_F32X4(a * b))                                                      \
+    X(0xE7, F32X4_DIV, "f32x4.div", F32X4, CANON_F32X4(a / b))                                                      \
+    X(0xE8, F32X4_MIN, "f32x4.min", F32X4, CANON_F32X4(wr_min_f32x4(a, b)))                                         \
+    X(0xE9, F32X4_MAX, "f32x4.max", F32X4, CANON_F32X4(wr_max_f32x4(a, b)))                                         \
+    X(0xEA, F32X4_PMIN, "f32x4.pmin", I32X4, PICK(F32X4(b) < F32X4(a), b, a))                                       \
+    X(0xEB, F32X4_PMAX, "f32x4.pmax", I32X4, PICK(F32X4(a) < F32X4(b), b, a))                                       \
+    X(0xF0, F64X2_ADD, "f64x2.add", F64X2, CANON_F64X2(a + b))                                                      \
+    X(0xF1, F64X2_SUB, "f64x2.sub", F64X2, CANON_F64X2(a - b))                                                      \
+    X(0xF2, F64X2_MUL, "f64x2.mul", F64X2, CANON_F64X2(a * b))                                                      \
+    X(0xF3, F64X2_DIV, "f64x2.div", F64X2, CANON_F64X2(a / b))                                                      \
+    X(0xF4, F64X2_MIN, "f64x2.min", F64X2, CANON_F64X2(wr_min_f64x2(a, b)))                                         \
+    X(0xF5, F64X2_MAX, "f64x2.max", F64X2, CANON_F64X2(wr_max_f64x2(a, b)))                                         \
+    X(0xF6, F64X2_PMIN, "f64x2.pmin", I64X2, PICK(F64X2(b) < F64X2(a), b, a))                                       \
+    X(0xF7, F64X2_PMAX, "f64x2.pmax", I64X2, PICK(F64X2(a) < F64X2(b), b, a))                                       \
     X(0x112, I16X8_RELAXED_DOT_I8X16_I7X16_S, "i16x8.relaxed_dot_i8x16_i7x16_s", I8X16, DOT_S8(a, b))
 
 /* X(code, NAME of the equal one, "text") */
@@ -206,13 +206,13 @@
     X(0xDB, I64X2_LE_S, "i64x2.ge_s")
 
 /* X(code, NAME, "text", lanes of a and b, lanes of c, expression) : [v128 v128 v128] -> [v128] */
-#define WR_SIMD_TERNARY(X)                                                                             \
-    X(0x52, V128_BITSELECT, "v128.bitselect", I64X2, I64X2, PICK(c, a, b))                             \
-    X(0x105, F32X4_RELAXED_MADD, "f32x4.relaxed_madd", F32X4, F32X4, wr_madd_f32x4(a, b, c))           \
-    X(0x106, F32X4_RELAXED_NMADD, "f32x4.relaxed_nmadd", F32X4, F32X4, wr_nmadd_f32x4(a, b, c))        \
-    X(0x107, F64X2_RELAXED_MADD, "f64x2.relaxed_madd", F64X2, F64X2, wr_madd_f64x2(a, b, c))           \
-    X(0x108, F64X2_RELAXED_NMADD, "f64x2.relaxed_nmadd", F64X2, F64X2, wr_nmadd_f64x2(a, b, c))        \
-    X(0x113, I32X4_RELAXED_DOT_I8X16_I7X16_ADD_S, "i32x4.relaxed_dot_i8x16_i7x16_add_s", I8X16, I32X4, \
+#define WR_SIMD_TERNARY(X)                                                                                   \
+    X(0x52, V128_BITSELECT, "v128.bitselect", I64X2, I64X2, PICK(c, a, b))                                   \
+    X(0x105, F32X4_RELAXED_MADD, "f32x4.relaxed_madd", F32X4, F32X4, CANON_F32X4(wr_madd_f32x4(a, b, c)))    \
+    X(0x106, F32X4_RELAXED_NMADD, "f32x4.relaxed_nmadd", F32X4, F32X4, CANON_F32X4(wr_nmadd_f32x4(a, b, c))) \
+    X(0x107, F64X2_RELAXED_MADD, "f64x2.relaxed_madd", F64X2, F64X2, CANON_F64X2(wr_madd_f64x2(a, b, c)))    \
+    X(0x108, F64X2_RELAXED_NMADD, "f64x2.relaxed_nmadd", F64X2, F64X2, CANON_F64X2(wr_nmadd_f64x2(a, b, c))) \
+    X(0x113, I32X4_RELAXED_DOT_I8X16_I7X16_ADD_S, "i32x4.relaxed_dot_i8x16_i7x16_add_s", I8X16, I32X4,       \
       PAIRS_S16(DOT_S8(a, b)) + c)
 
 /* X(code, NAME of the equal one, "text") */

@@ -48,6 +48,8 @@ typedef double wr_f64x2 __attribute__((vector_size(16)));
 #define S32X4(V) ((wr_s32x4)(V))
 #define U64X2(V) ((wr_u64x2)(V))
 #define S64X2(V) ((wr_s64x2)(V))
+#define F32X4(V) ((wr_f32x4)(V))
+#define F64X2(V) ((wr_f64x2)(V))
 
 #define SPLAT_I8X16(X) ((wr_u8x16){0} + (uint8_t)(X))
 #define SPLAT_I16X8(X) ((wr_u16x8){0} + (uint16_t)(X))
@@ -199,8 +201,16 @@ WR_VECTOR wr_u16x8 wr_q15mulr(wr_u16x8 a, wr_u16x8 b) {
 #define SIGN_F32X4 SPLAT_I32X4(0x80000000u)
 #define SIGN_F64X2 SPLAT_I64X2(WR_F64_SIGN)
 
+/* NaN as in numeric.h. */
+#define CANON_F32X4(EXPR) wr_canon_f32x4(EXPR)
+#define CANON_F64X2(EXPR) wr_canon_f64x2(EXPR)
+#define NANS_F32X4 ((wr_u32x4){0x7FC00000u, 0x7FC00000u, 0x7FC00000u, 0x7FC00000u})
+#define NANS_F64X2 ((wr_u64x2){UINT64_C(0x7FF8000000000000), UINT64_C(0x7FF8000000000000)})
+WR_VECTOR wr_f32x4 wr_canon_f32x4(wr_f32x4 a) { return (wr_f32x4)PICK(a == a, a, NANS_F32X4); }
+WR_VECTOR wr_f64x2 wr_canon_f64x2(wr_f64x2 a) { return (wr_f64x2)PICK(a == a, a, NANS_F64X2); }
+
 /* Rounding: adding and taking away the number above which there are no fractions rounds to the nearest even integer.
- * Comparisons with NaN are false, so it takes the way that quietens it. min and max as in numeric.h. */
+ * Comparisons with NaN are false, so it takes the way that adds it up and stays one. min and max as in numeric.h. */
 #define FLOATS(V, U, SIGN, WHOLE, ONE, SQRT, LANES, NAME)                                    \
     WR_VECTOR V wr_nearest_##NAME(V a) {                                                     \
         const U sign = (U)a & SIGN;                                                          \
@@ -237,8 +247,8 @@ WR_VECTOR wr_u16x8 wr_q15mulr(wr_u16x8 a, wr_u16x8 b) {
         const V product = a * b;                                                             \
         return c - product;                                                                  \
     }
-FLOATS(wr_f32x4, wr_u32x4, SIGN_F32X4, 0x1p23f, 1.0f, __builtin_sqrtf, 4, f32x4)
-FLOATS(wr_f64x2, wr_u64x2, SIGN_F64X2, 0x1p52, 1.0, __builtin_sqrt, 2, f64x2)
+FLOATS(wr_f32x4, wr_u32x4, SIGN_F32X4, 0x1p23f, 1.0f, wr_sqrt_f32, 4, f32x4)
+FLOATS(wr_f64x2, wr_u64x2, SIGN_F64X2, 0x1p52, 1.0, wr_sqrt_f64, 2, f64x2)
 
 /* Conversion to an integer is defined for what fits only, so other lanes are 0 while it happens. */
 WR_VECTOR wr_u32x4 wr_sat_s32_f32x4(wr_f32x4 a) {

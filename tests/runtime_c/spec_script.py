@@ -126,7 +126,8 @@ class Rules:
 
     ``digests`` are the SHA-256 of the archives that the rules about places are for. ``pending`` maps a feature to the
     reason of a skip, ``left_out`` likewise for a minimal build, ``needs`` a place to features, ``never`` a place to a
-    reason, ``accept`` a place to other accepted texts.
+    reason, ``accept`` a place to other accepted texts, ``moves_nan`` a place to why its NaN
+    may be any.
     """
 
     digests: frozenset[str]
@@ -135,6 +136,7 @@ class Rules:
     needs: Mapping[Place, frozenset[str]]
     never: Mapping[Place, str]
     accept: Mapping[Place, tuple[str, ...]]
+    moves_nan: Mapping[Place, str]
 
     def skip_of(self, script: str, command: Command) -> str:
         """Why this command is left out for its own sake; empty if it is not."""
@@ -160,7 +162,7 @@ class Rules:
 
     def about(self, needs: Mapping[Place, frozenset[str]]) -> Rules:
         """The same rules for an archive with these needs."""
-        return replace(self, digests=frozenset(), needs=needs, never={}, accept={})
+        return replace(self, digests=frozenset(), needs=needs, never={}, accept={}, moves_nan={})
 
 
 def places_of(script: str, command: Command) -> list[Place]:
@@ -176,7 +178,7 @@ def digest(archive: Path) -> str:
     return hashlib.sha256(archive.read_bytes()).hexdigest()
 
 
-_KEYS = {"also_needs": {"feature", "why"}, "never": {"reason"}, "accept": {"text", "why"}}
+_KEYS = {"also_needs": {"feature", "why"}, "never": {"reason"}, "accept": {"text", "why"}, "moves_nan": {"why"}}
 
 
 def _entries(table: Mapping[str, Any], section: str, value_key: str) -> Iterator[tuple[Place, str]]:
@@ -210,7 +212,8 @@ def load_rules(rules: Path = RULES_FILE, features: Path = FEATURES_FILE) -> Rule
     for place, text in _entries(table, "accept", "text"):
         accept[place] += (text,)
     never = dict(_entries(table, "never", "reason"))
-    return Rules(digests, table["pending"], table["left_out"], needs, never, accept)
+    moves_nan = dict(_entries(table, "moves_nan", "why"))
+    return Rules(digests, table["pending"], table["left_out"], needs, never, accept, moves_nan)
 
 
 # ---- the import section ---------------------------------------------------------------------------------------------
@@ -291,8 +294,19 @@ def _word(text: str | None) -> str:
     return ":" + "".join(chr(b) if b in plain else f"%{b:02x}" for b in text.encode())
 
 
+# Of the NaNs that the suite allows the engine always makes the same one.
+_NANS = {"nan:canonical": "nan", "nan:arithmetic": "nan"}
+
+
 def _lane(text: str) -> str:
-    return text.removeprefix("nan:")
+    return _NANS.get(text, text)
+
+
+def _with_any_nan(command: Command) -> Command:
+    text = json.dumps(command["expected"])
+    for name in _NANS:
+        text = text.replace(name, "anynan")
+    return {**command, "expected": json.loads(text)}
 
 
 def _reference(value: Command) -> str:
@@ -384,6 +398,8 @@ def compile_script(script: Script, rules: Rules) -> list[Step]:
             raise SpecError(f"{script.name}.json: command {index}: unknown type {command['type']!r}")
         reason = skips.reason(verb, command)
         texts = rules.texts_of(script.name, command)
+        if any(place in rules.moves_nan for place in places_of(script.name, command)):
+            command = _with_any_nan(command)
         text = "" if reason else " ".join([str(index), verb, *_WORDS[verb](command, texts)])
         steps.append(Step(index, command["line"], verb, text, reason))
     return steps
