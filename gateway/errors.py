@@ -1,6 +1,6 @@
 """Every error Penstock raises on purpose. Who is at fault decides the class.
 
-Imported by every start before the data plane runs, so without typing and dataclasses (docs/architecture.md, "Start").
+Imported by every start before the data plane runs, so without typing and dataclasses (docs/architecture.md, Start).
 """
 
 from __future__ import annotations

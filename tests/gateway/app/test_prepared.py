@@ -145,8 +145,9 @@ def swap_plugin(folder: Path) -> None:
 
 
 def damage_store(folder: Path) -> None:
+    """Where the module still is a valid one: its manifest stands at the end."""
     for blob in (folder / "state" / "plugins" / "blobs").glob("*.wasm"):
-        blob.write_bytes(blob.read_bytes()[:-1])
+        blob.write_bytes(blob.read_bytes()[:-1] + b"#")
 
 
 def damage(folder: Path) -> None:
