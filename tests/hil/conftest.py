@@ -22,6 +22,7 @@ from tests.hil.report import Report
 
 LONG = bool(os.environ.get("PENSTOCK_HIL_LONG"))
 READY = os.environ.get("PENSTOCK_HIL_IMAGE", "")
+collect_ignore = [] if LONG else ["test_full.py", "test_hung_gateway.py"]
 SEED = int(os.environ.get("PENSTOCK_SEED", "20261125"))
 OLD, NEW = "1", "2"
 MIB = 1 << 20

@@ -76,12 +76,6 @@ class Examination:
         self._judge.note_written(self._replay.take_dirty())
 
 
-def flipped_early(writes: Sequence[Write], first: int, armed: int) -> list[Write]:
-    """A wrong order: the write that puts the slot on trial comes right after write ``first`` of that slot."""
-    early, rest = writes[armed], [*writes[first + 1 : armed], *writes[armed + 1 :]]
-    return [*writes[: first + 1], early, *rest]
-
-
 def never_synced(writes: Sequence[Write], first: int, armed: int) -> list[Write]:
     """A wrong order: nothing is flushed from write ``first`` of the slot until it is on trial."""
     return [write for number, write in enumerate(writes) if not (write.flush and first <= number < armed)]

@@ -1,4 +1,4 @@
-"""The minimal image's services: its clock; stopped and started on purpose; a gateway that hangs is started again."""
+"""The minimal image's services: its clock is set, they are stopped and started on purpose."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.peers.sntp import answer, server
 GONE = "! pidof penstock > /dev/null"
 
 
-def test_services_are_stopped_started_and_watched(settled: Start, world: Host, folder: Path) -> None:
+def test_services(settled: Start, world: Host, folder: Path) -> None:
     place = folder / "maintenance"
     place.mkdir()
     disk = copy_disk(settled.disk, place / "disk.img")
@@ -27,9 +27,5 @@ def test_services_are_stopped_started_and_watched(settled: Start, world: Host, f
         machine.console.expect("gateway: ended with status 0", BOOT_SECONDS_MAX)
         machine.console.run(f"sleep 5 && {GONE}")  # init has had time for two more attempts
         machine.console.run("systemctl start penstock")
-        machine.console.expect("running: site", BOOT_SECONDS_MAX)
-        machine.console.run("until [ -s /run/penstock/health.json ]; do sleep 1; done")
-        machine.console.run("killall -STOP penstock")
-        machine.console.expect("guard: the gateway is silent for 60 s and is killed", BOOT_SECONDS_MAX)
         machine.console.expect("running: site", BOOT_SECONDS_MAX)
     disk.unlink()
