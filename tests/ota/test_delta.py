@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import random
 from collections.abc import Iterator
+from pathlib import Path
 
 import detools
 import pytest
 
 from ota.clock import Cancel
 from ota.delta.apply import StorageReader, add_bytes, apply_patch
-from ota.delta.make import LOOKAHEAD, WINDOW
+from ota.delta.make import LOOKAHEAD, RUN_BLOCK, WINDOW, make_patch, number, parts, value
 from ota.delta.reader import Add, Insert, operations
 from ota.errors import DeltaError
 from ota.trust.model import Artefact, Delta, File, Patch, Release, Source
@@ -56,6 +57,68 @@ def test_results_are_detools(old: bytes, new: bytes, compression: str) -> None:
     oracle = io.BytesIO()
     detools.apply_patch(io.BytesIO(old), io.BytesIO(patch), oracle)
     assert oracle.getvalue() == new
+
+
+def made(folder: Path, old: bytes | None, new: bytes, compression: str) -> bytes:
+    """By our own maker."""
+    (folder / "old").write_bytes(old or b"")
+    (folder / "new").write_bytes(new)
+    make_patch(folder / "old" if old is not None else None, folder / "new", folder / "patch", compression)
+    return (folder / "patch").read_bytes()
+
+
+ZEROS = bytes(5 * RUN_BLOCK)
+BROKEN = ZEROS[: 2 * RUN_BLOCK] + b"abcd" + ZEROS
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (OLD, NEW), (NEW, OLD), (None, NEW), (b"", NEW), (OLD, OLD), (OLD, b"x"), (ZEROS, ZEROS[1:]), (None, ZEROS),
+        (OLD + BROKEN + OLD, OLD + ZEROS + NEW), (OLD + ZEROS, NEW + BROKEN + OLD + b"\xff" * 4 * RUN_BLOCK),
+    ],
+)  # fmt: skip
+def test_patches_that_we_make_are_detools(tmp_path: Path, old: bytes | None, new: bytes, compression: str) -> None:
+    patch = made(tmp_path, old, new, compression)
+    assert applied(patch, old or b"", new, compression) == new
+    oracle = io.BytesIO()
+    detools.apply_patch(io.BytesIO(old or b""), io.BytesIO(patch), oracle)
+    assert oracle.getvalue() == new
+    theirs = packed(old or b"", new, compression)
+    if RUN_BLOCK * b"\0" not in new:
+        assert patch == theirs, "without a long run there is no difference"
+    assert len(patch) < len(theirs) + 100
+
+
+def test_free_space_that_is_not_the_same_takes_no_time(tmp_path: Path) -> None:
+    """8 MiB of it, with a few bytes in other places: bsdiff alone takes half an hour."""
+    free = bytes(4 << 20)
+    old, new = OLD + free + b"abcd" + free, OLD + free[:1000] + b"efgh" + free + free
+    patch = made(tmp_path, old, new, "lzma")
+    assert applied(patch, old, new, "lzma") == new
+    assert len(patch) < 2048
+
+
+def test_long_runs_are_cut_out_wherever_they_lie() -> None:
+    chance = random.Random(7)
+    for _ in range(200):
+        lengths = [chance.randrange(1, 4 * RUN_BLOCK) for _ in range(chance.randrange(6))]
+        pieces = [bytes(length) if chance.random() < 0.5 else chance.randbytes(length) for length in lengths]
+        data = b"".join(pieces)
+        found = list(parts(data))
+        assert b"".join(data[start:end] for start, end, _ in found) == data
+        for start, end, is_run in found:
+            part = data[start:end]
+            assert (len(set(part)) == 1 and end - start >= RUN_BLOCK) if is_run else bytes(2 * RUN_BLOCK) not in part
+            if is_run:
+                assert data[start - 1 : start] != part[:1]
+                assert data[end : end + 1] != part[:1]
+
+
+@pytest.mark.parametrize("signed", [0, 1, -1, 63, -63, 64, -64, 8191, 8192, -123_456_789, 1 << 40])
+def test_numbers_there_and_back(signed: int) -> None:
+    assert value(number(signed)) == signed
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)

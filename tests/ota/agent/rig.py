@@ -15,7 +15,7 @@ from tests.ota.conftest import IMAGE_ONE
 from tests.ota.world import HandClock, Publisher
 
 LINE = "image/rpi4/penstock"
-CONFIG = """
+MACHINE = """
 [device]
 id = "gw-1"
 [repository]
@@ -29,15 +29,22 @@ slot_bytes = 400000
 [boot]
 kind = "sim"
 state = "{folder}/boot"
+[paths]
+trust = "{folder}/publisher/trust"
+state = "{folder}/state"
+"""
+HEALTH = """
 [health]
 file = "{folder}/health.json"
 hold_s = 20
 limit_s = 60
 log = ["printf", "first\\nlast words"]
-[paths]
-trust = "{folder}/publisher/trust"
-state = "{folder}/state"
 """
+
+
+def settings_text(folder: Path, url: str, *tables: str) -> str:
+    """``ota.toml`` of a simulated machine; of ``tables``, too, ``{folder}`` is replaced."""
+    return "".join((MACHINE, *tables)).replace("{folder}", str(folder)).replace("{url}", url)
 
 
 class Plant:
@@ -48,7 +55,7 @@ class Plant:
         self.anchor = publisher.anchor(**{LINE: 1})
         (folder / "slot_a").write_bytes(IMAGE_ONE)
         self.config = folder / "ota.toml"
-        self.config.write_text(CONFIG.format(folder=folder, url=url))
+        self.config.write_text(settings_text(folder, url, HEALTH))
         self.lines: list[str] = []
 
     @property

@@ -20,7 +20,7 @@ from ota.repo.publish import codes
 from ota.transfer.budget import Allowance, BudgetFile
 from ota.transfer.metadata import MetadataFetcher
 from ota.trust.client import Catalogue, TrustClient
-from tests.ota.agent.rig import CONFIG
+from tests.ota.agent.rig import settings_text
 from tests.ota.world import URL, FolderServer, HandClock, Publisher
 
 LINE, NAME, FILE = "plugin/acme/scale", "scale", "plugin/acme/scale-2.wasm"
@@ -202,7 +202,7 @@ def bench(publisher: Publisher, tmp_path: Path, clock: HandClock) -> Bench:
     publisher.add(FILE, NEW, 2, line=NAME)
     anchor = publisher.anchor()
     config = tmp_path / "ota.toml"
-    config.write_text(CONFIG.format(folder=tmp_path, url=URL) + f'[[plugin]]\nline = "{LINE}"\ncompiled = true\n')
+    config.write_text(settings_text(tmp_path, URL, f'[[plugin]]\nline = "{LINE}"\ncompiled = true\n'))
     settings = read_settings(config)
     trusted = TrustClient(tmp_path / "trusted", anchor, clock)
     return Bench(settings, trusted, clock, publisher.server(), publisher)

@@ -26,6 +26,7 @@ from ota.repo.publish import delegate, init
 from ota.trust.client import Anchor, TrustClient
 from ota.trust.model import Target
 from tests.ota.agent.plant import Works, changed_modbus, longest_silence_ms, tally, wait_for, works
+from tests.ota.agent.rig import settings_text
 from tests.ota.fleet.ddi_server import CLOSED, Action, DdiServer
 from tests.ota.fleet.ddi_web import Quick, ddi_serving
 from tests.ota.web import Web, linked, serving
@@ -34,23 +35,7 @@ from tests.ota.world import Publisher
 LINE = "plugin/acme/modbus"
 WIRE_MAX = 1024
 SILENCE_MS_MAX = 1500  # three cycles of the slower bus
-CONFIG = """
-[device]
-id = "gw-1"
-[repository]
-url = "{url}"
-plain = true
-[image]
-line = "image/rpi4/penstock"
-slot_a = "{folder}/slot_a"
-slot_b = "{folder}/slot_b"
-slot_bytes = 400000
-[boot]
-kind = "sim"
-state = "{folder}/boot"
-[paths]
-trust = "{folder}/publisher/trust"
-state = "{folder}/state"
+GATEWAY = """
 [gateway]
 socket = "{folder}/gateway/control.sock"
 plugins = "{folder}/gateway/plugins"
@@ -112,7 +97,7 @@ def site(running: Works, tmp_path: Path) -> Iterator[Site]:
     publisher.publish()
     (folder / "gateway").symlink_to(running.state)
     with serving(folder / "publisher/repo") as (web, _), linked(web.server_port, Weather()) as (link, url):
-        (folder / "ota.toml").write_text(CONFIG.format(folder=folder, url=url))
+        (folder / "ota.toml").write_text(settings_text(folder, url, GATEWAY))
         yield Site(folder, running, publisher, publisher.anchor(), web, link, [])
 
 

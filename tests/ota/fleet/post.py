@@ -16,6 +16,7 @@ from ota.clock import Cancel, Clock
 from ota.errors import Cancelled
 from ota.fleet.duty import Duty, server_of
 from ota.trust.client import Anchor, TrustClient
+from tests.ota.agent.rig import settings_text
 from tests.ota.fleet.ddi_server import Action, DdiServer
 from tests.ota.fleet.ddi_web import Quick
 from tests.ota.web import Web
@@ -23,33 +24,13 @@ from tests.ota.world import Publisher
 
 PATIENCE_S = 60.0
 DEVICE = "gw-1"
-CONFIG = """
-[device]
-id = "gw-1"
-[repository]
-url = "{repository}"
-plain = true
-[image]
-line = "image/rpi4/penstock"
-slot_a = "{folder}/slot_a"
-slot_b = "{folder}/slot_b"
-slot_bytes = 400000
-[boot]
-kind = "sim"
-state = "{folder}/boot"
+HEALTH = """
 [health]
 file = "{folder}/health.json"
-hold_s = {hold_s}
+hold_s = %d
 limit_s = 60
 look_s = 1
 log = ["echo", "the last words"]
-[paths]
-trust = "{folder}/publisher/trust"
-state = "{folder}/state"
-[fleet]
-url = "{fleet}"
-tenant = "{tenant}"
-{more}
 """
 
 
@@ -66,8 +47,8 @@ class Post:
     lines: list[str] = field(default_factory=list)
 
     def configure(self, fleet: str, more: str = "plain = true", tenant: str = "default", hold_s: int = 20) -> None:
-        known = {"folder": self.folder, "repository": self.repository, "fleet": fleet, "tenant": tenant}
-        text = CONFIG.format(**known, more=more, hold_s=hold_s)
+        fleet_table = f'[fleet]\nurl = "{fleet}"\ntenant = "{tenant}"\n{more}\n'
+        text = settings_text(self.folder, self.repository, HEALTH % hold_s, fleet_table)
         (self.folder / "ota.toml").write_text(text)
 
     def agent(self) -> Agent:
