@@ -2,8 +2,8 @@
 
 Reading and checking a site takes modules that cost twenty times as much as running it. So a start that took the long
 way keeps the list of what is to be made, with everything it follows from: command line, surroundings, and the contents
-of each file that was read. The next start makes it at once if nothing of that has changed, tells that it is ready, and
-then takes the long way all the same, which must come to the same list.
+of each file that was read. The next start makes it at once if nothing of that has changed, tells that it is ready,
+opens the ports that answer at once, and then takes the long way all the same, which must come to the same list.
 
 No typing, enum, dataclasses, pathlib and logging here: tests/gateway/app/test_prepared.py lists what may be imported.
 """
@@ -87,9 +87,9 @@ def start(words: Sequence[str], environment: Mapping[str, str]) -> Started | Non
         if prepared is not None and _holds(prepared, words, environment):
             assembly = Assembly(prepared["setup"])
             assembly.start()
+            _tell(prepared, environment)
             for name, fd in open_at_once(prepared["setup"]["ports"], Clock()).items():
                 assembly.open_port(name, fd)
-            _tell(prepared, environment)
             return Started(folder, lock, assembly)
     except (OSError, PenstockError):
         forget(folder)

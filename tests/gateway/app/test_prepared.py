@@ -95,7 +95,7 @@ def test_the_rest_of_the_gateway_takes_it_over(ready: Path) -> None:
     assert file_of(ready).read_bytes() == kept
 
 
-def test_ports_that_answer_are_open_before_it_is_ready(folder: Path) -> None:
+def test_ports_that_answer_are_open_before_the_rest_is_imported(folder: Path) -> None:
     """And stay what they are when the rest of the gateway takes over."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.settimeout(20)
