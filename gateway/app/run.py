@@ -107,6 +107,8 @@ def _set_up(
     try:
         supervisor = Supervisor(loaded.plan, loaded.plugins, connectors, clock, made)
     except PenstockError as error:
+        if state.places is not None:
+            prepared.forget(str(state.places.state))  # nobody shall hear again that this is ready
         back = [name for name in loaded.fresh if store is not None and store.previous(name)]
         if store is None or not back:
             raise

@@ -16,6 +16,7 @@ from gateway.app.lock import Lock
 from tests.gateway.app.starts import SITE, gain, make, provide, run, words
 from tests.gateway.modules import REFUSE, module
 from tests.gateway.store.goods import MANIFEST
+from tests.ota.web import Authority
 
 READY = "running: site works, 2 stages, 1 tags"
 ANEW = "set up anew"
@@ -222,18 +223,33 @@ def test_a_folder_has_one_gateway(ready: Path) -> None:
     assert up_to_ready(ready)[0]
 
 
+def with_link(folder: Path, settings: str) -> None:
+    """The site with a link, whose settings are no part of what is prepared."""
+    provide(folder, "gain", MANIFEST.replace('out = "samples"', 'out = "payloads"'), "1.0.0", module())
+    link = f'[link.cloud]\nkind = "mqtt"\ninputs = ["si"]\nhost = "127.0.0.1"\nport = 1\n{settings}\n'
+    (folder / "site.toml").write_text(SITE.replace("[[tag]]", f"{link}[[tag]]"))
+
+
 def test_a_mistake_that_only_the_long_way_finds_ends_the_data_plane(folder: Path) -> None:
-    """That a file which the site names is there is no part of what is prepared."""
-    manifest = MANIFEST.replace('out = "samples"', 'out = "payloads"')
-    provide(folder, "gain", manifest, "1.0.0", module())
-    link = '[link.cloud]\nkind = "mqtt"\ninputs = ["si"]\nhost = "127.0.0.1"\nport = 1\nusername = "u"\n'
-    (folder / "site.toml").write_text(SITE.replace("[[tag]]", f'{link}password_file = "secret"\n[[tag]]'))
+    with_link(folder, 'username = "u"\npassword_file = "secret"')
     (folder / "secret").write_text("s")
     assert run(folder)[0] == 0
     (folder / "secret").unlink()
     status, told, log = run(folder)
     assert (status, told["error"]["key"]) == (2, "link.cloud.password_file")
     assert READY in log
+    assert not file_of(folder).exists()
+    assert READY not in run(folder)[2], "the next one does not begin"
+
+
+def test_a_link_that_cannot_be_made_ends_the_data_plane(folder: Path) -> None:
+    """Behind the moment at which it was taken over."""
+    with_link(folder, 'tls = { ca = "ca.pem" }')
+    Authority(folder, "ca")
+    assert run(folder)[0] == 0
+    (folder / "ca.pem").write_text("none")
+    status, _, log = run(folder)
+    assert (status, READY in log) == (1, True), log
     assert not file_of(folder).exists()
     assert READY not in run(folder)[2], "the next one does not begin"
 
