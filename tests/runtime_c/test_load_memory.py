@@ -28,7 +28,7 @@ PLUGINS = sorted((BUILD / "plugins").glob("*.wasm"))
 def load(folder: Path, names: Iterable[str]) -> dict[str, dict[str, int]]:
     """What loading each file costs, of those that can be loaded."""
     tool = build(TOOLCHAINS["native"], "tools") / "tools" / "bench_footprint"
-    command = [tool, "--load", *names]
+    command = [str(tool), "--load", *names]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, timeout=120)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
