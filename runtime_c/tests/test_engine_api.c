@@ -71,6 +71,78 @@ static void tells_types(check_t *check) {
 }
 #endif
 
+static void tells_imports(check_t *check) {
+    static const char *const MODULES[] = {"aa", "bb", "bb", "b", ""};
+    enum { IMPORTS = sizeof MODULES / sizeof MODULES[0] };
+    fixture fix;
+    build_t bytes = {0};
+    REQUIRE_OK(fixture_open(&fix, NULL));
+    build_header(&bytes);
+    size_t mark = build_open(&bytes, BUILD_TYPES);
+    build_u32(&bytes, 1);
+    build_type(&bytes, "i", "");
+    build_close(&bytes, mark);
+    mark = build_open(&bytes, BUILD_IMPORTS);
+    build_u32(&bytes, IMPORTS);
+    for (size_t i = 0; i < IMPORTS; i++) {
+        build_name(&bytes, MODULES[i]);
+        build_name(&bytes, i % 2 == 0 ? "global" : "function");
+        build_bytes(&bytes, i % 2 == 0 ? "\3\x7F\1" : "\0\0", i % 2 == 0 ? 3 : 2);
+    }
+    build_close(&bytes, mark);
+    REQUIRE_OK(fixture_load(&fix, &bytes));
+    for (uint32_t i = 0; i < IMPORTS; i++) {
+        const wr_import_desc import = wr_module_import(fix.module, i);
+        CHECK_STR(import.module, MODULES[i]);
+        CHECK_STR(import.name, i % 2 == 0 ? "global" : "function");
+        CHECK_EQ_U64(import.kind, i % 2 == 0 ? WR_EXTERN_GLOBAL : WR_EXTERN_FUNC);
+        CHECK_EQ_U64(import.index, i / 2);
+    }
+    fixture_close(&fix);
+}
+
+static void tells_exports(check_t *check) {
+    static const char *const NAMES[] = {"memory", "", "of", "this", "module"};
+    enum { EXPORTS = sizeof NAMES / sizeof NAMES[0] };
+    fixture fix;
+    build_t bytes = {0};
+    REQUIRE_OK(fixture_open(&fix, NULL));
+    build_header(&bytes);
+    size_t mark = build_open(&bytes, BUILD_MEMORIES);
+    build_bytes(&bytes, "\1\0\1", 3);
+    build_close(&bytes, mark);
+    mark = build_open(&bytes, BUILD_EXPORTS);
+    build_u32(&bytes, EXPORTS);
+    for (size_t i = 0; i < EXPORTS; i++) {
+        build_name(&bytes, NAMES[i]);
+        build_bytes(&bytes, "\2\0", 2);
+    }
+    build_close(&bytes, mark);
+    REQUIRE_OK(fixture_load(&fix, &bytes));
+    for (uint32_t i = 0; i < EXPORTS; i++) CHECK_STR(wr_module_export(fix.module, i).name, NAMES[i]);
+    fixture_close(&fix);
+}
+
+/* A count that leaves no room for a name as long as this one: the names are not written anywhere else. */
+static void exports_are_counted(check_t *check) {
+    enum { EXPORTS = 30000, NAME_BYTES = 60000 };
+    fixture fix;
+    build_t bytes = {0};
+    REQUIRE_OK(fixture_open(&fix, NULL));
+    build_header(&bytes);
+    size_t mark = build_open(&bytes, BUILD_MEMORIES);
+    build_bytes(&bytes, "\1\0\1", 3);
+    build_close(&bytes, mark);
+    mark = build_open(&bytes, BUILD_EXPORTS);
+    build_u32(&bytes, EXPORTS);
+    build_u32(&bytes, NAME_BYTES);
+    for (size_t i = 0; i < NAME_BYTES; i++) build_byte(&bytes, 'n');
+    build_bytes(&bytes, "\2\0", 2);
+    build_close(&bytes, mark);
+    CHECK_STATUS(fixture_load(&fix, &bytes), WR_UNEXPECTED_END);
+    fixture_close(&fix);
+}
+
 static void finds_custom_sections(check_t *check) {
     fixture fix;
     build_t bytes = {0};
@@ -499,6 +571,9 @@ static const check_test TESTS[] = {
 #if !defined(WR_NO_EXCEPTIONS) && !defined(WR_NO_THREADS)
     CHECK_TEST(tells_types),
 #endif
+    CHECK_TEST(tells_imports),
+    CHECK_TEST(tells_exports),
+    CHECK_TEST(exports_are_counted),
     CHECK_TEST(finds_custom_sections),
     CHECK_TEST(errors_tell_where),
     CHECK_TEST(modules_are_counted),

@@ -76,6 +76,42 @@ static void every_kind_guarded(check_t *check) {
     }
 }
 
+#ifndef WR_NO_MEMORY64
+
+/* (i64) -> (i32) "at" and () -> (i32) "zero" load a byte 4 GiB behind an address of a 64-bit memory. */
+static const uint8_t FAR_MODULE[] = {
+    0,    'a',  's',  'm', 1,    0,    0,    0,    1,    10,   2,    0x60, 1,    0x7E, 1,
+    0x7F, 0x60, 0,    1,   0x7F, 3,    3,    2,    0,    1, /* */
+    5,    8,    1,    5,   0x80, 0x80, 4,    0x80, 0x80, 4, /* pages, twice */
+    7,    13,   2,    2,   'a',  't',  0,    0,    4,    'z',  'e',  'r',  'o',  0,    1, /* */
+    10,   25,   2,    11,  0,    0x20, 0,    0x2D, 0,    0x80, 0x80, 0x80, 0x80, 0x10, 0x0B, /* */
+    11,   0,    0x42, 0,   0x2D, 0,    0x80, 0x80, 0x80, 0x80, 0x10, 0x0B};
+enum { FAR_PAGES = 29, FAR_PAGES_AGAIN = FAR_PAGES + 3 };
+
+/* That is outside of every memory, also of one of 4 GiB. */
+static void far_offsets_trap(check_t *check) {
+    static const uint64_t ADDRESSES[] = {0, 1, UINT32_MAX, UINT64_MAX};
+    fixture fix;
+    wr_slot slot;
+    build_t bytes = {0};
+    build_bytes(&bytes, FAR_MODULE, sizeof FAR_MODULE);
+    if (sizeof(void *) < 8 || fixture_guard_rounds(3) < 3) { /* there one page has to do */
+        memcpy(bytes.at + FAR_PAGES, "\x81\x80\0", 3);
+        memcpy(bytes.at + FAR_PAGES_AGAIN, "\x81\x80\0", 3);
+    }
+    REQUIRE_OK(fixture_open(&fix, NULL));
+    REQUIRE_OK(fixture_load(&fix, &bytes));
+    REQUIRE_OK(fixture_link(&fix, NULL, 0, NULL));
+    for (size_t i = 0; i < sizeof ADDRESSES / sizeof ADDRESSES[0]; i++) {
+        slot.u64 = ADDRESSES[i];
+        CHECK_STATUS(fixture_call(&fix, "at", &slot), WR_TRAP_MEMORY_BOUNDS);
+    }
+    CHECK_STATUS(fixture_call(&fix, "zero", &slot), WR_TRAP_MEMORY_BOUNDS);
+    fixture_close(&fix);
+}
+
+#endif
+
 /* ---- where ------------------------------------------------------------------------------------------------- */
 
 static const build_func NESTED[] = {
@@ -384,6 +420,9 @@ static void the_time_of_others_does_not_count(check_t *check) {
 }
 
 static const check_test TESTS[] = {
+#ifndef WR_NO_MEMORY64
+    CHECK_TEST(far_offsets_trap),
+#endif
     CHECK_TEST(every_kind_checked),
     CHECK_TEST(every_kind_guarded),
     CHECK_TEST(backtrace_has_names_and_offsets),

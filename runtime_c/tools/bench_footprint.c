@@ -1,7 +1,7 @@
 /* What a module costs to load and to keep, through the public header, as one JSON object:
  *
  *   bench_footprint MODULE.wasm [ROUNDS]    default 9 rounds; imports are satisfied with functions that do nothing
- *   bench_footprint --load MODULE.wasm...   only what loading takes, an object for each that can be loaded, with its name
+ *   bench_footprint --load MODULE.wasm...   what loading takes, an object with its name for each that can be loaded
  *
  * module_bytes, load_ns (processor time of a whole load: decode, validate, translate; median), load_peak_bytes and
  * module_kept_bytes (by the engine's allocator), and for modules that can be instantiated instantiate_ns (with

@@ -90,8 +90,8 @@ def catches() -> bytes:
 def tables() -> bytes:
     """br_tables of 100 labels whose value has to move for each: a target of one byte, a move and a branch."""
     depth = 100
-    table = b"\x02\x40\x41\x00\x41\x00\x0e" + uleb(depth) + bytes(range(1, depth + 2)) + b"\x0b"
-    blocks = b"\x41\x07" + b"\x02\x7f" * (depth + 2) + b"\x41\x07"
+    table = b"\x02\x40\x42\x7f\x41\x00\x0e" + uleb(depth) + bytes(range(1, depth + 2)) + b"\x0b"
+    blocks = b"\x41\x07" + b"\x02\x7e" * (depth + 2) + b"\x41\x07"
     return one_function([], blocks + table * (DENSE_ROUNDS // depth) + b"\x00" + b"\x0b" * (depth + 2) + b"\x1a\x1a")
 
 
@@ -113,6 +113,15 @@ def conditions() -> bytes:
     whole = b"\x00" + body + b"\x00\x0b" + b"\x1a" * 5 + b"\x00\x0b"
     sized = [uleb(3) + b"\x00\x00\x0b", uleb(len(whole)) + whole]
     return b"\0asm\1\0\0\0" + section(1, types) + section(3, [b"\x00", b"\x00"]) + section(10, sized)
+
+
+def constants() -> bytes:
+    """br_if with four constants that have to go along, two instructions each unless they are in their slots."""
+    types = [b"\x60\x00\x00", b"\x60\x00\x04\x7e\x7e\x7e\x7e"]
+    body = (
+        b"\x00\x41\x07\x02\x01" + b"\x42\x7f" * 4 + b"\x41\x00\x0d\x00" * DENSE_ROUNDS + b"\x0b" + b"\x1a" * 5 + b"\x0b"
+    )
+    return b"\0asm\1\0\0\0" + section(1, types) + section(3, [b"\x00"]) + section(10, [uleb(len(body)) + body])
 
 
 def empty_functions() -> bytes:
@@ -142,7 +151,7 @@ def customs() -> bytes:
     return b"\0asm\1\0\0\0" + b"\x00\x01\x00" * DENSE_ROUNDS
 
 
-DENSE = (catches, tables, unary, nulls, conditions, empty_functions, segments, globals_, expression, customs)
+DENSE = (catches, tables, unary, nulls, conditions, constants, empty_functions, segments, globals_, expression, customs)
 
 
 def test_dense_modules(tmp_path: Path) -> None:
