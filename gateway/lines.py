@@ -102,8 +102,8 @@ def _connected(sockets: Mapping[str, _socket.socket], clock: Clock, deadline_s: 
     poll = select.poll()
     for fd in names:
         poll.register(fd, select.POLLOUT)
-    while names and (left_s := deadline_s - clock.monotonic_s()) > 0:
-        for fd, _ in poll.poll(left_s * 1000):
+    while names and (ready := poll.poll(1000 * max(0.0, deadline_s - clock.monotonic_s()))):
+        for fd, _ in ready:
             poll.unregister(fd)
             name = names.pop(fd)
             if sockets[name].getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR) == 0:
