@@ -16,7 +16,7 @@ from tests.runtime_c.spec_script import read_archive
 from tests.runtime_c.toolchain import BUILD, TOOLCHAINS, build
 
 RATIO_MOST, BYTES_LEAST = 6, 4096
-RATIO_DENSE = 40
+RATIO_DENSE = 42
 DENSE_ROUNDS = 5000
 MODULES_MIN = 1500  # of the suite that load
 # 650 bytes: 47 functions of an atomic instruction each, whose every operand is one of register code, too.
@@ -161,4 +161,4 @@ def test_dense_modules(tmp_path: Path) -> None:
     ratios = {name: it["load_peak_bytes"] / it["module_bytes"] for name, it in load(tmp_path, names).items()}
     assert list(ratios) == names  # all are valid
     assert max(ratios.values()) <= RATIO_DENSE, ratios
-    assert min(ratios["catches"], ratios["tables"]) > RATIO_DENSE - 4, ratios  # the bound is no higher than it must be
+    assert min(ratios["catches"], ratios["tables"]) > RATIO_DENSE - 6, ratios  # the bound is no higher than it must be
