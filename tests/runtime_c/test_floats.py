@@ -71,7 +71,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def some(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], list[str]]:
     """Random modules, and what comes out of them here."""
     modules = {f"seed-{seed}": float_modules.random_module(seed, relaxed=True) for seed in range(FOREIGN_SEEDS)}
-    paths = written(modules, tmp_path_factory.mktemp("some"))
+    paths = written({"ways": float_modules.ways(), **modules}, tmp_path_factory.mktemp("some"))
     return paths, transcript("native", paths)
 
 
@@ -95,7 +95,8 @@ def test_random_code_gives_the_same_bits(toolchain: str, compiler: str, some: tu
 def test_bits_are_those_of_another_engine(column: str, tmp_path: Path) -> None:
     """Which is told to make canonical NaNs. Relaxed instructions it chooses other results for."""
     modules = {f"seed-{seed}": float_modules.random_module(seed) for seed in range(1000, 1000 + SEEDS)}
-    paths = written({"all": float_modules.exhaustive(relaxed=False), **modules}, tmp_path)
+    fixed = {"all": float_modules.exhaustive(relaxed=False), "ways": float_modules.ways()}
+    paths = written({**fixed, **modules}, tmp_path)
     program = build(TOOLCHAINS["native"], "tools") / "tools" / "module_run"
     options = differential.ENGINES[column].options(paths, tmp_path)
     told = differential.transcripts(program, options, paths)
