@@ -118,6 +118,31 @@ def exhaustive(*, relaxed: bool) -> bytes:
     return assemble([b"\x60\x00\x00"], functions, pages=1 + len(tries) * ROOM // 65536 + 1)
 
 
+# ---- ways that random code seldom takes ----
+
+FLOATS = b"\x60\x02\x7d\x7c\x01\x7c"  # the type of all functions: (f32, f64) -> f64
+
+
+def number64(place: int) -> bytes:
+    """The one of the table that is there."""
+    return load(F64, TABLE[F64] + 8 * place)
+
+
+def ways() -> bytes:
+    """Functions that return a NaN as it was, or the canonical one."""
+    payload = b"\x44" + struct.pack("<Q", UNUSUAL64[2])
+    made, handed_on = number64(6) + number64(6) + b"\xa1", number64(2) + number64(14) + b"\xa0"
+    unchanged = const(0) + bytes([IF, VOID]) + get(1) + get(1) + b"\xa0" + put(1) + bytes([END]) + get(1)
+    bodies = [
+        unchanged,  # a parameter that arithmetic may be put into
+        b"\x43" + bytes(4) + payload + bytes([CALL, 0]),
+        bytes([BLOCK, F64]) + made + const(1) + bytes([BR_IF, 0, 0x1A]) + number64(14) + bytes([END]),
+        handed_on + b"\x99",
+        payload + number64(14) + number64(15) + b"\xa2" + const(1) + b"\x1b",
+    ]
+    return assemble([FLOATS], [(0, b"\x00" + body + bytes([END])) for body in bodies], pages=1)
+
+
 # ---- random ways ----
 
 PARAMS = (F32, F64)
@@ -288,6 +313,4 @@ def random_module(seed: int, *, relaxed: bool = False, functions: int = 12) -> b
     """The module of a seed."""
     rng = random.Random(seed)
     bodies = [Writer(rng, number, relaxed).function() for number in range(functions)]
-    return assemble(
-        [b"\x60\x02\x7d\x7c\x01\x7c"], [(0, body) for body in bodies], 1 + functions * ROOM // 65536 + 1, GLOBALS
-    )
+    return assemble([FLOATS], [(0, body) for body in bodies], 1 + functions * ROOM // 65536 + 1, GLOBALS)
