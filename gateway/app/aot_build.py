@@ -52,6 +52,7 @@ GCC_FLAGS = (
     "-ftree-vectorize", "-fvect-cost-model=cheap",
     "-fno-ipa-icf", "-fno-crossjumping", "-fno-tree-tail-merge", "-fno-code-hoisting", "-fno-partial-inlining",
     "-fno-ipa-pure-const",  # a function found never to return could not be walked through
+    "-fno-thread-jumps",  # makes branches, and copies of what is behind them, of what modules choose without (select)
 )  # fmt: skip
 CLANG_FLAGS = ("-Wno-everything", "-Wl,--no-gc-sections")
 

@@ -23,6 +23,13 @@ typedef struct wr_aot_value {
     uint64_t bits;  /* AOT_CONST */
 } wr_aot_value;
 
+/* The last comparison of order of signed integers; code 0: none. */
+typedef struct wr_aot_compared {
+    uint32_t code;
+    wr_aot_value left, right;
+    size_t end; /* of the text then */
+} wr_aot_compared;
+
 typedef enum wr_aot_kind { AOT_FUNC, AOT_BLOCK, AOT_LOOP, AOT_IF, AOT_ELSE } wr_aot_kind;
 
 typedef struct wr_aot_block {
@@ -86,6 +93,7 @@ typedef struct wr_aot_emit {
     bool *type_has_thunk;
     bool *has_tail; /* per defined function: it may end in a tail call */
     bool has_tails; /* one of them may */
+    bool *is_leaf;  /* per defined function: it calls nothing, and is not large */
     bool writes_tables;
     bool uses_simd[0x114]; /* per function of emit_simd.c */
     bool has_vectors;
@@ -122,6 +130,7 @@ typedef struct wr_aot_body {
     uint32_t result;           /* inlined: number of its result and of the label behind it */
     uint32_t inlined_bytes;    /* of the outermost: what was inlined into it so far */
     const struct wr_aot_count *proven; /* the loop in hand, if its accesses cannot trap */
+    wr_aot_compared compared;
     uint32_t unweighed; /* instructions that have not been counted as work */
     bool dead;
     uint32_t dead_depth;
@@ -184,7 +193,8 @@ void wr_aot_leave_loops(wr_aot_body *body, size_t target);
 /* Until only this many labels are open. (emit_body.c) */
 wr_status wr_aot_translate_until(wr_aot_body *body, size_t labels);
 uint32_t wr_aot_most(const wr_aot_value *value); /* what an i32 is at most, as far as the last instructions tell */
-uint32_t wr_aot_simple_operands(uint32_t code);              /* 0: not one of them */
+uint32_t wr_aot_simple_operands(uint32_t code);
+/* 0: not one of them */
 uint32_t wr_aot_access_bytes(uint32_t code);
 wr_status wr_aot_simple(wr_aot_body *body, uint32_t code);   /* emit_simple.c; NOT_FOUND: not one of them */
 wr_status wr_aot_memory(wr_aot_body *body, uint32_t code);   /* emit_memory.c */
