@@ -52,6 +52,7 @@ GCC_FLAGS = (
     "-fno-ipa-icf", "-fno-crossjumping", "-fno-tree-tail-merge", "-fno-code-hoisting", "-fno-partial-inlining",
     "-fno-ipa-pure-const",  # a function found never to return could not be walked through
     "-Wl,-z,noseparate-code",  # less to map; the linker of zig cc does not know it
+    "-fno-thread-jumps",  # makes branches, and copies of what is behind them, of what modules choose without (select)
 )  # fmt: skip
 CLANG_FLAGS = ("-Wno-everything", "-Wl,--no-gc-sections")
 

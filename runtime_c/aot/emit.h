@@ -24,6 +24,13 @@ typedef struct wr_aot_value {
     uint64_t bits;  /* AOT_CONST */
 } wr_aot_value;
 
+/* The last comparison of order of signed integers; code 0: none. */
+typedef struct wr_aot_compared {
+    uint32_t code;
+    wr_aot_value left, right;
+    size_t end; /* of the text then */
+} wr_aot_compared;
+
 typedef enum wr_aot_kind { AOT_FUNC, AOT_BLOCK, AOT_LOOP, AOT_IF, AOT_ELSE } wr_aot_kind;
 
 typedef struct wr_aot_block {
@@ -87,6 +94,7 @@ typedef struct wr_aot_emit {
     bool *type_has_thunk;
     bool *has_tail; /* per defined function: it may end in a tail call */
     bool has_tails; /* one of them may */
+    bool *is_leaf;  /* per defined function: it calls nothing, and is not large */
     bool writes_tables;
     bool uses_simd[0x114]; /* per function of emit_simd.c */
     bool has_vectors;
@@ -124,6 +132,7 @@ typedef struct wr_aot_body {
     uint32_t result;           /* inlined: number of its result and of the label behind it */
     uint32_t inlined_bytes;    /* of the outermost: what was inlined into it so far */
     const struct wr_aot_count *proven; /* the loop in hand, if its accesses cannot trap */
+    wr_aot_compared compared;
     uint32_t unweighed; /* instructions that have not been counted as work */
     bool dead;
     uint32_t dead_depth;

@@ -40,6 +40,29 @@ static bool is_as_loose(const wr_aot_value *value, uint8_t loose) {
     return value->loose == loose || (value->place == AOT_CONST && !wr_aot_may_be_nan(value->type, value->bits));
 }
 
+static bool is_same(const wr_aot_value *a, const wr_aot_value *b) {
+    if (a->place == AOT_LOCAL) return b->place == AOT_LOCAL && a->local == b->local;
+    return a->place == AOT_CONST && b->place == AOT_CONST && a->bits == b->bits;
+}
+
+/* The smaller or larger one of what has just been compared: compilers see that if it is chosen as signed, too. */
+static bool is_extreme(const wr_aot_body *body, const wr_aot_value *a, const wr_aot_value *b) {
+    const wr_aot_compared *it = &body->compared;
+    if (it->code == 0 || it->end != body->text.bytes.count) return false;
+    return (is_same(&it->left, a) && is_same(&it->right, b)) || (is_same(&it->left, b) && is_same(&it->right, a));
+}
+
+static void put_extreme(wr_aot_body *body, const wr_aot_value *a, const wr_aot_value *b) {
+    static const char *const orders[] = {"<", ">", "<=", ">="};
+    const wr_aot_compared it = body->compared;
+    const bool wide = it.left.type == WR_VT_I64;
+    const char *order = orders[(it.code - (wide ? 0x53 : 0x48)) / 2], *as = wide ? "S64" : "S32";
+    const wr_aot_name left = wr_aot_text(body, &it.left), right = wr_aot_text(body, &it.right),
+                      first = wr_aot_text(body, a), second = wr_aot_text(body, b);
+    EMIT("    %s = %s(%s) %s %s(%s) ? %s(%s) : %s(%s);\n", wr_aot_push(body, it.left.type).text, as, left.text, order,
+         as, right.text, as, first.text, as, second.text);
+}
+
 static wr_status do_select(wr_aot_body *body, uint32_t code) {
     uint32_t count;
     wr_vt type = WR_VT_BOTTOM;
@@ -48,6 +71,10 @@ static wr_status do_select(wr_aot_body *body, uint32_t code) {
         WR_TRY(wr_aot_read_type(body->module, &body->reader, &type));
     }
     const wr_aot_value condition = wr_aot_pop(body), b = wr_aot_pop(body), a = wr_aot_pop(body);
+    if (is_extreme(body, &a, &b)) {
+        put_extreme(body, &a, &b);
+        return body->status;
+    }
     const uint8_t loose = a.loose != 0 ? a.loose : b.loose;
     const bool alike = is_as_loose(&a, loose) && is_as_loose(&b, loose);
     const wr_aot_name chooser = wr_aot_text(body, &condition), second = (alike ? wr_aot_number : wr_aot_text)(body, &b),
@@ -156,7 +183,7 @@ static bool passes_over(wr_aot_body *body, uint32_t code) {
 static void weigh(wr_aot_body *body) {
     if (body->dead || body->region != AOT_NO_LABEL || ++body->unweighed < WEIGHED_INSNS) return;
     EMIT("    WORK(%u, 0x%x);\n", WEIGHED_INSNS * WORK_PER_INSN, body->offset);
-    body->unweighed = 0;
+    body->unweighed = body->compared.code = 0;
 }
 
 wr_status wr_aot_translate_until(wr_aot_body *body, size_t labels) {
@@ -258,7 +285,7 @@ wr_status wr_aot_begin(wr_aot_body *body, wr_aot_emit *emit, uint32_t index, wr_
     body->stack.count = body->labels.count = body->temps.count = body->text.bytes.count = body->used.count = 0;
     body->flushed = body->numbers = body->loop_at = body->memories = 0;
     body->region = AOT_NO_LABEL;
-    body->unweighed = 0;
+    body->unweighed = body->compared.code = 0;
     body->proven = NULL;
     body->has_plain = body->has_region = body->has_calls = body->has_cells = body->dead = false;
     body->inlined_bytes = 0;

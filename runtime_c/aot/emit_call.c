@@ -78,7 +78,8 @@ static wr_status call_direct(wr_aot_body *body) {
         put_slow_call(body, &call, name);
     } else {
         const wr_code *code = &body->module->code[index - body->module->func_imports];
-        EMIT("    ENTER(fp + %u, 0x%x);\n", call.base + code->frame_slots, body->offset);
+        const bool is_leaf = body->emit->is_leaf[index - body->module->func_imports];
+        EMIT("    %s(fp + %u, 0x%x);\n", is_leaf ? "ENTER_LEAF" : "ENTER", call.base + code->frame_slots, body->offset);
         if (wr_aot_is_inlined(body, index)) {
             WR_TRY(wr_aot_inline(body, index, call.base, call.first));
             push_results(body, &call);
@@ -91,9 +92,26 @@ static wr_status call_direct(wr_aot_body *body) {
     return body->status;
 }
 
+/* The largest frame of a function of that type. */
+static uint32_t most_slots(const wr_aot_body *body, const wr_type *type) {
+    const wr_module *module = body->module;
+    uint32_t most = 0;
+    for (uint32_t i = module->func_imports; i < module->func_count; i++) {
+        const uint32_t slots = module->code[i - module->func_imports].frame_slots;
+        if (wr_type_of_func(module, i) == type && slots > most) most = slots;
+    }
+    return most;
+}
+
+static void put_enter_found(wr_aot_body *body, const callee *call) {
+    EMIT("    ENTER_FOUND(fp + %u, fp + %u + f->frame_slots, 0x%x);\n    typedef ",
+         call->base + most_slots(body, call->type), call->base, body->offset);
+}
+
 /* f has been found by what is in front of this. */
 static void call_found(wr_aot_body *body, const callee *call) {
-    EMIT("    if (IS_OWN(f)) {\n    ENTER(fp + %u + f->frame_slots, 0x%x);\n    typedef ", call->base, body->offset);
+    EMIT("    if (IS_OWN(f)) {\n");
+    put_enter_found(body, call);
     wr_aot_prototype(&body->text, call->type, "(*type_)");
     EMIT(";\n");
     put_c_call(body, call, "((type_)f->code)", body->emit->has_tails);
@@ -106,7 +124,7 @@ static void call_found(wr_aot_body *body, const callee *call) {
 /* Ditto, and it is one of this instance. slots: of its frame, or UINT32_MAX. */
 static void call_own(wr_aot_body *body, const callee *call, uint32_t slots) {
     if (slots == UINT32_MAX) {
-        EMIT("    ENTER(fp + %u + f->frame_slots, 0x%x);\n    typedef ", call->base, body->offset);
+        put_enter_found(body, call);
     } else {
         EMIT("    ENTER(fp + %u, 0x%x);\n    typedef ", call->base + slots, body->offset);
     }

@@ -3,9 +3,13 @@
 #include "emit.h"
 
 enum { INLINE_BYTES_MAX = 64, INLINE_TOTAL_MAX = 384, INLINE_LEVELS = 3 };
+enum { LEAF_BYTES_MAX = 4096 };
 
-/* plain: without what leaves a function in a special way. */
-static wr_status look_through(wr_reader code, bool *plain, bool *has_tail, bool *writes_tables) {
+typedef struct facts {
+    bool calls, has_tail, writes_tables;
+} facts;
+
+static wr_status look_through(wr_reader code, facts *out) {
     uint32_t runs, opcode;
     int64_t type;
     WR_TRY(wr_read_u32(&code, &runs));
@@ -16,11 +20,11 @@ static wr_status look_through(wr_reader code, bool *plain, bool *has_tail, bool 
     }
     while (code.at != code.end) {
         WR_TRY(wr_aot_read_code(&code, &opcode));
-        *has_tail = *has_tail || opcode == 0x12 || opcode == 0x13 || opcode == 0x15;
-        *writes_tables = *writes_tables || opcode == 0x26 || (opcode >= 0xFC0C && opcode <= 0xFC11);
+        out->calls = out->calls || (opcode >= 0x10 && opcode <= 0x15);
+        out->has_tail = out->has_tail || opcode == 0x12 || opcode == 0x13 || opcode == 0x15;
+        out->writes_tables = out->writes_tables || opcode == 0x26 || (opcode >= 0xFC0C && opcode <= 0xFC11);
         WR_TRY(wr_aot_skip(&code, opcode));
     }
-    *plain = !*has_tail;
     return WR_OK;
 }
 
@@ -28,11 +32,15 @@ wr_status wr_aot_find_plain(wr_aot_emit *emit) {
     const wr_module *module = emit->module;
     for (uint32_t i = 0; i < module->func_count - module->func_imports; i++) {
         const wr_reader code = emit->codes[i];
-        const bool is_small = wr_reader_left(&code) <= INLINE_BYTES_MAX;
-        WR_TRY(look_through(code, &emit->is_plain[i], &emit->has_tail[i], &emit->writes_tables));
-        emit->has_tails = emit->has_tails || emit->has_tail[i];
-        emit->is_plain[i] =
-            emit->is_plain[i] && is_small && wr_type_of_func(module, module->func_imports + i)->result_count <= 1;
+        const size_t size = wr_reader_left(&code);
+        facts found = {0};
+        WR_TRY(look_through(code, &found));
+        emit->has_tail[i] = found.has_tail;
+        emit->has_tails = emit->has_tails || found.has_tail;
+        emit->writes_tables = emit->writes_tables || found.writes_tables;
+        emit->is_leaf[i] = !found.calls && size <= LEAF_BYTES_MAX;
+        emit->is_plain[i] = !found.has_tail && size <= INLINE_BYTES_MAX &&
+                            wr_type_of_func(module, module->func_imports + i)->result_count <= 1;
     }
     return WR_OK;
 }

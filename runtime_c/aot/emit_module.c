@@ -230,8 +230,9 @@ static wr_status emit_all(wr_aot_emit *emit, wr_text *out) {
     emit->codes = wr_mem_zero(emit->engine, (module->func_count + 1) * sizeof *emit->codes);
     emit->is_plain = wr_mem_zero(emit->engine, module->func_count + 1);
     emit->has_tail = wr_mem_zero(emit->engine, module->func_count + 1);
+    emit->is_leaf = wr_mem_zero(emit->engine, module->func_count + 1);
     const bool has_room = emit->is_reachable != NULL && emit->type_has_thunk != NULL && emit->codes != NULL &&
-                          emit->has_tail != NULL && emit->is_plain != NULL;
+                          emit->has_tail != NULL && emit->is_plain != NULL && emit->is_leaf != NULL;
     wr_status status = has_room ? WR_OK : WR_NO_MEMORY;
     if (status == WR_OK) {
         find_reachable(emit);
@@ -254,6 +255,7 @@ static wr_status emit_all(wr_aot_emit *emit, wr_text *out) {
     wr_mem_free(emit->engine, emit->codes, (module->func_count + 1) * sizeof *emit->codes);
     wr_mem_free(emit->engine, emit->is_plain, module->func_count + 1);
     wr_mem_free(emit->engine, emit->has_tail, module->func_count + 1);
+    wr_mem_free(emit->engine, emit->is_leaf, module->func_count + 1);
     wr_vec_free(emit->engine, &emit->chains, sizeof(wr_aot_chain));
     return status;
 }

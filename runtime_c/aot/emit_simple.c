@@ -100,6 +100,9 @@ wr_status wr_aot_simple(wr_aot_body *body, uint32_t code) {
     EMIT("    %s = (%s)(", to.text, wr_aot_ctype(row->result));
     put_expression(body, row->expr, a.text, b.text);
     EMIT(");\n");
+    if ((code >= 0x48 && code <= 0x4E && code % 2 == 0) || (code >= 0x53 && code <= 0x59 && code % 2 != 0)) {
+        body->compared = (wr_aot_compared){code, left, right, body->text.bytes.count};
+    }
     if (row->result == WR_VT_I32) {
         wr_aot_value_at(body, body->stack.count - 1)->spare = UINT32_MAX - most_of(code, &left, &right);
     }

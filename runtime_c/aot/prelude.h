@@ -59,17 +59,10 @@ static inline double flat_canon_f64(double a) {
 /* ---- counting ---- */
 
 #if defined(__x86_64__)
-#define READ_STACK_POINTER "mov %%rsp, %0"
-#elif defined(__riscv)
-#define READ_STACK_POINTER "mv %0, sp"
+register uintptr_t stack_pointer __asm__("rsp");
 #else
-#define READ_STACK_POINTER "mov %0, sp"
+register uintptr_t stack_pointer __asm__("sp");
 #endif
-static inline uintptr_t stack_pointer(void) {
-    uintptr_t value;
-    __asm__ volatile(READ_STACK_POINTER : "=r"(value));
-    return value;
-}
 
 /* Where limits are looked at, away from the code that runs. Back-traces pass over these functions. */
 #define SLOW __attribute__((section("wr_thunks"), cold, noinline, unused)) static
@@ -80,14 +73,19 @@ SLOW int64_t tick_slowly(wra_context *x, uint32_t offset, uint32_t in) { return 
 SLOW void check_slowly(wra_context *x, uint32_t offset, uint32_t in) { x->rt->check(x, offset, in); }
 
 /* In front of a call whose frame ends at END. */
-#define ENTER(END, OFFSET)                                                                                       \
-    do {                                                                                                         \
-        const wr_slot *const end_ = (END);                                                                       \
-        if (unlikely(end_ > x->stack_end) || unlikely(stack_pointer() < x->native_limit) ||                      \
-            unlikely(--x->budget < 0)) {                                                                         \
-            enter_slowly(x, end_, OFFSET, chain); \
-        }                                                                                                        \
+#define ENTER_IF(IS_FULL, END, OFFSET)                            \
+    do {                                                          \
+        if (unlikely(IS_FULL) || unlikely(--x->budget < 0)) {     \
+            enter_slowly(x, END, OFFSET, chain);                  \
+        }                                                         \
     } while (0)
+#define IS_DEEP (stack_pointer < x->native_limit)
+#define ENTER(END, OFFSET) ENTER_IF((END) > x->stack_end || unlikely(IS_DEEP), END, OFFSET)
+/* Of a function that is small and calls nothing: its C frame is within what is kept free below the limit. */
+#define ENTER_LEAF(END, OFFSET) ENTER_IF((END) > x->stack_end, END, OFFSET)
+/* Of one whose frame ends at END, at the most at MOST, which is known sooner. */
+#define ENTER_FOUND(MOST, END, OFFSET) \
+    ENTER_IF((unlikely((MOST) > x->stack_end) && (END) > x->stack_end) || unlikely(IS_DEEP), END, OFFSET)
 /* A jump back in loop NUMBER, which has calls: if it takes the last of the budget, by way of label T. */
 #define JUMP(NUMBER, OFFSET)               \
     do {                                   \

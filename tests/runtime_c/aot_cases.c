@@ -114,3 +114,16 @@ CASE(fill) void fill(uint32_t to, uint32_t value, uint32_t len) {
 CASE(give_up) void give_up(int32_t n) {
     if (n > 5) __builtin_trap();
 }
+
+/* What compilers write as a comparison and a choice between the same two. */
+CASE(extremes) int64_t extremes(int32_t a, int32_t b, int64_t c, int64_t d) {
+    const int32_t low = a < b ? a : b, high = a > b ? a : b, inside = low > 1000 ? 1000 : low;
+    const int64_t least = c < d ? c : d, most = c >= d ? c : d, clamped = most < -5 ? -5 : most;
+    return low + 3 * (int64_t)high + 5 * (int64_t)inside + 7 * least + 11 * most + 13 * clamped;
+}
+/* Small enough to become part of its caller; its loop runs out of fuel there. */
+HIDDEN uint32_t last_digit(uint32_t n) {
+    while (n >= 10) n = n / 10 ^ 3;
+    return n;
+}
+CASE(digits) uint32_t digits(uint32_t n) { return last_digit(n) + 10 * last_digit(n ^ 0x5A5A5A5A); }

@@ -167,6 +167,21 @@ def test_loops_are_counted_beforehand() -> None:
         assert text.count(what) > 3
 
 
+def test_only_some_loops_are_written_in_special_ways() -> None:
+    """Compiling takes several times as long for them: there are not more of them in a larger module."""
+    with Engine() as engine:
+        texts = [emit_c(engine, "loops", loop_modules.module(1, functions=count)) for count in (400, 800)]
+    special = [text.count(b"rounds_below(kc") + text.count(b"rounds_nonzero(kc") for text in texts]
+    assert special[0] == special[1] > 10
+
+
+def test_a_choice_between_compared_numbers_is_told_as_such(cases: Path) -> None:
+    with Engine() as engine:
+        text = emit_c(engine, "cases", cases.read_bytes())
+    for what in (b"S32(l0) < S32(l1) ? S32(l0) : S32(l1)", b"S64(l2) > S64(l3) ? S64(l2) : S64(l3)"):
+        assert text.count(what) == 1
+
+
 # ---- limits: how much is done after a call should have ended, counted in rounds ----
 
 ADD = loop_modules.get(0) + loop_modules.const(1) + b"\x6a" + loop_modules.put(0)  # 4 instructions
