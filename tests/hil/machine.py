@@ -125,6 +125,7 @@ class Machine:
         """A QMP command and what it returned."""
         if self._monitor is None:
             self._monitor = self._connect()
+            self.ask("qmp_capabilities")
         request = {"execute": command, **({"arguments": dict(arguments)} if arguments else {})}
         self._monitor.sendall(json.dumps(request).encode() + b"\n")
         while True:
@@ -152,9 +153,7 @@ class Machine:
                 assert clock.monotonic_s() < until_s, "QEMU's monitor does not answer"
                 clock.wait(0.02, Cancel())
         self._lines = monitor.makefile("r", encoding="utf-8")
-        self._lines.readline()
-        monitor.sendall(b'{"execute": "qmp_capabilities"}\n')
-        self._lines.readline()
+        self._lines.readline()  # the greeting
         return monitor
 
     def _resume(self) -> None:
