@@ -101,18 +101,24 @@ static void tells_imports(check_t *check) {
     fixture_close(&fix);
 }
 
+/* A module with a memory, up to its first export; returns what build_close takes. */
+static size_t open_exports(build_t *bytes, uint32_t count) {
+    build_header(bytes);
+    const size_t memories = build_open(bytes, BUILD_MEMORIES);
+    build_bytes(bytes, "\1\0\1", 3);
+    build_close(bytes, memories);
+    const size_t exports = build_open(bytes, BUILD_EXPORTS);
+    build_u32(bytes, count);
+    return exports;
+}
+
 static void tells_exports(check_t *check) {
     static const char *const NAMES[] = {"memory", "", "of", "this", "module"};
     enum { EXPORTS = sizeof NAMES / sizeof NAMES[0] };
     fixture fix;
     build_t bytes = {0};
     REQUIRE_OK(fixture_open(&fix, NULL));
-    build_header(&bytes);
-    size_t mark = build_open(&bytes, BUILD_MEMORIES);
-    build_bytes(&bytes, "\1\0\1", 3);
-    build_close(&bytes, mark);
-    mark = build_open(&bytes, BUILD_EXPORTS);
-    build_u32(&bytes, EXPORTS);
+    const size_t mark = open_exports(&bytes, EXPORTS);
     for (size_t i = 0; i < EXPORTS; i++) {
         build_name(&bytes, NAMES[i]);
         build_bytes(&bytes, "\2\0", 2);
@@ -129,12 +135,7 @@ static void exports_are_counted(check_t *check) {
     fixture fix;
     build_t bytes = {0};
     REQUIRE_OK(fixture_open(&fix, NULL));
-    build_header(&bytes);
-    size_t mark = build_open(&bytes, BUILD_MEMORIES);
-    build_bytes(&bytes, "\1\0\1", 3);
-    build_close(&bytes, mark);
-    mark = build_open(&bytes, BUILD_EXPORTS);
-    build_u32(&bytes, EXPORTS);
+    const size_t mark = open_exports(&bytes, EXPORTS);
     build_u32(&bytes, NAME_BYTES);
     for (size_t i = 0; i < NAME_BYTES; i++) build_byte(&bytes, 'n');
     build_bytes(&bytes, "\2\0", 2);
