@@ -58,8 +58,8 @@ static void put_wait(wr_aot_body *body, uint32_t number, const wr_aot_memarg *ar
         EMIT("    SITE(0x%x);\n    %s = x->rt->notify(x, %u, at_, %s);\n", body->offset, to.text, arg->memory,
              values[0].text);
     } else {
-        EMIT("    SITE(0x%x);\n    %s = x->rt->wait(x, %u, at_, %s, sizeof *cell, (int64_t)%s);\n", body->offset,
-             to.text, arg->memory, values[0].text, values[1].text);
+        EMIT("    SITE(0x%x);\n    %s = x->rt->wait(x, %u, at_, %s, sizeof *cell, (int64_t)%s);\n    COUNT_AGAIN();\n",
+             body->offset, to.text, arg->memory, values[0].text, values[1].text);
     }
 }
 

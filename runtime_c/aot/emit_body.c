@@ -305,6 +305,7 @@ wr_status wr_aot_function(wr_aot_emit *emit, uint32_t index, wr_reader code, wr_
     WR_TRY(wr_aot_begin(body, emit, index, code));
     WR_TRY(wr_aot_translate_until(body, 0));
     put_head(body, &emit->bodies);
+    wr_text_add(&emit->bodies, "    BUDGET();\n");
     wr_aot_put_locals(body, &emit->bodies);
     put_uses(body, &emit->bodies);
     wr_text_put(&emit->bodies, body->text.bytes.items, body->text.bytes.count);

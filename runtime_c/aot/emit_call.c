@@ -43,8 +43,8 @@ static void push_results(wr_aot_body *body, const callee *call) {
 
 /* A function that ends in a tail call leaves that to its caller. */
 static void put_finish(wr_aot_body *body, const callee *call) {
-    EMIT("    if (unlikely(x->tail != NULL)) {\n    SITE(0x%x);\n    x->rt->finish(x, fp + %u);\n", body->offset,
-         call->base);
+    EMIT("    if (unlikely(x->tail != NULL)) {\n    SITE(0x%x);\n    x->rt->finish(x, fp + %u);\n    COUNT_AGAIN();\n",
+         body->offset, call->base);
     if (call->type->result_count == 1) get_results(body, call);
     EMIT("    }\n");
 }
@@ -57,14 +57,14 @@ static void put_c_call(wr_aot_body *body, const callee *call, const char *functi
     }
     EMIT("%s(x, fp + %u", function, call->base);
     for (uint32_t i = 0; i < type->param_count; i++) EMIT(", %s", wr_aot_text_at(body, call->first + i).text);
-    EMIT(");\n");
+    EMIT(");\n    COUNT_AGAIN();\n");
     if (has_tail) put_finish(body, call);
     if (type->result_count > 1) get_results(body, call);
 }
 
 static void put_slow_call(wr_aot_body *body, const callee *call, const char *func) {
     put_arguments(body, call);
-    EMIT("    SITE(0x%x);\n    x->rt->call(x, %s, fp + %u);\n", body->offset, func, call->base);
+    EMIT("    SITE(0x%x);\n    x->rt->call(x, %s, fp + %u);\n    COUNT_AGAIN();\n", body->offset, func, call->base);
     get_results(body, call);
 }
 

@@ -33,7 +33,7 @@ void wr_aot_leave_loops(wr_aot_body *body, size_t target) {
 static bool in_region(const wr_aot_body *body) { return body->region != AOT_NO_LABEL; }
 
 void wr_aot_put_late(wr_aot_body *body, uint32_t number) {
-    EMIT("    if (0) {\nT%u:\n    %s;\n    goto L%u;\n    }\n", number,
+    EMIT("    if (0) {\nT%u:\n    %s;\n    COUNT_AGAIN();\n    goto L%u;\n    }\n", number,
          in_region(body) ? "n = tick_slowly(x, late, chain)" : "enter_slowly(x, fp, late, chain)", number);
 }
 

@@ -107,7 +107,8 @@ static void bulk(wr_aot_body *body, const char *function, uint32_t first, uint32
     const wr_aot_value c = wr_aot_pop(body), b = wr_aot_pop(body), a = wr_aot_pop(body);
     EMIT("    SITE(0x%x);\n    x->rt->%s(x, %u", body->offset, function, first);
     if (has_second) EMIT(", %u", second);
-    EMIT(", %s, %s, %s);\n", wr_aot_text(body, &a).text, wr_aot_text(body, &b).text, wr_aot_text(body, &c).text);
+    EMIT(", %s, %s, %s);\n    COUNT_AGAIN();\n", wr_aot_text(body, &a).text, wr_aot_text(body, &b).text,
+         wr_aot_text(body, &c).text);
 }
 
 static wr_status do_bulk(wr_aot_body *body, uint32_t code) {

@@ -79,7 +79,8 @@ static wr_status do_grow(wr_aot_body *body, uint32_t table) {
     const wr_aot_name by = index_text(body, &count), from = wr_aot_text(body, &value);
     const wr_vt type = index_type(body, table);
     const wr_aot_name to = wr_aot_push(body, type);
-    EMIT("    %s = (%s)x->rt->table_grow(x, %u, %s, %s);\n", to.text, wr_aot_ctype(type), table, from.text, by.text);
+    EMIT("    %s = (%s)x->rt->table_grow(x, %u, %s, %s);\n    COUNT_AGAIN();\n", to.text, wr_aot_ctype(type), table,
+         from.text, by.text);
     return body->status;
 }
 
@@ -89,7 +90,7 @@ static void bulk(wr_aot_body *body, const char *function, uint32_t first, const 
     EMIT("    SITE(0x%x);\n    x->rt->%s(x, %u", body->offset, function, first);
     if (!fills) EMIT(", %u", *second);
     const wr_aot_name middle = fills ? wr_aot_text(body, &b) : index_text(body, &b);
-    EMIT(", %s, %s, %s);\n", index_text(body, &a).text, middle.text, index_text(body, &c).text);
+    EMIT(", %s, %s, %s);\n    COUNT_AGAIN();\n", index_text(body, &a).text, middle.text, index_text(body, &c).text);
 }
 
 static wr_status do_prefixed(wr_aot_body *body, uint32_t code) {

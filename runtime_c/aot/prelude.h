@@ -72,11 +72,18 @@ SLOW void enter_slowly(wra_context *x, const wr_slot *end, uint32_t offset, uint
 SLOW int64_t tick_slowly(wra_context *x, uint32_t offset, uint32_t in) { return x->rt->tick(x, offset, in); }
 SLOW void check_slowly(wra_context *x, uint32_t offset, uint32_t in) { x->rt->check(x, offset, in); }
 
+/* The budget is kept in a register too, of every function: it is stored where it changes, so that whoever looks finds
+ * it right, but counting does not wait for a store and a load. Calls change it. */
+#define BUDGET() int64_t budget = x->budget
+#define COUNT_AGAIN() budget = x->budget
+#define IS_SPENT ((x->budget = --budget) < 0)
+
 /* In front of a call whose frame ends at END. */
 #define ENTER_IF(IS_FULL, END, OFFSET)                            \
     do {                                                          \
-        if (unlikely(IS_FULL) || unlikely(--x->budget < 0)) {     \
+        if (unlikely(IS_FULL) || unlikely(IS_SPENT)) {            \
             enter_slowly(x, END, OFFSET, chain);                  \
+            COUNT_AGAIN();                                        \
         }                                                         \
     } while (0)
 #define IS_DEEP (stack_pointer < x->native_limit)
@@ -89,7 +96,7 @@ SLOW void check_slowly(wra_context *x, uint32_t offset, uint32_t in) { x->rt->ch
 /* A jump back in loop NUMBER, which has calls: if it takes the last of the budget, by way of label T. */
 #define JUMP(NUMBER, OFFSET)               \
     do {                                   \
-        if (unlikely(--x->budget < 0)) {   \
+        if (unlikely(IS_SPENT)) {          \
             late = (OFFSET);               \
             goto T##NUMBER;                \
         }                                  \
@@ -97,10 +104,10 @@ SLOW void check_slowly(wra_context *x, uint32_t offset, uint32_t in) { x->rt->ch
 /* Loops without calls take the whole budget as an allowance, count it down in a register, and give back the rest. */
 #define LOOP_BEGIN()                            \
     do {                                        \
-        n = x->budget & x->allowance_mask;      \
-        x->budget -= n;                         \
+        n = budget & x->allowance_mask;         \
+        x->budget = budget -= n;                \
     } while (0)
-#define LOOP_END() x->budget += n
+#define LOOP_END() x->budget = budget += n
 /* n is never negative: the borrow is the condition, with the jump one instruction on many processors. */
 #define LOOP_JUMP(WEIGHT, NUMBER, OFFSET)                                                                       \
     do {                                                                                                       \
@@ -114,7 +121,8 @@ SLOW void check_slowly(wra_context *x, uint32_t offset, uint32_t in) { x->rt->ch
 #define WORK(BYTES, OFFSET)                                      \
     do {                                                         \
         if (unlikely((x->work += (BYTES)) >= WRA_WORK_MAX)) {    \
-            check_slowly(x, OFFSET, chain); \
+            check_slowly(x, OFFSET, chain);                      \
+            COUNT_AGAIN();                                       \
         }                                                        \
     } while (0)
 
@@ -127,7 +135,8 @@ enum { TOP_UP_MAX = 4096 };
 #define TOP_UP(NEED, OFFSET)                                                                       \
     do {                                                                                           \
         if (unlikely((NEED) > (uint64_t)n) && (NEED) <= TOP_UP_MAX && x->allowance_mask != 0) {     \
-            n = tick_slowly(x, OFFSET, chain) + 1; \
+            n = tick_slowly(x, OFFSET, chain) + 1;                                             \
+            COUNT_AGAIN();                                                                     \
         }                                                                                          \
     } while (0)
 #define LIMIT_NEST(K, Q, SHIFT, OFFSET)                                                             \
