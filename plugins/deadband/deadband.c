@@ -73,11 +73,11 @@ static bool is_silent_long(const struct deadband_tag *tag, const struct track *t
 }
 
 /* True: goes on. */
-static bool handle(struct pen_record *record) {
-    const struct deadband_tag *tag = pen_config_tag(&self.config, record->tag);
+static bool handle(struct pen_record *record, const struct pen_config *config) {
+    const struct deadband_tag *tag = pen_config_tag(config, record->tag);
     if (record->kind != PEN_SAMPLE || tag == NULL) return true;
     if (!tag->has_absolute && !tag->has_percent && !tag->has_silence_ms) return true;
-    struct track *track = &self.tracks[tag - (const struct deadband_tag *)(const void *)self.config.tags];
+    struct track *track = &self.tracks[tag - (const struct deadband_tag *)(const void *)config->tags];
     bool is_news = !track->has_passed || record->quality != track->quality || record->type != track->type ||
                    differs(tag, record->type, record->value.u64, track->value) ||
                    is_silent_long(tag, track, record->time_ns);
@@ -106,7 +106,7 @@ int32_t PEN_EXPORT(pen_init)(void) {
 }
 
 void PEN_EXPORT(pen_on_records)(int32_t ring) {
-    pen_record_relay(pen_ring_in(ring), self.out, handle);
+    pen_record_relay(pen_ring_in(ring), self.out, &self.config, handle);
     publish_metrics();
 }
 

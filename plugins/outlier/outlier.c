@@ -173,10 +173,10 @@ static bool correct(const struct track *track, const struct outlier_tag *tag, st
 }
 
 /* The record as it goes on. False: to be left out. */
-static bool handle(struct pen_record *record) {
-    const struct outlier_tag *tag = pen_config_tag(&self.config, record->tag);
+static bool handle(struct pen_record *record, const struct pen_config *config) {
+    const struct outlier_tag *tag = pen_config_tag(config, record->tag);
     if (record->kind != PEN_SAMPLE || tag == NULL || !tag->has_window) return true;
-    struct track *track = &self.tracks[tag - (const struct outlier_tag *)(const void *)self.config.tags];
+    struct track *track = &self.tracks[tag - (const struct outlier_tag *)(const void *)config->tags];
     if (record->type == PEN_F64 && !pen_is_finite(record->value.f64)) pen_record_mark_bad(record);
     bool is_checked = record->quality == PEN_GOOD && record->type >= PEN_I64 && record->type <= PEN_F64;
     if (is_checked && !judge(track, tag, record->type, ordered(record->type, record->value.u64)) &&
@@ -216,7 +216,7 @@ int32_t PEN_EXPORT(pen_init)(void) {
 }
 
 void PEN_EXPORT(pen_on_records)(int32_t ring) {
-    pen_record_relay(pen_ring_in(ring), self.out, handle);
+    pen_record_relay(pen_ring_in(ring), self.out, &self.config, handle);
     publish_metrics();
 }
 

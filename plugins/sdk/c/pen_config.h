@@ -11,6 +11,14 @@ struct pen_config {
     uint32_t tag_bytes;
 };
 
+static inline const void *pen_config_tag_at(const struct pen_config *config, uint32_t position) {
+    return config->tags + position * config->tag_bytes;
+}
+
+static inline uint32_t pen_config_index_at(const struct pen_config *config, uint32_t position) {
+    return *(const uint32_t *)pen_config_tag_at(config, position); /* a tag struct starts with its index */
+}
+
 /* False: no memory, or not the structs this plugin was built with. */
 static inline bool pen_config_load(struct pen_config *out, uint32_t config_bytes, uint32_t tag_bytes) {
     uint32_t size = (uint32_t)hal_config(NULL, 0);
@@ -24,25 +32,22 @@ static inline bool pen_config_load(struct pen_config *out, uint32_t config_bytes
     return head->config_bytes == config_bytes && head->tag_bytes == tag_bytes;
 }
 
-static inline const void *pen_config_tag_at(const struct pen_config *config, uint32_t position) {
-    return config->tags + position * config->tag_bytes;
-}
-
 /* The tag struct of the tag with this index, or NULL: not configured for this stage. */
 static inline const void *pen_config_tag(const struct pen_config *config, uint32_t tag) {
     /* A stage mostly has all tags from its first one on. */
-    uint32_t guess = tag - *(const uint32_t *)(const void *)config->tags;
-    if (guess < config->tag_count) {
-        const uint32_t *entry = pen_config_tag_at(config, guess);
-        if (*entry == tag) return entry;
+    uint32_t guess = tag - pen_config_index_at(config, 0);
+    if (guess < config->tag_count && pen_config_index_at(config, guess) == tag) {
+        const void *entry = pen_config_tag_at(config, guess);
+        __builtin_assume(entry != NULL);
+        return entry;
     }
     uint32_t low = 0;
     uint32_t high = config->tag_count;
     while (low < high) {
         uint32_t middle = (low + high) / 2;
-        const uint32_t *entry = pen_config_tag_at(config, middle); /* a tag struct starts with its index */
-        if (*entry == tag) return entry;
-        if (*entry < tag) {
+        uint32_t index = pen_config_index_at(config, middle);
+        if (index == tag) return pen_config_tag_at(config, middle);
+        if (index < tag) {
             low = middle + 1;
         } else {
             high = middle;
