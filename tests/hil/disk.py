@@ -38,7 +38,11 @@ class Area:
 
     def touches(self, offset: int, size: int) -> bool:
         """Whether these bytes overlap the area."""
-        return offset < self.offset + self.size and offset + size > self.offset
+        return self.overlap(offset, size) > 0
+
+    def overlap(self, offset: int, size: int) -> int:
+        """How many of these bytes are in the area."""
+        return max(0, min(offset + size, self.offset + self.size) - max(offset, self.offset))
 
 
 def partitions(disk: Path) -> dict[int, Area]:

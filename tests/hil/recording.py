@@ -58,11 +58,12 @@ class Places:
 @dataclass(frozen=True, slots=True)
 class Recording:
     """``starts``: by name. ``writes``: all of them, from ``starts["settled"]`` on. ``restart``: number of the first
-    write after the restart into the trial."""
+    write after the restart into the trial. ``image_left``: bytes of the image that a start still has to write."""
 
     starts: dict[str, Start]
     places: Places
     writes: Sequence[Write]
+    image_left: dict[str, int]
     restart: int
     seconds: dict[str, float]
 
@@ -84,6 +85,11 @@ def touching(writes: Sequence[Write], area: Area) -> list[int]:
     return [number for number, write in enumerate(writes) if write.size and area.touches(write.offset, write.size)]
 
 
+def written(writes: Sequence[Write], area: Area) -> int:
+    """Bytes written to an area. What is written is the same each time, in how many writes is the kernel's affair."""
+    return sum(area.overlap(write.offset, write.size) for write in writes)
+
+
 class Recorder:
     """Makes a recording in ``folder`` from a settled machine. ``bus``: see Hardware."""
 
@@ -92,6 +98,7 @@ class Recorder:
         self._settled = settled
         self._bus = bus
         self._logs: list[WriteLog] = []
+        self._image_left: dict[str, int] = {}
         self._clock = Clock()
         self._disk = copy_disk(settled.disk, folder / "disk.img")
         self._places = Places.of(self._disk, "b", image)
@@ -121,11 +128,10 @@ class Recorder:
             machine.console.expect("committed: slot b", UPDATE_SECONDS_MAX)
             machine.console.run("sync")
             seconds["update"] = self._clock.monotonic_s() - begin_s
-        for log in self._logs:
-            log.poll()
-        writes = [write for log in self._logs for write in log.writes]
+        self._logs[-1].poll()
+        writes = self._writes()
         armed, restart = self._armed(writes)
-        return Recording({**starts, "armed": armed}, self._places, writes, restart, seconds)
+        return Recording({**starts, "armed": armed}, self._places, writes, self._image_left, restart, seconds)
 
     def _machine(self, start: Start) -> Machine:
         number = len(self._logs)
@@ -136,14 +142,17 @@ class Recorder:
     def _await(self, condition: Callable[[WriteLog], bool], what: str) -> None:
         await_log(self._logs[-1], condition, UPDATE_SECONDS_MAX, what)
 
+    def _writes(self) -> list[Write]:
+        return [write for log in self._logs for write in log.writes]
+
     def _has_written(self, share: float, _: WriteLog) -> bool:
-        area = self._places.image
-        done = sum(one.size for log in self._logs for one in log.writes if area.touches(one.offset, one.size))
-        return done >= share * self._image.length
+        return written(self._writes(), self._places.image) >= share * self._image.length
 
     def _freeze(self, machine: Machine, name: str) -> Start:
         frozen = self._folder / f"{name}.frozen"
         machine.freeze(frozen)
+        self._logs[-1].poll()  # what came between the last look and the stop
+        self._image_left[name] = self._image.length - written(self._writes(), self._places.image)
         return Start(copy_disk(self._disk, self._folder / f"{name}.img"), frozen)
 
     def _armed(self, writes: Sequence[Write]) -> tuple[Start, int]:

@@ -33,6 +33,7 @@ from tests.hil.recording import (
     Start,
     await_log,
     touching,
+    written,
 )
 from tests.hil.report import Report
 from tests.hil.writelog import Replay, Write, WriteLog
@@ -49,25 +50,28 @@ BEGIN_S = 8.0  # of the emulator: from the command to the first write of the boo
 
 @dataclass(frozen=True, slots=True)
 class Instant:
-    """When to cut: ``delay_s`` after ``writes`` writes to an area of the disk, by its name in Places; "" for none."""
+    """When to cut: ``delay_s`` after ``bytes`` were written to an area of the disk, by its name in Places, "" for
+    none."""
 
     phase: str
     start: str
     area: str
-    writes: int
+    bytes: int
     delay_s: float
 
 
 def instants(recording: Recording, chance: Random) -> list[Instant]:
-    """Seeded; all phases of an update get as many. The recorded writes say how many there are of a kind."""
-    places, before = recording.places, recording.writes[: recording.restart]
-    image = len(touching(before, places.image))
-    spool = max(len(touching(before, places.spool)), 1)
+    """Seeded; all phases of an update get as many. The recorded writes say how much there is to write."""
+    spool = written(recording.writes[: recording.restart], recording.places.spool)
+
+    def during(start: str) -> Instant:
+        return Instant("slot", start, "image", round(chance.uniform(0, 0.9) * recording.image_left[start]), 0.0)
+
     rows: dict[str, Callable[[], Instant]] = {
         "download": lambda: Instant("download", "begun", "spool", chance.randint(0, spool), chance.uniform(0, 1)),
         "metadata": lambda: Instant("metadata", "settled", "", 0, chance.uniform(0, BEGIN_S)),
-        "slot, begin": lambda: Instant("slot", "begun", "image", chance.randrange(1, image // 2), 0.0),
-        "slot, end": lambda: Instant("slot", "writing", "image", chance.randrange(1, image // 2), 0.0),
+        "slot, begin": lambda: during("begun"),
+        "slot, end": lambda: during("writing"),
         "invalid": lambda: Instant("state", "settled", "state", 1, chance.uniform(0, 0.03)),
         "armed": lambda: Instant("state", "written", "state", 1, chance.uniform(0, 0.03)),
         "first boot": lambda: Instant("first boot", "armed", "state", 1, chance.uniform(0, FIRST_BOOT_S)),
@@ -86,7 +90,7 @@ def cut(recording: Recording, instant: Instant, place: Path, bus: str) -> Path:
             machine.console.send(INSTALL)
         if instant.area:
             area: Area = getattr(recording.places, instant.area)
-            await_log(log, lambda one: len(touching(one.writes, area)) >= instant.writes, PATIENCE_S, str(instant))
+            await_log(log, lambda one: written(one.writes, area) >= instant.bytes, PATIENCE_S, str(instant))
         Clock().wait(instant.delay_s, Cancel())
         machine.kill()
     log.path.unlink()
