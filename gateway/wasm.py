@@ -307,7 +307,7 @@ class Module(_Handle):
     def attach(self, artefact: Path, wasm: bytes) -> None:
         """Instances made from now on run the compiled code in ``artefact``; ``wasm`` is what the module was made of.
         Raises HostFault: the file is damaged, or for another module, machine or engine; it stays interpreted."""
-        native.attach_code(self.pointer, os.fspath(artefact), wasm)
+        native.attach_code(self.pointer, os.path.abspath(artefact), wasm)  # a bare name would be looked for elsewhere
         self.is_compiled = True
 
     @classmethod

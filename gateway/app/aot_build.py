@@ -20,23 +20,27 @@ from gateway.wasm import TARGET, Engine, emit_c, seal
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """``gcc``: its cross compiler and the package with it; ``zig``: its name there; ``flags``: of the code."""
+    """``gcc``: its cross compiler and the package with it; ``zig``: its name there; ``machine``: its number in ELF
+    files; ``flags`` and ``zig_flags``: of the code."""
 
     gcc: str
     package: str
     zig: str
+    machine: int
     flags: tuple[str, ...] = ()
+    zig_flags: tuple[str, ...] = ()
     is_checked: bool = False  # 32 bits have no room for guard pages
 
 
 TARGETS = {
-    "x86_64": Target("x86_64-linux-gnu-gcc", "gcc-x86-64-linux-gnu", "x86_64-linux-musl"),
-    "aarch64": Target("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu", "aarch64-linux-musl"),
+    "x86_64": Target("x86_64-linux-gnu-gcc", "gcc-x86-64-linux-gnu", "x86_64-linux-musl", 62),
+    "aarch64": Target("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu", "aarch64-linux-musl", 183),
     "armv7": Target(
-        "arm-linux-gnueabihf-gcc", "gcc-arm-linux-gnueabihf", "arm-linux-musleabihf",
-        ("-march=armv7-a", "-mfpu=vfpv3-d16", "-mfloat-abi=hard", "-fexceptions"), is_checked=True,
+        "arm-linux-gnueabihf-gcc", "gcc-arm-linux-gnueabihf", "arm-linux-musleabihf", 40,
+        ("-march=armv7-a", "-mfpu=vfpv3-d16", "-mfloat-abi=hard", "-fexceptions"),
+        ("-mcpu=generic+v7a-neon-d32", "-fexceptions"), is_checked=True,
     ),
-    "riscv64": Target("riscv64-linux-gnu-gcc", "gcc-riscv64-linux-gnu", "riscv64-linux-musl"),
+    "riscv64": Target("riscv64-linux-gnu-gcc", "gcc-riscv64-linux-gnu", "riscv64-linux-musl", 243),
 }  # fmt: skip
 
 FLAGS = (
@@ -65,6 +69,12 @@ class Compiler:
     target: str
     is_clang: bool
 
+    @property
+    def processor_flags(self) -> tuple[str, ...]:
+        """The least processor of the target, by the words that the compiler has for it."""
+        about = TARGETS[self.target]
+        return about.zig_flags if _is_zig(self.command) else about.flags
+
 
 def find_compiler(target: str, command: str = "") -> Compiler:
     """The given command, the machine's or a cross gcc, or the compiler in the ziglang wheel. Raises UsageError saying
@@ -74,6 +84,8 @@ def find_compiler(target: str, command: str = "") -> Compiler:
         words = tuple(shlex.split(command))
         if not words or shutil.which(words[0]) is None:
             raise UsageError(f"--cc {command}: there is no such command")
+        if _is_zig(words) and "-target" not in words:  # which compiles for this machine unless told otherwise
+            words += ("-target", about.zig)
         return Compiler(words, target, _is_clang(words))
     for name in (("cc", "gcc") if target == TARGET else ()) + (about.gcc,):
         if shutil.which(name):
@@ -82,6 +94,10 @@ def find_compiler(target: str, command: str = "") -> Compiler:
         return Compiler((sys.executable, "-m", "ziglang", "cc", "-target", about.zig), target, is_clang=True)
     package = "gcc" if target == TARGET else about.package
     raise UsageError(f"no C compiler for {target}: apt install {package}, or pip install ziglang, or give --cc")
+
+
+def _is_zig(words: Sequence[str]) -> bool:
+    return any(Path(word).name in ("zig", "ziglang") for word in words)
 
 
 def _is_clang(words: Sequence[str]) -> bool:
@@ -96,7 +112,7 @@ def command_line(compiler: Compiler, sources: Sequence[Path], out: Path, *, chec
     """What turns C into a shared object."""
     special = CLANG_FLAGS if compiler.is_clang else GCC_FLAGS
     return [
-        *compiler.command, optimise, *FLAGS, *special, *TARGETS[compiler.target].flags,
+        *compiler.command, optimise, *FLAGS, *special, *compiler.processor_flags,
         f"-DWR_IS_CHECKED={int(checked)}", *(("-DWR_CHECKED",) if checked else ()),
         *map(str, sources), "-o", str(out), *(() if compiler.is_clang else ("-lgcc",)),
     ]  # fmt: skip
@@ -116,8 +132,19 @@ def build(
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise UsageError(f"{shlex.join(compiler.command)} failed:\n{done.stdout}{done.stderr}".rstrip())
+        _check_processor(made, compiler)
         seal(made, compiler.target)
         os.replace(made, out)
+
+
+def _check_processor(made: Path, compiler: Compiler) -> None:
+    with made.open("rb") as file:
+        machine = int.from_bytes(file.read(20)[18:], "little")
+    if machine != TARGETS[compiler.target].machine:
+        raise UsageError(
+            f"{shlex.join(compiler.command)} made code for another processor than {compiler.target}: "
+            f"give --cc a compiler for it, such as {TARGETS[compiler.target].gcc}"
+        )
 
 
 def compile_file(

@@ -2,7 +2,7 @@
  * call counts as any other, and back-traces show it: the sites of an inlined body name the chain of calls it is in. */
 #include "emit.h"
 
-enum { INLINE_BYTES_MAX = 64, INLINE_TOTAL_MAX = 384, INLINE_LEVELS = 3 };
+enum { INLINE_BYTES_MAX = 64, INLINE_TOTAL_MAX = 384, INLINE_LEVELS = 2 };
 enum { LEAF_BYTES_MAX = 4096 };
 
 typedef struct facts {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ import pytest
 
 from gateway.app import aot_build
 from gateway.app.aot_build import Compiler, compile_module, find_compiler
-from gateway.errors import HostFault, WasmTrap
+from gateway.errors import HostFault, UsageError, WasmTrap
 from gateway.wasm import Bounds, Engine, Execution, Module, Store, emit_c
 from tests.runtime_c import loop_modules
 from tests.runtime_c.spec import Engine as SpecEngine
@@ -61,18 +62,19 @@ def compare(toolchain: str, artefact: Path, modules: Sequence[Path], *options: s
 @pytest.mark.parametrize("checked", [False, True], ids=["guard", "checked"])
 @pytest.mark.parametrize("compiler", ["cc", "zig"])
 def test_native(compiler: str, checked: bool, cases: Path, tmp_path: Path) -> None:
-    zig = Compiler((*ZIG, "-target", aot_build.TARGETS[HOST].zig), HOST, is_clang=True)
     artefact = tmp_path / "cases.so"
-    chosen = zig if compiler == "zig" else find_compiler(HOST)
+    chosen = find_compiler(HOST, shlex.join(ZIG) if compiler == "zig" else "")
     compile_module(chosen, "cases", cases.read_bytes(), artefact, checked=checked)
     bounds = "checked" if checked else "guard"
     compare("native", artefact, [cases], "--bounds", bounds, "--seeds", "12", "--sweep", "400")
 
 
+@pytest.mark.parametrize("compiler", ["gcc", "zig"])
 @pytest.mark.parametrize("target", FOREIGN)
-def test_foreign(target: str, cases: Path, tmp_path: Path) -> None:
+def test_foreign(target: str, compiler: str, cases: Path, tmp_path: Path) -> None:
     artefact = tmp_path / "cases.so"
-    compile_module(find_compiler(target), "cases", cases.read_bytes(), artefact)
+    chosen = find_compiler(target, shlex.join(ZIG) if compiler == "zig" else "")
+    compile_module(chosen, "cases", cases.read_bytes(), artefact)
     bounds = "checked" if aot_build.TARGETS[target].is_checked else "guard"
     compare(f"{target}-shared", artefact, [cases], "--bounds", bounds, "--seeds", "6", "--sweep", "60")
 
@@ -319,6 +321,21 @@ def test_another_target_is_refused(cases: Path, tmp_path: Path) -> None:
     out = tmp_path / "it.so"
     compile_module(find_compiler(target), "cases", cases.read_bytes(), out)
     assert f"is for {target}, this machine is {HOST}" in refusal(cases.read_bytes(), out)
+
+
+def test_a_compiler_for_another_processor_is_named(cases: Path, tmp_path: Path) -> None:
+    target = "riscv64" if HOST != "riscv64" else "aarch64"
+    host = find_compiler(HOST)
+    with pytest.raises(UsageError, match=f"made code for another processor than {target}: give --cc"):
+        compile_module(Compiler(host.command, target, host.is_clang), "cases", cases.read_bytes(), tmp_path / "it.so")
+    assert not (tmp_path / "it.so").exists()
+
+
+def test_a_file_is_found_by_its_bare_name(artefact: Path, cases: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(artefact.parent)
+    with Engine() as engine, Module(engine, "cases", cases.read_bytes()) as module:
+        module.attach(Path(artefact.name), cases.read_bytes())
+        assert module.is_compiled
 
 
 def test_another_abi_is_refused(kernels: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ MEMORY_HASH = (
 INTERPRETED = ("native", "zig", "aarch64", "armv7", "riscv64")
 COMPILED = (  # toolchain of the tool that loads it, compiler
     *(("native", "gcc"), ("native", "zig"), ("aarch64-shared", "gcc"), ("aarch64-shared", "zig")),
-    *(("armv7-shared", "gcc"), ("riscv64-shared", "gcc")),
+    *(("armv7-shared", "gcc"), ("armv7-shared", "zig"), ("riscv64-shared", "gcc"), ("riscv64-shared", "zig")),
 )
 
 
