@@ -57,6 +57,7 @@ pen_record_relay(struct pen_ring *in, struct pen_ring *out, const struct pen_con
         uint32_t size = from->size;
         if (size < sizeof *from || size > both) break;
         pen_record_copy(to, from);
+        __asm__ volatile("" : : "r"(to) : "memory"); /* fields are read when wanted, not cut out of what was copied */
         left -= size;
         if (handle(to, &kept)) {
             out->cursor = put += size;
