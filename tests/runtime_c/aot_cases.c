@@ -111,6 +111,19 @@ CASE(copy) void copy(uint32_t to, uint32_t from, uint32_t len) {
 CASE(fill) void fill(uint32_t to, uint32_t value, uint32_t len) {
     __builtin_memset((void *)(uintptr_t)to, (int)value, len & 0xFFFF);
 }
+/* More calls than one budget has, and between them what looks at the limits by itself: the next budget must be taken up
+ * behind each. */
+HIDDEN uint32_t step(uint32_t x) { return x * 31 ^ x >> 7; }
+CASE(budgets) uint32_t budgets(uint32_t seed) {
+    static uint8_t room[1 << 15];
+    uint32_t x = seed;
+    for (uint32_t i = 0; i < 400; i++) {
+        for (uint32_t k = 0; k < 50 + (seed & 7); k++) x = step(x);
+        __builtin_memset(room, (int)x, sizeof room);
+        if ((i & 15) == (seed & 15)) x += (uint32_t)host((int32_t)x);
+    }
+    return x + room[seed & 0x7FFF];
+}
 CASE(give_up) void give_up(int32_t n) {
     if (n > 5) __builtin_trap();
 }
