@@ -124,6 +124,20 @@ CASE(budgets) uint32_t budgets(uint32_t seed) {
     }
     return x + room[seed & 0x7FFF];
 }
+HIDDEN uint32_t odd_steps(uint32_t x, uint32_t count);
+HIDDEN uint32_t steps(uint32_t x, uint32_t count) {
+    if (count == 0) return x;
+    __attribute__((musttail)) return odd_steps(step(x), count - 1);
+}
+HIDDEN uint32_t odd_steps(uint32_t x, uint32_t count) {
+    if (count == 0) return ~x;
+    __attribute__((musttail)) return steps(step(x), count - 1);
+}
+CASE(tail_budgets) uint32_t tail_budgets(uint32_t seed) {
+    uint32_t x = seed;
+    for (uint32_t i = 0; i < 300; i++) x = steps(x, 50 + (seed & 7)) + step(x);
+    return x;
+}
 CASE(give_up) void give_up(int32_t n) {
     if (n > 5) __builtin_trap();
 }

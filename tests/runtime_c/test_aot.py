@@ -33,7 +33,7 @@ def to_wasm(source: Path) -> Path:
     with locked(out.with_suffix(".lock")):
         if not out.is_file() or out.stat().st_mtime < source.stat().st_mtime:
             flags = ["-target", "wasm32-freestanding", "-nostdlib", "-O2", "-Wl,--no-entry", "-Wl,--export-memory"]
-            command = [*ZIG, *flags, "-fno-sanitize=all", "-mbulk-memory", str(source), "-o", str(out)]
+            command = [*ZIG, *flags, "-fno-sanitize=all", "-mbulk-memory", "-mtail-call", str(source), "-o", str(out)]
             subprocess.run(command, check=True, capture_output=True)
     return out
 
