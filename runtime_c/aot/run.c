@@ -112,6 +112,7 @@ static void call_host(wra_context *x, const wr_func *func, wr_slot *args) {
     x->budget = exec->budget;
     exec->top = top;
     try_status(x, status);
+    exec->status = WR_OK; /* a call that the host function made may have left another */
 }
 
 static wr_status interpret(wr_exec *exec, const wr_func *func, wr_slot *frame) {
@@ -218,16 +219,24 @@ wr_status wr_aot_run_across(wr_exec *exec, const wr_func *func, const wr_insn *p
 static void run_callee(wr_exec *exec, const wr_insn *nothing, wr_slot *frame) {
     const wr_func *func = exec->callee;
     (void)nothing;
-    run(&exec->aot, func, frame);
-    exec->status = WR_OK;
+    func->thunk(&exec->aot, frame, func->compiled); /* the last thing it does: a jump */
+}
+
+static void finish_callee(wr_exec *exec, const wr_insn *nothing, wr_slot *frame) {
+    (void)nothing;
+    finish(&exec->aot, frame);
 }
 
 static inline wr_status run_from_host(wr_exec *exec, const wr_func *func, wr_slot *frame) {
     prepare(exec);
     use_instance(exec, func->instance);
     exec->callee = func;
+    exec->status = WR_OK;
     wr_exec *outer = wr_fault_enter(exec);
     wr_fault_call(exec, NULL, frame, run_callee);
+    if (__builtin_expect(exec->aot.tail != NULL, 0) && exec->status == WR_OK) {
+        wr_fault_call(exec, NULL, frame, finish_callee);
+    }
     wr_fault_leave(outer);
     exec->budget = exec->aot.budget;
     return exec->status;
