@@ -402,16 +402,18 @@ static size_t code_bytes(const wr_code *code) {
 
 static wr_code *make_checked(wr_module *module) {
     uint32_t count = module->func_count - module->func_imports;
+    const wr_code *last = &module->code[count - 1];
+    const uintptr_t first = (uintptr_t)module->code[0].insns;
+    const size_t bytes = (uintptr_t)last->insns - first + code_bytes(last);
     wr_code *codes = wr_arena_zero(&module->arena, count, sizeof *codes);
-    if (codes == NULL) return NULL;
+    uint8_t *all = codes != NULL ? wr_arena_take(&module->arena, bytes, 1) : NULL;
+    if (all == NULL) return NULL;
+    memcpy(all, module->code[0].insns, bytes);
     handler_pair pairs[PAIR_COUNT];
     sort_pairs(pairs);
     for (uint32_t i = 0; i < count; i++) {
         codes[i] = module->code[i];
-        const size_t bytes = code_bytes(&codes[i]);
-        wr_insn *insns = wr_arena_take(&module->arena, bytes, 1);
-        if (insns == NULL) return NULL;
-        memcpy(insns, codes[i].insns, bytes);
+        wr_insn *insns = (wr_insn *)(void *)(all + ((uintptr_t)codes[i].insns - first));
         for (uint32_t k = 0; k < codes[i].insn_count; k += 1 + raw_insns(&insns[k])) {
             insns[k].op = checked_handler(pairs, insns[k].op);
         }
