@@ -32,13 +32,13 @@ wr_status wr_exec_new(wr_engine *engine, uint32_t stack_bytes, wr_exec **out) {
     size_t size = stack_bytes == 0 ? STACK_DEFAULT : stack_bytes;
     if (size < STACK_LEAST) return WR_BAD_ARGUMENT;
     size &= ~(size_t)15;
-    wr_exec *exec = wr_mem_zero(engine, sizeof *exec);
+    wr_exec *exec = wr_mem_zero(&engine->heap, sizeof *exec);
     if (exec == NULL) return WR_NO_MEMORY;
     exec->engine = engine;
     exec->stack_size = size;
-    exec->stack = wr_mem_zero(engine, size);
+    exec->stack = wr_mem_zero(&engine->heap, size);
     if (exec->stack == NULL) {
-        wr_mem_free(engine, exec, sizeof *exec);
+        wr_mem_free(&engine->heap, exec, sizeof *exec);
         return WR_NO_MEMORY;
     }
     exec->stack_end = exec->stack + size / sizeof(wr_slot);
@@ -53,8 +53,8 @@ wr_status wr_exec_new(wr_engine *engine, uint32_t stack_bytes, wr_exec **out) {
 
 void wr_exec_free(wr_exec *exec) {
     if (exec == NULL) return;
-    wr_mem_free(exec->engine, exec->stack, exec->stack_size);
-    wr_mem_free(exec->engine, exec, sizeof *exec);
+    wr_mem_free(&exec->engine->heap, exec->stack, exec->stack_size);
+    wr_mem_free(&exec->engine->heap, exec, sizeof *exec);
 }
 
 /* What lies between two checks was measured while it was fast, and may be slow: memory touched for the first time, other

@@ -34,7 +34,7 @@ static wr_status grow_code(wr_body *body, size_t more) {
     const size_t needed = body->code_used + more;
     size_t ahead = (size_t)left * CODE_RATIO;
     if (ahead > needed / 4 && body->code != NULL) ahead = needed / 4;
-    wr_arena_block *block = wr_arena_block_resize(body->loader->engine, body->code, needed + ahead);
+    wr_arena_block *block = wr_arena_block_resize(body->loader->heap, body->code, needed + ahead);
     if (block == NULL) return WR_NO_MEMORY;
     body->code = block;
     place_insns(body);
@@ -48,7 +48,7 @@ static wr_status grow_insns(wr_body *body) {
 
 static wr_status grow_marks(wr_body *body) {
     const uint32_t capacity = body->mark_capacity + body->mark_capacity / 8 + MARKS_LEAST;
-    uint8_t *marks = wr_mem_resize(body->loader->engine, body->marks, body->mark_capacity, capacity);
+    uint8_t *marks = wr_mem_resize(body->loader->heap, body->marks, body->mark_capacity, capacity);
     if (marks == NULL) return WR_NO_MEMORY;
     body->marks = marks;
     body->mark_capacity = capacity;
@@ -342,7 +342,7 @@ wr_status wr_finish_code(wr_body *body, wr_code *code) {
 wr_status wr_body_finish(wr_body *body) {
     wr_module *module = body->loader->module;
     if (body->code == NULL) return WR_OK;
-    wr_arena_block *exact = wr_arena_block_resize(body->loader->engine, body->code, body->code_used);
+    wr_arena_block *exact = wr_arena_block_resize(body->loader->heap, body->code, body->code_used);
     if (exact == NULL) return WR_NO_MEMORY;
     const uint8_t *first = wr_arena_block_items(exact);
     for (uint32_t i = 0; i < body->loader->bodies_seen; i++) {

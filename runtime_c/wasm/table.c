@@ -6,7 +6,7 @@
 
 static void table_destroy(wr_object *object) {
     wr_table *table = (wr_table *)object;
-    wr_mem_free(table->store->engine, table->elems, table->capacity * sizeof *table->elems);
+    wr_mem_free(&table->store->engine->heap, table->elems, table->capacity * sizeof *table->elems);
 }
 
 static void table_visit(wr_object *object, struct wr_visitor *visitor) {
@@ -44,7 +44,7 @@ static bool make_room(wr_table *table, uint32_t size) {
     if (capacity < size) capacity = size;
     if (capacity > table->max) capacity = table->max;
     if (capacity > SIZE_MAX / sizeof *table->elems) return false;
-    uint64_t *elems = wr_mem_resize(table->store->engine, table->elems, table->capacity * sizeof *elems,
+    uint64_t *elems = wr_mem_resize(&table->store->engine->heap, table->elems, table->capacity * sizeof *elems,
                                     (size_t)capacity * sizeof *elems);
     if (elems == NULL) return false;
     table->elems = elems;
