@@ -278,8 +278,8 @@ wr_status wr_module_load(wr_engine *engine, const uint8_t *bytes, size_t len, wr
 /* The same in pieces of any size, as they arrive. Function bodies are translated one by one; what is held is at most
  * one section or body that is not complete yet. */
 typedef struct wr_module_stream wr_module_stream;
-/* len: of the whole module, if it is known, else 0. A module that is too short, or takes too much memory for its length,
- * is then refused earlier. */
+/* len: of the whole module, if it is known, else 0. A module that is too short, or takes too much memory, is refused
+ * earlier then. */
 wr_status wr_module_begin(wr_engine *engine, size_t len, wr_module_stream **out, wr_error *error);
 /* Takes all of the bytes. A failure is final and comes again from every later call. */
 wr_status wr_module_feed(wr_module_stream *stream, const uint8_t *bytes, size_t len, wr_error *error);

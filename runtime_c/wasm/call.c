@@ -57,8 +57,8 @@ void wr_exec_free(wr_exec *exec) {
     wr_mem_free(&exec->engine->heap, exec, sizeof *exec);
 }
 
-/* What lies between two checks was measured while it was fast, and may be slow: memory touched for the first time, other
- * loops. It has to be little enough for the deadline even then. */
+/* What lies between two checks was measured while it was fast, and may be slow: memory touched for the first time,
+ * another loop. It has to be little enough for the deadline even then. */
 static uint8_t fineness(uint64_t deadline_us) {
     uint8_t fine = 0;
     while (deadline_us != 0 && fine < WR_FINE_MAX && deadline_us << fine < FINE_BELOW_US) fine++;

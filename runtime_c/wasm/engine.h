@@ -75,8 +75,8 @@ struct wr_engine {
 
 void wr_spaces_free(wr_engine *engine); /* memory.c */
 
-/* values: params then results. The caller owns one reference to the result; heap, the engine's or with an account of it,
- * gives what a new type takes. */
+/* values: params then results. The caller owns one reference to the result. heap gives what a new type takes: the
+ * engine's, or one that counts. */
 wr_status wr_type_intern(wr_engine *engine, const wr_heap *heap, const wr_vt *values, uint32_t params, uint32_t results,
                          const wr_type **out);
 void wr_type_release(wr_engine *engine, const wr_type *type);
