@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import random
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,32 +31,55 @@ WAYS: dict[str, tuple[int, ...]] = {
     "straight_code": (),
     "waiting": (),
 }
+PAGE = bytes(4096)
+FILLED = memoryview(bytearray(len(PAGE) << 13))  # as much as the module fills
+
+
+def _fill(turn: int) -> None:
+    at = turn * len(PAGE) % len(FILLED)
+    FILLED[at : at + len(PAGE)] = PAGE
+
+
+CONTROL: dict[str, Callable[[int], object]] = {"looks": int, "fills": _fill}
 
 
 def measure() -> dict[str, Any]:
     """Per way and engine: microseconds from the call to its end, for each deadline: median and 99th percentile.
 
     ``late``: calls that took longer than the bar, by the clock, where a busy machine's scheduler has its share; and
-    ``late_processor``: by the processor time of the calling thread, where it has none.
+    ``late_processor``: by the processor time of the calling thread, where it has none. What a hypervisor takes from the
+    machine, or its memory, is in both: ``control`` counts alike the turns of loops that do nothing but look at the
+    clock, or fill memory in between.
     """
     module = _build()
     artefact = module.with_suffix(".so")
     compile_aot(module, artefact)
     report: dict[str, Any] = {"rounds": ROUNDS, "calls": 0, "late": 0, "late_processor": 0}
+    report["control"] = {way: {} for way in CONTROL}
     for name, compiled in (("interp", None), ("aot", artefact)):
         report[name] = {way: {} for way in WAYS}
         for deadline_us in DEADLINES_US:
             for way, took in _ends(module, compiled, deadline_us).items():
-                bar = max(2 * deadline_us, LATE_US)
-                clock = sorted(one for one, _ in took)
+                row = _row(took, deadline_us)
+                if way in CONTROL:
+                    report["control"][way][f"{name}_{deadline_us}_us"] = row
+                    continue
+                report[name][way][f"{deadline_us}_us"] = row
                 report["calls"] += len(took)
-                report["late"] += sum(one > bar for one in clock)
-                report["late_processor"] += sum(one > bar for _, one in took)
-                report[name][way][f"{deadline_us}_us"] = {
-                    "median": round(statistics.median(clock), 1),
-                    "p99": round(clock[math.ceil(0.99 * len(clock)) - 1], 1),
-                }
+                report["late"] += row["late"]
+                report["late_processor"] += row["late_processor"]
     return report
+
+
+def _row(took: list[Took], deadline_us: int) -> dict[str, float]:
+    bar = max(2 * deadline_us, LATE_US)
+    clock = sorted(one for one, _ in took)
+    return {
+        "median": round(statistics.median(clock), 1),
+        "p99": round(clock[math.ceil(0.99 * len(clock)) - 1], 1),
+        "late": sum(one > bar for one in clock),
+        "late_processor": sum(one > bar for _, one in took),
+    }
 
 
 def _build() -> Path:
@@ -66,8 +91,10 @@ def _build() -> Path:
 
 
 def _ends(path: Path, artefact: Path | None, deadline_us: int) -> dict[str, list[Took]]:
-    """How long until the trap, per way; ways take turns."""
-    took: dict[str, list[Took]] = {way: [] for way in WAYS}
+    """How long until the trap, per way, and of the control; all take turns, in an order that changes."""
+    order = [*WAYS, *CONTROL]
+    took: dict[str, list[Took]] = {way: [] for way in order}
+    shuffler = random.Random(0)
     with Engine() as engine, Execution(engine, deadline_us=deadline_us) as execution, Store(engine) as store:
         module = Module(engine, "deadlines", path.read_bytes())
         if artefact is not None:
@@ -78,9 +105,23 @@ def _ends(path: Path, artefact: Path | None, deadline_us: int) -> dict[str, list
         for way in WAYS:
             _one(functions[way], execution, WAYS[way])  # touches what it needs
         for _ in range(ROUNDS):
-            for way in WAYS:
-                took[way].append(_one(functions[way], execution, WAYS[way]))
+            shuffler.shuffle(order)
+            for way in order:
+                if way in CONTROL:
+                    took[way].append(_controlled(CONTROL[way], deadline_us))
+                else:
+                    took[way].append(_one(functions[way], execution, WAYS[way]))
     return took
+
+
+def _controlled(step: Callable[[int], object], deadline_us: int) -> Took:
+    begin, begin_processor = time.perf_counter_ns(), time.thread_time_ns()
+    end = begin + deadline_us * 1000
+    turn = 0
+    while time.perf_counter_ns() < end:
+        step(turn)
+        turn += 1
+    return (time.perf_counter_ns() - begin) / 1e3, (time.thread_time_ns() - begin_processor) / 1e3
 
 
 def _one(function: Func, execution: Execution, arguments: tuple[int, ...]) -> Took:

@@ -16,7 +16,7 @@ LARGE = ROOT / "bench" / "large.cpp"
 SIZE_FLAGS = "-Os -fno-asynchronous-unwind-tables"  # tables for back-traces of compiled code are no code
 COUNTED = ("wasm", "wasi")  # folders of runtime_c
 ROUNDS = 31
-RATIO_BYTES_MIN = 683  # 4 KiB, which is what any module may need, are six times as much
+RATIO_BYTES_MIN = 683  # what is smaller may need more than six times its size (wr_limits.load_bytes_min)
 # One page of memory, nothing else: (module (memory (export "m") 1 1)).
 ONE_PAGE = b"\0asm\1\0\0\0" + bytes([5, 4, 1, 1, 1, 1, 7, 5, 1, 1]) + b"m" + bytes([2, 0])
 

@@ -1,12 +1,12 @@
 /* What compiled modules and the engine know of each other. This text is in front of every module that the C emitter
  * writes, and the engine includes it: the structures named wra_ are those of runtime.h, as far as compiled code looks
- * into them; load.c asserts that they agree. Whoever changes one of them, or what a function of wra_runtime does,
- * raises WRA_ABI: older artefacts are then refused. */
+ * into them; load.c asserts that they agree. Whoever changes one of them, what a function of wra_runtime does, or
+ * the number of a trap's status raises WRA_ABI: older artefacts are then refused. */
 #ifndef WR_AOT_ABI_H
 #define WR_AOT_ABI_H
 #include "wr.h"
 
-enum { WRA_ABI = 3 };
+enum { WRA_ABI = 4 };
 
 enum { WRA_WORK_MAX = 128 * 1024 }; /* bytes of bulk work between two looks at the limits: some 10 us */
 

@@ -204,7 +204,7 @@ static wr_status read_locals(wr_aot_body *body) {
     uint32_t runs, count;
     const wr_engine *engine = body->emit->engine;
     body->locals.count = 0;
-    WR_TRY(wr_vec_reserve(engine, &body->locals, body->type->param_count + 1, sizeof(wr_vt)));
+    WR_TRY(wr_vec_reserve(&engine->heap, &body->locals, body->type->param_count + 1, sizeof(wr_vt)));
     for (uint32_t i = 0; i < body->type->param_count; i++) {
         ((wr_vt *)body->locals.items)[body->locals.count++] = body->type->values[i];
     }
@@ -213,7 +213,7 @@ static wr_status read_locals(wr_aot_body *body) {
         wr_vt type;
         WR_TRY(wr_read_u32(&body->reader, &count));
         WR_TRY(wr_aot_read_type(body->module, &body->reader, &type));
-        WR_TRY(wr_vec_reserve(engine, &body->locals, count, sizeof(wr_vt)));
+        WR_TRY(wr_vec_reserve(&engine->heap, &body->locals, count, sizeof(wr_vt)));
         body->emit->has_vectors = body->emit->has_vectors || type == WR_VT_V128;
         for (uint32_t k = 0; k < count; k++) ((wr_vt *)body->locals.items)[body->locals.count++] = type;
     }
@@ -315,12 +315,12 @@ wr_status wr_aot_function(wr_aot_emit *emit, uint32_t index, wr_reader code, wr_
 
 void wr_aot_body_free(wr_aot_body *body) {
     const wr_engine *engine = body->emit->engine;
-    wr_vec_free(engine, &body->locals, sizeof(wr_vt));
-    wr_vec_free(engine, &body->stack, sizeof(wr_aot_value));
-    wr_vec_free(engine, &body->labels, sizeof(wr_aot_label));
-    wr_vec_free(engine, &body->temps, 1);
-    wr_vec_free(engine, &body->loops, sizeof(wr_aot_loop));
-    wr_vec_free(engine, &body->loose, 1);
-    wr_vec_free(engine, &body->used, sizeof(wr_aot_use));
+    wr_vec_free(&engine->heap, &body->locals, sizeof(wr_vt));
+    wr_vec_free(&engine->heap, &body->stack, sizeof(wr_aot_value));
+    wr_vec_free(&engine->heap, &body->labels, sizeof(wr_aot_label));
+    wr_vec_free(&engine->heap, &body->temps, 1);
+    wr_vec_free(&engine->heap, &body->loops, sizeof(wr_aot_loop));
+    wr_vec_free(&engine->heap, &body->loose, 1);
+    wr_vec_free(&engine->heap, &body->used, sizeof(wr_aot_use));
     wr_text_free(&body->text);
 }

@@ -92,7 +92,7 @@ void wr_aot_branch(wr_aot_body *body, uint32_t depth) {
 /* ---- blocks ---- */
 
 wr_status wr_aot_push_label(wr_aot_body *body, wr_aot_kind kind, const wr_aot_block *type) {
-    WR_TRY(wr_vec_reserve(body->emit->engine, &body->labels, 1, sizeof(wr_aot_label)));
+    WR_TRY(wr_vec_reserve(&body->emit->engine->heap, &body->labels, 1, sizeof(wr_aot_label)));
     wr_aot_label *label = wr_aot_label_at(body, body->labels.count);
     *label = (wr_aot_label){.kind = kind, .type = *type, .number = body->numbers++};
     label->height = (uint32_t)body->stack.count - type->param_count;

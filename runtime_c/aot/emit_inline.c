@@ -57,7 +57,7 @@ bool wr_aot_is_inlined(const wr_aot_body *body, uint32_t index) {
 
 static wr_status add_chain(wr_aot_body *body, uint32_t *out) {
     wr_vec *chains = &body->emit->chains;
-    WR_TRY(wr_vec_reserve(body->emit->engine, chains, 1, sizeof(wr_aot_chain)));
+    WR_TRY(wr_vec_reserve(&body->emit->engine->heap, chains, 1, sizeof(wr_aot_chain)));
     ((wr_aot_chain *)chains->items)[chains->count++] = (wr_aot_chain){body->offset, body->chain};
     *out = (uint32_t)chains->count;
     return WR_OK;

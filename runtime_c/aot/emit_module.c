@@ -225,12 +225,12 @@ static void put_artefact(const wr_aot_emit *emit, wr_text *out) {
 static wr_status emit_all(wr_aot_emit *emit, wr_text *out) {
     const wr_module *module = emit->module;
     wr_aot_body body = {.emit = emit};
-    emit->is_reachable = wr_mem_zero(emit->engine, module->func_count + 1);
-    emit->type_has_thunk = wr_mem_zero(emit->engine, module->type_count + 1);
-    emit->codes = wr_mem_zero(emit->engine, (module->func_count + 1) * sizeof *emit->codes);
-    emit->is_plain = wr_mem_zero(emit->engine, module->func_count + 1);
-    emit->has_tail = wr_mem_zero(emit->engine, module->func_count + 1);
-    emit->is_leaf = wr_mem_zero(emit->engine, module->func_count + 1);
+    emit->is_reachable = wr_mem_zero(&emit->engine->heap, module->func_count + 1);
+    emit->type_has_thunk = wr_mem_zero(&emit->engine->heap, module->type_count + 1);
+    emit->codes = wr_mem_zero(&emit->engine->heap, (module->func_count + 1) * sizeof *emit->codes);
+    emit->is_plain = wr_mem_zero(&emit->engine->heap, module->func_count + 1);
+    emit->has_tail = wr_mem_zero(&emit->engine->heap, module->func_count + 1);
+    emit->is_leaf = wr_mem_zero(&emit->engine->heap, module->func_count + 1);
     const bool has_room = emit->is_reachable != NULL && emit->type_has_thunk != NULL && emit->codes != NULL &&
                           emit->has_tail != NULL && emit->is_plain != NULL && emit->is_leaf != NULL;
     wr_status status = has_room ? WR_OK : WR_NO_MEMORY;
@@ -250,13 +250,13 @@ static wr_status emit_all(wr_aot_emit *emit, wr_text *out) {
     }
     wr_aot_body_free(&body);
     wr_text_free(&emit->bodies);
-    wr_mem_free(emit->engine, emit->is_reachable, module->func_count + 1);
-    wr_mem_free(emit->engine, emit->type_has_thunk, module->type_count + 1);
-    wr_mem_free(emit->engine, emit->codes, (module->func_count + 1) * sizeof *emit->codes);
-    wr_mem_free(emit->engine, emit->is_plain, module->func_count + 1);
-    wr_mem_free(emit->engine, emit->has_tail, module->func_count + 1);
-    wr_mem_free(emit->engine, emit->is_leaf, module->func_count + 1);
-    wr_vec_free(emit->engine, &emit->chains, sizeof(wr_aot_chain));
+    wr_mem_free(&emit->engine->heap, emit->is_reachable, module->func_count + 1);
+    wr_mem_free(&emit->engine->heap, emit->type_has_thunk, module->type_count + 1);
+    wr_mem_free(&emit->engine->heap, emit->codes, (module->func_count + 1) * sizeof *emit->codes);
+    wr_mem_free(&emit->engine->heap, emit->is_plain, module->func_count + 1);
+    wr_mem_free(&emit->engine->heap, emit->has_tail, module->func_count + 1);
+    wr_mem_free(&emit->engine->heap, emit->is_leaf, module->func_count + 1);
+    wr_vec_free(&emit->engine->heap, &emit->chains, sizeof(wr_aot_chain));
     return status;
 }
 

@@ -25,7 +25,7 @@ const char *wr_aot_ctype(wr_vt type) { return ctypes[class_of(type)]; }
 wr_aot_name wr_aot_temp(wr_aot_body *body, wr_vt type, size_t height) {
     wr_aot_name name = {""};
     if (body->temps.count <= height) {
-        wr_status status = wr_vec_reserve(body->emit->engine, &body->temps, height + 1 - body->temps.count, 1);
+        wr_status status = wr_vec_reserve(&body->emit->engine->heap, &body->temps, height + 1 - body->temps.count, 1);
         if (status != WR_OK) {
             body->status = status;
             return name;
@@ -124,7 +124,7 @@ uint32_t wr_aot_next_slot(const wr_aot_body *body) {
 }
 
 void wr_aot_push_value(wr_aot_body *body, const wr_aot_value *value) {
-    wr_status status = wr_vec_reserve(body->emit->engine, &body->stack, 1, sizeof *value);
+    wr_status status = wr_vec_reserve(&body->emit->engine->heap, &body->stack, 1, sizeof *value);
     if (status != WR_OK) {
         body->status = status;
         return;
@@ -170,7 +170,7 @@ void wr_aot_use_of(wr_aot_body *user, bool is_type, uint32_t index) {
     for (size_t i = 0; i < body->used.count; i++) {
         if (uses[i].is_type == is_type && uses[i].index == index) return;
     }
-    wr_status status = wr_vec_reserve(body->emit->engine, &body->used, 1, sizeof(wr_aot_use));
+    wr_status status = wr_vec_reserve(&body->emit->engine->heap, &body->used, 1, sizeof(wr_aot_use));
     if (status != WR_OK) {
         body->status = status;
         return;

@@ -168,7 +168,7 @@ wr_status wr_aot_attach(wr_module *module, const uint8_t *bytes, size_t len, con
     if (status != WR_OK) return status;
     wr_hash(bytes, len, hash);
     wr_aot_symbol(hash, symbol);
-    wr_aot *aot = wr_mem_zero(module->engine, sizeof *aot);
+    wr_aot *aot = wr_mem_zero(&module->engine->heap, sizeof *aot);
     if (aot == NULL) return wr_error_set(error, WR_NO_MEMORY, 0, "%s", "");
     aot->handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (aot->handle == NULL) {
@@ -179,7 +179,7 @@ wr_status wr_aot_attach(wr_module *module, const uint8_t *bytes, size_t len, con
     }
     if (status != WR_OK) {
         if (aot->handle != NULL) dlclose(aot->handle);
-        wr_mem_free(module->engine, aot, sizeof *aot);
+        wr_mem_free(&module->engine->heap, aot, sizeof *aot);
         return status;
     }
     (void)dl_iterate_phdr(find_text, aot);
@@ -190,7 +190,7 @@ wr_status wr_aot_attach(wr_module *module, const uint8_t *bytes, size_t len, con
 void wr_aot_unload(wr_module *module) {
     if (module->aot == NULL) return;
     dlclose(module->aot->handle);
-    wr_mem_free(module->engine, module->aot, sizeof *module->aot);
+    wr_mem_free(&module->engine->heap, module->aot, sizeof *module->aot);
 }
 
 /* ---- instances ---- */

@@ -154,8 +154,8 @@ static wr_aot_loop *loop_at(const wr_aot_body *body, size_t index) { return (wr_
 /* Open blocks: the loop that each is, or AOT_NO_LABEL. */
 static wr_status open_block(wr_aot_body *body, wr_vec *open, bool is_loop, uint32_t offset) {
     const wr_engine *engine = body->emit->engine;
-    WR_TRY(wr_vec_reserve(engine, open, 1, sizeof(uint32_t)));
-    WR_TRY(wr_vec_reserve(engine, &body->loops, 1, sizeof(wr_aot_loop)));
+    WR_TRY(wr_vec_reserve(&engine->heap, open, 1, sizeof(uint32_t)));
+    WR_TRY(wr_vec_reserve(&engine->heap, &body->loops, 1, sizeof(wr_aot_loop)));
     for (size_t i = 0; is_loop && i < open->count; i++) {
         const uint32_t outer = ((const uint32_t *)open->items)[i];
         if (outer != AOT_NO_LABEL) loop_at(body, outer)->has_loops = true;
@@ -194,7 +194,7 @@ wr_status wr_aot_scan_loops(wr_aot_body *body) {
         }
         if (code == 0x0B) close_block(body, &open, wr_reader_offset(&reader));
     }
-    wr_vec_free(body->emit->engine, &open, sizeof(uint32_t));
+    wr_vec_free(&body->emit->engine->heap, &open, sizeof(uint32_t));
     return status;
 }
 
@@ -247,7 +247,7 @@ wr_status wr_aot_scan_floats(wr_aot_body *body) {
     wr_reader reader = body->reader;
     uint8_t source = SOURCE_EXACT;
     body->loose.count = 0;
-    WR_TRY(wr_vec_reserve(body->emit->engine, &body->loose, body->locals.count + 1, 1));
+    WR_TRY(wr_vec_reserve(&body->emit->engine->heap, &body->loose, body->locals.count + 1, 1));
     uint8_t *loose = body->loose.items;
     for (size_t i = 0; i < body->locals.count; i++)
         loose[i] = i < body->type->param_count ? SOURCE_EXACT : SOURCE_NUMBER;

@@ -4,9 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../wasm/engine.h"
+
 void wr_text_put(wr_text *text, const char *bytes, size_t len) {
     if (text->status != WR_OK || len == 0) return;
-    text->status = wr_vec_reserve(text->engine, &text->bytes, len, 1);
+    text->status = wr_vec_reserve(&text->engine->heap, &text->bytes, len, 1);
     if (text->status != WR_OK) return;
     memcpy((char *)text->bytes.items + text->bytes.count, bytes, len);
     text->bytes.count += (uint32_t)len;
@@ -25,4 +27,4 @@ void wr_text_add(wr_text *text, const char *format, ...) {
     wr_text_put(text, line, (size_t)len);
 }
 
-void wr_text_free(wr_text *text) { wr_vec_free(text->engine, &text->bytes, 1); }
+void wr_text_free(wr_text *text) { wr_vec_free(&text->engine->heap, &text->bytes, 1); }

@@ -13,6 +13,7 @@ enum {
     STACK_BYTES = 64 * 1024,
     MEMORY_MAX = 1 << 20,
     TABLE_MAX = 10000,
+    LOAD_RATIO_MAX = 100, /* also what is dense is to be loaded */
     SLOTS_MAX = 128,
     IMPORTS_MAX = 256,
     EXPORTS_MAX = 64,
@@ -285,7 +286,8 @@ static void compare(const char *what, const outcome *left, const outcome *right)
 
 void drive_input(const uint8_t *bytes, size_t len, drive_counts *counts) {
     uint64_t seed = hash_bytes(len, bytes, len);
-    wr_engine_config config = {.limits = {.memory_bytes_max = MEMORY_MAX, .table_elements_max = TABLE_MAX}};
+    wr_engine_config config = {
+        .limits = {.memory_bytes_max = MEMORY_MAX, .table_elements_max = TABLE_MAX, .load_ratio_max = LOAD_RATIO_MAX}};
     outcome seen[3] = {{0}}, again = {0};
     allowance allowed = {seed / SHORT_OF_MEMORY % ALLOCATIONS_MAX};
     run *r = calloc(1, sizeof *r);

@@ -108,6 +108,7 @@ typedef enum wr_status_class {
     X(LIMIT_BODY_BYTES, LIMIT, "function body larger than the limit")                          \
     X(LIMIT_NESTING, LIMIT, "blocks nested deeper than the limit")                             \
     X(LIMIT_FRAME, LIMIT, "function frame larger than the limit")                              \
+    X(LIMIT_LOAD_BYTES, LIMIT, "loading takes more memory than the limit")                     \
     X(LIMIT_TABLE_ELEMENTS, LIMIT, "table larger than the limit")                              \
     X(LIMIT_MEMORY_BYTES, LIMIT, "memory larger than the limit")                               \
     X(LIMIT_NAME_BYTES, LIMIT, "name longer than the limit")                                   \
@@ -196,6 +197,8 @@ typedef struct wr_limits {
     uint32_t name_bytes_max;     /* [65536] */
     uint32_t table_elements_max; /* [10,000,000] per table at run time */
     uint64_t memory_bytes_max;   /* [4 GiB] per memory at run time, without mapped regions */
+    uint32_t load_ratio_max;     /* [6] bytes that loading may take per byte of the module, */
+    uint32_t load_bytes_min;     /* [16384] or so many, if that is more */
 } wr_limits;
 
 /* realloc-like: size 0 frees, old NULL allocates. old_size is what was asked for. */
@@ -275,7 +278,8 @@ wr_status wr_module_load(wr_engine *engine, const uint8_t *bytes, size_t len, wr
 /* The same in pieces of any size, as they arrive. Function bodies are translated one by one; what is held is at most
  * one section or body that is not complete yet. */
 typedef struct wr_module_stream wr_module_stream;
-/* len: of the whole module, if it is known, else 0. A module that is too short is then refused earlier. */
+/* len: of the whole module, if it is known, else 0. A module that is too short, or takes too much memory, is refused
+ * earlier then. */
 wr_status wr_module_begin(wr_engine *engine, size_t len, wr_module_stream **out, wr_error *error);
 /* Takes all of the bytes. A failure is final and comes again from every later call. */
 wr_status wr_module_feed(wr_module_stream *stream, const uint8_t *bytes, size_t len, wr_error *error);

@@ -88,15 +88,15 @@ static void every_allocation_fails_once(check_t *check) {
 }
 
 /* In pieces, too: also what is held of an incomplete section, and what is made after a failure was told. */
-static wr_status load_pieces(ledger *book, const build_t *bytes) {
+static wr_status load_pieces(ledger *book, const wr_limits *limits, const build_t *bytes, size_t announced) {
     enum { PIECE = 7 };
-    const wr_engine_config config = {.alloc = ledger_alloc, .alloc_user = book};
+    const wr_engine_config config = {.limits = *limits, .alloc = ledger_alloc, .alloc_user = book};
     wr_engine *engine;
     wr_module_stream *stream;
     wr_module *module = NULL;
     wr_status status = wr_engine_new(&config, &engine);
     if (status != WR_OK) return status;
-    status = wr_module_begin(engine, 0, &stream, NULL);
+    status = wr_module_begin(engine, announced, &stream, NULL);
     if (status == WR_OK) {
         for (size_t at = 0; at < bytes->len; at += PIECE) {
             (void)wr_module_feed(stream, bytes->at + at, bytes->len - at < PIECE ? bytes->len - at : PIECE, NULL);
@@ -109,13 +109,14 @@ static wr_status load_pieces(ledger *book, const build_t *bytes) {
 }
 
 static void every_allocation_of_pieces_fails_once(check_t *check) {
+    const wr_limits defaults = {0};
     build_t bytes = {0};
     wr_status status = WR_NO_MEMORY;
     uint64_t allowed = 0;
     build_whole(&bytes, &MODULE);
     for (; status != WR_OK && allowed < 10000; allowed++) {
         ledger book = {.allowed = allowed};
-        status = load_pieces(&book, &bytes);
+        status = load_pieces(&book, &defaults, &bytes, 0);
         CHECK_STATUS(status, book.refused == 0 ? WR_OK : WR_NO_MEMORY);
         REQUIRE(book.blocks == 0 && book.bytes == 0 && book.wrong_sizes == 0);
     }
@@ -123,6 +124,26 @@ static void every_allocation_of_pieces_fails_once(check_t *check) {
     build_free(&bytes);
 }
 
+/* Wherever the limit strikes, whether it is known beforehand or not: the status is clear and nothing leaks. */
+static void every_limit_of_memory(check_t *check) {
+    enum { STEP = 8 };
+    build_t bytes = {0};
+    build_whole(&bytes, &MODULE);
+    for (int knows = 0; knows < 2; knows++) {
+        wr_limits limits = {.load_ratio_max = 1, .load_bytes_min = 1};
+        wr_status status = WR_LIMIT_LOAD_BYTES;
+        for (; status == WR_LIMIT_LOAD_BYTES; limits.load_bytes_min += STEP) {
+            ledger book = {.allowed = UINT64_MAX};
+            status = load_pieces(&book, &limits, &bytes, knows ? bytes.len : 0);
+            REQUIRE(book.blocks == 0 && book.bytes == 0 && book.wrong_sizes == 0);
+        }
+        CHECK_OK(status);
+        CHECK(limits.load_bytes_min > 100 * STEP); /* it was refused at many places */
+    }
+    build_free(&bytes);
+}
+
+/* Memory that is refused by the allocator is not blamed on the module. */
 static void a_failed_load_changes_nothing(check_t *check) {
     ledger book = {.allowed = UINT64_MAX};
     const wr_engine_config config = {.alloc = ledger_alloc, .alloc_user = &book};
@@ -167,9 +188,8 @@ static void refused_modules_leave_nothing(check_t *check) {
 }
 
 static const check_test TESTS[] = {
-    CHECK_TEST(every_allocation_fails_once),
-    CHECK_TEST(every_allocation_of_pieces_fails_once),
-    CHECK_TEST(a_failed_load_changes_nothing),
+    CHECK_TEST(every_allocation_fails_once),   CHECK_TEST(every_allocation_of_pieces_fails_once),
+    CHECK_TEST(every_limit_of_memory),         CHECK_TEST(a_failed_load_changes_nothing),
     CHECK_TEST(refused_modules_leave_nothing),
 };
 CHECK_MAIN(TESTS)

@@ -1,12 +1,12 @@
-/* One instruction may do a lot of work: long ones look at the limits of the call after each chunk. */
+/* One instruction may do a lot of work: long ones look at the limits of the call after each piece. */
 #include "fixture.h"
 
 enum {
-    MEMORY_CHUNK = 128 * 1024, /* bytes; of memory.c */
-    TABLE_CHUNK = 16 * 1024,   /* elements; of table.c */
+    PIECE_MOST = 128 * 1024, /* bytes */
+    ELEMENT_BYTES = 8,
     PAGES = 16,
-    ELEMENTS = 3 * TABLE_CHUNK,
-    SEGMENT_BYTES = 3 * MEMORY_CHUNK
+    ELEMENTS = 3 * PIECE_MOST / ELEMENT_BYTES,
+    SEGMENT_BYTES = 3 * PIECE_MOST
 };
 
 /* LEB128 of SEGMENT_BYTES = 0x60000, of ELEMENTS = 0xC000, of the ends of both. */
@@ -81,28 +81,43 @@ static uint32_t is_null(check_t *check, fixture *fix, uint32_t index) {
     return slot.u32;
 }
 
-/* An interrupt that came before is seen after the first chunk, so no chunk is longer than said above. */
-static void interrupted_after_one_chunk(check_t *check) {
-    for (size_t i = 0; i < sizeof LONG / sizeof LONG[0]; i++) {
-        fixture fix;
-        wr_slot slot = {.u64 = 0};
-        REQUIRE(open_long(check, &fix));
-        wr_exec_interrupt(fix.exec);
-        if (!CHECK_STATUS(fixture_call(&fix, LONG[i], &slot), WR_TRAP_INTERRUPTED)) {
-            CHECK_FAIL("in %s", LONG[i]);
+/* What one piece of the instruction leaves behind. */
+static void check_piece(check_t *check, fixture *fix, const char *name, uint32_t piece) {
+    const bool writes_ones = strcmp(name, "memory.fill") == 0 || strcmp(name, "memory.init") == 0;
+    const bool writes_items = strcmp(name, "table.fill") == 0 || strcmp(name, "table.init") == 0;
+    wr_slot slot = {.u64 = 0};
+    wr_exec_set_limits(fix->exec, 0, 0);
+    CHECK_EQ_U64(ones(fix), writes_ones ? piece : 0);
+    CHECK_EQ_U64(is_null(check, fix, piece / ELEMENT_BYTES - 1), !writes_items);
+    CHECK_EQ_U64(is_null(check, fix, piece / ELEMENT_BYTES), 1);
+    CHECK_OK(fixture_call(fix, "size", &slot));
+    CHECK_EQ_U64(slot.u32, ELEMENTS); /* a growth that was cut short did not happen */
+}
+
+/* An interrupt that came before is seen after the first piece, which is smaller where the deadline is short. */
+static void interrupted_after_one_piece(check_t *check) {
+    static const struct {
+        uint64_t deadline_us; /* 0: none */
+        uint32_t piece;
+    } ROWS[] = {{0, PIECE_MOST},       {3600000000u, PIECE_MOST}, {512, PIECE_MOST},  {511, PIECE_MOST / 2},
+                {255, PIECE_MOST / 4}, {100, PIECE_MOST / 8},     {1, PIECE_MOST / 8}};
+    for (size_t row = 0; row < sizeof ROWS / sizeof ROWS[0]; row++) {
+        for (size_t i = 0; i < sizeof LONG / sizeof LONG[0]; i++) {
+            fixture fix;
+            wr_slot slot = {.u64 = 0};
+            REQUIRE(open_long(check, &fix));
+            wr_exec_set_limits(fix.exec, ROWS[row].deadline_us, 0);
+            wr_exec_interrupt(fix.exec);
+            if (!CHECK_STATUS(fixture_call(&fix, LONG[i], &slot), WR_TRAP_INTERRUPTED)) {
+                CHECK_FAIL("in %s, row %zu", LONG[i], row);
+            }
+            check_piece(check, &fix, LONG[i], ROWS[row].piece);
+            fixture_close(&fix);
         }
-        bool writes_ones = strcmp(LONG[i], "memory.fill") == 0 || strcmp(LONG[i], "memory.init") == 0;
-        bool writes_items = strcmp(LONG[i], "table.fill") == 0 || strcmp(LONG[i], "table.init") == 0;
-        CHECK_EQ_U64(ones(&fix), writes_ones ? MEMORY_CHUNK : 0);
-        CHECK_EQ_U64(is_null(check, &fix, TABLE_CHUNK - 1), !writes_items);
-        CHECK_EQ_U64(is_null(check, &fix, TABLE_CHUNK), 1);
-        CHECK_OK(fixture_call(&fix, "size", &slot));
-        CHECK_EQ_U64(slot.u32, ELEMENTS); /* a growth that was cut short did not happen */
-        fixture_close(&fix);
     }
 }
 
-/* A microsecond is over after the first chunk. */
+/* A microsecond is over after the first piece. */
 static void the_deadline_is_seen(check_t *check) {
     fixture fix;
     REQUIRE(open_long(check, &fix));
@@ -128,6 +143,29 @@ static void undisturbed_they_are_complete(check_t *check) {
     CHECK_EQ_U64(is_null(check, &fix, ELEMENTS - 1), 0);
     CHECK_OK(fixture_call(&fix, "size", &slot));
     CHECK_EQ_U64(slot.u32, 2 * ELEMENTS);
+    fixture_close(&fix);
+}
+
+enum { ROUNDS_FAST = 1000000, ROUNDS_FEW = 2000 };
+
+/* A loop so fast that the limits are looked at seldom, and then a call whose deadline is too short for that. */
+static void short_deadlines_look_often(check_t *check) {
+    const build_func func = {
+        "i", "", "rounds", NULL, BUILD_BODY(0, 0x03, 0x40, 0x20, 0, 0x41, 0x7F, 0x6A, 0x22, 0, 0x0D, 0, 0x0B, 0x0B),
+        NULL};
+    fixture fix;
+    build_t bytes = {0};
+    wr_slot slot = {.u64 = ROUNDS_FAST};
+    build_whole(&bytes, &(build_module){.funcs = &func, .func_count = 1});
+    REQUIRE_OK(fixture_open(&fix, NULL));
+    REQUIRE_OK(fixture_load(&fix, &bytes));
+    REQUIRE_OK(fixture_link(&fix, NULL, 0, NULL));
+    wr_exec_set_limits(fix.exec, 3600000000u, 0);
+    CHECK_OK(fixture_call(&fix, "rounds", &slot));
+    wr_exec_set_limits(fix.exec, 100, 0);
+    wr_exec_interrupt(fix.exec);
+    slot.u64 = ROUNDS_FEW;
+    CHECK_STATUS(fixture_call(&fix, "rounds", &slot), WR_TRAP_INTERRUPTED);
     fixture_close(&fix);
 }
 
@@ -170,9 +208,8 @@ static void straight_code_is_interrupted(check_t *check) {
 }
 
 static const check_test TESTS[] = {
-    CHECK_TEST(interrupted_after_one_chunk),
-    CHECK_TEST(the_deadline_is_seen),
-    CHECK_TEST(undisturbed_they_are_complete),
+    CHECK_TEST(interrupted_after_one_piece),  CHECK_TEST(short_deadlines_look_often),
+    CHECK_TEST(the_deadline_is_seen),         CHECK_TEST(undisturbed_they_are_complete),
     CHECK_TEST(straight_code_is_interrupted),
 };
 CHECK_MAIN(TESTS)

@@ -259,7 +259,7 @@ static void every_limit_has_its_status(check_t *check) {
 }
 
 static void the_defaults_are_generous(check_t *check) {
-    const wr_limits defaults = {0};
+    const wr_limits defaults = {.load_ratio_max = 50}; /* these modules are of one thing only: dense */
     CHECK_OK(try(check, &defaults, with_functions, 65536));
     CHECK_OK(try(check, &defaults, with_params, 1000));
     CHECK_OK(try(check, &defaults, with_nesting, 4000));
@@ -269,9 +269,58 @@ static void the_defaults_are_generous(check_t *check) {
 }
 
 static void frames_are_limited(check_t *check) {
-    const wr_limits defaults = {0};
+    const wr_limits defaults = {.load_ratio_max = 50};
     CHECK_OK(try(check, &defaults, with_operands, 1000));
     CHECK_STATUS(try(check, &defaults, with_operands, 100000), WR_LIMIT_FRAME);
+}
+
+/* ---- memory that loading takes ------------------------------------------------------------------------------- */
+
+enum { DENSE_FUNCTIONS = 3000, RATIO_DEFAULT = 6, BYTES_DEFAULT = 16384 };
+
+static void a_dense_module_is_refused(check_t *check) {
+    fixture fix;
+    build_t bytes = {0};
+    REQUIRE_OK(fixture_open(&fix, NULL));
+    build_header(&bytes);
+    with_functions(&bytes, DENSE_FUNCTIONS);
+    const uint32_t most = RATIO_DEFAULT * (uint32_t)bytes.len;
+    CHECK_STATUS(fixture_load(&fix, &bytes), WR_LIMIT_LOAD_BYTES);
+    CHECK(wr_status_class_of(fix.error.status) == WR_CLASS_LIMIT);
+    uint32_t wanted = 0;
+    char expected[sizeof fix.error.message];
+    CHECK_EQ_U64(sscanf(fix.error.message, "loading takes more memory than the limit: %u", &wanted), 1);
+    snprintf(
+        expected, sizeof expected,
+        "loading takes more memory than the limit: %u bytes, allowed are %u (load_ratio_max %d, load_bytes_min %d) "
+        "at offset 0x%x",
+        wanted, most, RATIO_DEFAULT, BYTES_DEFAULT, fix.error.offset);
+    CHECK_STR(fix.error.message, expected);
+    CHECK(wanted > most && fix.error.offset > 0);
+    fixture_close(&fix);
+}
+
+static void more_memory_can_be_allowed(check_t *check) {
+    const wr_limits by_ratio = {.load_ratio_max = 50}, by_bytes = {.load_bytes_min = 1 << 20};
+    const wr_limits off = {.load_ratio_max = UINT32_MAX}, too_few = {.load_bytes_min = 1 << 16};
+    CHECK_OK(try(check, &by_ratio, with_functions, DENSE_FUNCTIONS));
+    CHECK_OK(try(check, &by_bytes, with_functions, DENSE_FUNCTIONS));
+    CHECK_OK(try(check, &off, with_functions, DENSE_FUNCTIONS));
+    CHECK_STATUS(try(check, &too_few, with_functions, DENSE_FUNCTIONS), WR_LIMIT_LOAD_BYTES);
+}
+
+/* So little that not even the stream has room: refused before there is a byte. */
+static void no_memory_at_all(check_t *check) {
+    const wr_engine_config config = {.limits = {.load_ratio_max = 1, .load_bytes_min = 1}};
+    fixture fix;
+    wr_module_stream *stream = NULL;
+    wr_error error = {0};
+    REQUIRE_OK(fixture_open(&fix, &config));
+    CHECK_STATUS(wr_module_begin(fix.engine, 100, &stream, &error), WR_LIMIT_LOAD_BYTES);
+    CHECK_CONTAINS(error.message, " bytes, allowed are 100 (load_ratio_max 1, load_bytes_min 1)");
+    CHECK_EQ_U64(error.offset, 0);
+    CHECK(stream == NULL);
+    fixture_close(&fix);
 }
 
 static void counts_beyond_the_bytes_are_refused_early(check_t *check) {
@@ -296,6 +345,9 @@ static const check_test TESTS[] = {
     CHECK_TEST(every_limit_has_its_status),
     CHECK_TEST(the_defaults_are_generous),
     CHECK_TEST(frames_are_limited),
+    CHECK_TEST(a_dense_module_is_refused),
+    CHECK_TEST(more_memory_can_be_allowed),
+    CHECK_TEST(no_memory_at_all),
     CHECK_TEST(counts_beyond_the_bytes_are_refused_early),
 };
 CHECK_MAIN(TESTS)

@@ -133,10 +133,66 @@ static void misuse_is_told(check_t *check) {
     wr_engine_free(engine);
 }
 
+/* How it ends with this much memory, in an engine that knows no types yet; piece 0: whole. */
+static wr_status end_with(const build_t *bytes, uint32_t memory, size_t announced, size_t piece) {
+    const wr_engine_config config = {.limits = {.load_ratio_max = 1, .load_bytes_min = memory}};
+    wr_engine *engine;
+    if (wr_engine_new(&config, &engine) != WR_OK) abort();
+    const outcome out = piece == 0 ? load_whole(engine, bytes->at, bytes->len)
+                                   : load_pieces(engine, bytes->at, bytes->len, announced, piece);
+    wr_engine_free(engine);
+    return out.status;
+}
+
+/* What is held of an incomplete unit does not count, so a module that has enough memory when it is whole has enough in
+ * pieces; also when nobody tells how long it is. */
+static void pieces_take_as_much_memory(check_t *check) {
+    static const size_t PIECES[] = {1, 7, 100, 1000};
+    build_t bytes = {0};
+    uint32_t refused = 1, enough = 1 << 16;
+    build_whole(&bytes, &MODULE);
+    REQUIRE_OK(end_with(&bytes, enough, bytes.len, 0));
+    while (enough - refused > 1) {
+        const uint32_t middle = refused + (enough - refused) / 2;
+        *(end_with(&bytes, middle, bytes.len, 0) == WR_OK ? &enough : &refused) = middle;
+    }
+    CHECK_STATUS(end_with(&bytes, refused, bytes.len, 0), WR_LIMIT_LOAD_BYTES);
+    for (size_t i = 0; i < sizeof PIECES / sizeof PIECES[0]; i++) {
+        CHECK_OK(end_with(&bytes, enough, bytes.len, PIECES[i]));
+        CHECK_OK(end_with(&bytes, enough, UNKNOWN, PIECES[i]));
+        CHECK_STATUS(end_with(&bytes, refused, bytes.len, PIECES[i]), WR_LIMIT_LOAD_BYTES);
+        CHECK_STATUS(end_with(&bytes, refused, UNKNOWN, PIECES[i]), WR_LIMIT_LOAD_BYTES);
+    }
+    build_free(&bytes);
+}
+
+/* Who does not tell the length may take what the longest module may, while it comes. */
+static void endless_pieces_are_bounded(check_t *check) {
+    const wr_engine_config config = {.limits = {.module_bytes_max = 60000, .load_ratio_max = 1, .load_bytes_min = 1}};
+    wr_engine *engine;
+    wr_module_stream *stream;
+    wr_error error = {0};
+    build_t bytes = {0};
+    REQUIRE_OK(wr_engine_new(&config, &engine));
+    build_header(&bytes);
+    const size_t mark = build_open(&bytes, BUILD_GLOBALS); /* 5 bytes, and some 24 in memory */
+    build_u32(&bytes, 10000);
+    for (size_t i = 0; i < 10000; i++) build_bytes(&bytes, "\x7F\x00\x41\x00\x0B", 5);
+    build_close(&bytes, mark);
+    REQUIRE_OK(wr_module_begin(engine, UNKNOWN, &stream, &error));
+    CHECK_STATUS(wr_module_feed(stream, bytes.at, bytes.len, &error), WR_LIMIT_LOAD_BYTES);
+    CHECK_CONTAINS(error.message, "allowed are 60000 ");
+    CHECK_STATUS(wr_module_finish(stream, NULL, NULL), WR_LIMIT_LOAD_BYTES);
+    build_free(&bytes);
+    wr_engine_free(engine);
+}
+
 static const check_test TESTS[] = {
     CHECK_TEST(every_size_of_piece),
     CHECK_TEST(every_prefix),
     CHECK_TEST(every_mutation),
     CHECK_TEST(misuse_is_told),
+    CHECK_TEST(pieces_take_as_much_memory),
+    CHECK_TEST(endless_pieces_are_bounded),
 };
 CHECK_MAIN(TESTS)

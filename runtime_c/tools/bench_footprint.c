@@ -1,7 +1,8 @@
 /* What a module costs to load and to keep, through the public header, as one JSON object:
  *
  *   bench_footprint MODULE.wasm [ROUNDS]    default 9 rounds; imports are satisfied with functions that do nothing
- *   bench_footprint --load MODULE.wasm...   what loading takes, an object with its name for each that can be loaded
+ *   bench_footprint --load RATIO MODULE.wasm...   what loading takes, an object with its name and status for each;
+ *                                           RATIO: load_ratio_max, 0: the default
  *
  * module_bytes, load_ns (processor time of a whole load: decode, validate, translate; median), load_peak_bytes and
  * module_kept_bytes (by the engine's allocator), and for modules that can be instantiated instantiate_ns (with
@@ -152,22 +153,21 @@ static uint8_t *read_file(const char *path, size_t *len) {
 }
 
 /* Each in an engine of its own: types that one module has would be there for the next. */
-static int load_each(char **paths) {
+static int load_each(uint32_t ratio, char **paths) {
     for (; *paths != NULL; paths++) {
         ledger count = {0, 0};
-        const wr_engine_config config = {.alloc = counted, .alloc_user = &count};
+        const wr_engine_config config = {.limits.load_ratio_max = ratio, .alloc = counted, .alloc_user = &count};
         wr_engine *engine;
-        wr_module *module;
+        wr_module *module = NULL;
         size_t len = 0;
         uint8_t *bytes = read_file(*paths, &len);
         if (bytes == NULL || wr_engine_new(&config, &engine) != WR_OK) return 1;
         const size_t before = count.peak = count.now;
-        if (wr_module_load(engine, bytes, len, &module, NULL) == WR_OK) {
-            printf(
-                "{\"module\": \"%s\", \"module_bytes\": %zu, \"load_peak_bytes\": %zu, \"module_kept_bytes\": %zu}\n",
-                *paths, len, count.peak - before, count.now - before);
-            wr_module_release(module);
-        }
+        const wr_status status = wr_module_load(engine, bytes, len, &module, NULL);
+        printf("{\"module\": \"%s\", \"status\": \"%s\", \"module_bytes\": %zu, \"load_peak_bytes\": %zu, ", *paths,
+               wr_status_name(status), len, count.peak - before);
+        printf("\"module_kept_bytes\": %zu}\n", count.now - before);
+        if (status == WR_OK) wr_module_release(module);
         wr_engine_free(engine);
         free(bytes);
     }
@@ -175,7 +175,7 @@ static int load_each(char **paths) {
 }
 
 int main(int argc, char **argv) {
-    if (argc > 1 && strcmp(argv[1], "--load") == 0) return load_each(argv + 2);
+    if (argc > 2 && strcmp(argv[1], "--load") == 0) return load_each((uint32_t)strtoul(argv[2], NULL, 10), argv + 3);
     ledger count = {0, 0};
     const wr_engine_config config = {.alloc = counted, .alloc_user = &count};
     wr_engine *engine;

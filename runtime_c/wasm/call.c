@@ -14,6 +14,7 @@ enum {
     CHUNK_MOST = 8192,
     CHUNK_SHORT_NS = 10000, /* the clock is looked at about every 10 to 40 µs */
     CHUNK_LONG_NS = 40000,
+    FINE_BELOW_US = 512,    /* or twice as often with deadlines below this, and so on: wr_exec.fine */
     RECORD_SLOTS = 4 /* of a call across instances: pc, fp, instance, function */
 };
 
@@ -31,13 +32,13 @@ wr_status wr_exec_new(wr_engine *engine, uint32_t stack_bytes, wr_exec **out) {
     size_t size = stack_bytes == 0 ? STACK_DEFAULT : stack_bytes;
     if (size < STACK_LEAST) return WR_BAD_ARGUMENT;
     size &= ~(size_t)15;
-    wr_exec *exec = wr_mem_zero(engine, sizeof *exec);
+    wr_exec *exec = wr_mem_zero(&engine->heap, sizeof *exec);
     if (exec == NULL) return WR_NO_MEMORY;
     exec->engine = engine;
     exec->stack_size = size;
-    exec->stack = wr_mem_zero(engine, size);
+    exec->stack = wr_mem_zero(&engine->heap, size);
     if (exec->stack == NULL) {
-        wr_mem_free(engine, exec, sizeof *exec);
+        wr_mem_free(&engine->heap, exec, sizeof *exec);
         return WR_NO_MEMORY;
     }
     exec->stack_end = exec->stack + size / sizeof(wr_slot);
@@ -52,12 +53,21 @@ wr_status wr_exec_new(wr_engine *engine, uint32_t stack_bytes, wr_exec **out) {
 
 void wr_exec_free(wr_exec *exec) {
     if (exec == NULL) return;
-    wr_mem_free(exec->engine, exec->stack, exec->stack_size);
-    wr_mem_free(exec->engine, exec, sizeof *exec);
+    wr_mem_free(&exec->engine->heap, exec->stack, exec->stack_size);
+    wr_mem_free(&exec->engine->heap, exec, sizeof *exec);
+}
+
+/* What lies between two checks was measured while it was fast, and may be slow: memory touched for the first time,
+ * another loop. It has to be little enough for the deadline even then. */
+static uint8_t fineness(uint64_t deadline_us) {
+    uint8_t fine = 0;
+    while (deadline_us != 0 && fine < WR_FINE_MAX && deadline_us << fine < FINE_BELOW_US) fine++;
+    return fine;
 }
 
 void wr_exec_set_limits(wr_exec *exec, uint64_t deadline_us, uint64_t fuel) {
     exec->deadline_us = deadline_us;
+    exec->fine = fineness(deadline_us);
     exec->fuel_limited = fuel != 0;
     exec->fuel_left = fuel;
     exec->granted = 0;
@@ -77,8 +87,13 @@ void wr_exec_set_exit_code(wr_exec *exec, int32_t code) { exec->exit_code = code
 
 /* ---- limits ---- */
 
-/* Without a deadline there is no clock to look at. */
-static int64_t next_chunk(const wr_exec *exec) { return exec->deadline_us != 0 ? exec->chunk : CHUNK_MOST; }
+static int64_t chunk_most(const wr_exec *exec) { return CHUNK_MOST >> exec->fine; }
+
+/* Without a deadline there is no clock to look at. What a call with a longer one has left may be too much for this. */
+static int64_t next_chunk(const wr_exec *exec) {
+    const int64_t most = chunk_most(exec);
+    return exec->deadline_us != 0 && exec->chunk < most ? exec->chunk : most;
+}
 
 static void grant(wr_exec *exec, int64_t charged) {
     int64_t chunk = next_chunk(exec);
@@ -111,7 +126,9 @@ static wr_status check_clock(wr_exec *exec, bool used_up) {
     if (exec->thread_ns == 0) begin_account(exec, elapsed);
     wr_status status = now >= exec->deadline_ns ? check_used(exec, now) : WR_OK;
     if (status != WR_OK) return status;
-    if (used_up && elapsed < CHUNK_SHORT_NS && exec->chunk < CHUNK_MOST) exec->chunk *= 2;
+    elapsed <<= exec->fine;
+    exec->chunk = next_chunk(exec);
+    if (used_up && elapsed < CHUNK_SHORT_NS && exec->chunk < chunk_most(exec)) exec->chunk *= 2;
     for (; elapsed > CHUNK_LONG_NS && exec->chunk > CHUNK_LEAST; elapsed /= 2) exec->chunk /= 2;
     return WR_OK;
 }
@@ -137,7 +154,7 @@ wr_status wr_exec_check(wr_exec *exec) {
 }
 
 wr_status wr_exec_worked(wr_exec *exec, uint64_t bytes) {
-    exec->aot.work += bytes;
+    exec->aot.work += bytes << exec->fine;
     return exec->aot.work < WR_WORK_MAX ? WR_OK : wr_exec_check(exec);
 }
 

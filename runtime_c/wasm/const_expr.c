@@ -17,7 +17,7 @@ static wr_status const_push(const_typing *typing, wr_vt type) {
 }
 
 static wr_status const_emit(wr_loader *loader, wr_const_kind kind, uint64_t value) {
-    WR_TRY(wr_vec_reserve(loader->engine, &loader->scratch, 1, sizeof(wr_const_op)));
+    WR_TRY(wr_vec_reserve(loader->heap, &loader->scratch, 1, sizeof(wr_const_op)));
     ((wr_const_op *)loader->scratch.items)[loader->scratch.count++] = (wr_const_op){.kind = kind, .value = value};
     return WR_OK;
 }

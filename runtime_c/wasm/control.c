@@ -105,7 +105,7 @@ void wr_emit_branch(wr_body *body, wr_label *label, uint32_t count) {
 wr_status wr_push_label(wr_body *body, wr_label_kind kind, const wr_block_type *type) {
     wr_loader *loader = body->loader;
     if (body->labels.count >= loader->engine->config.limits.nesting_max) return WR_LIMIT_NESTING;
-    WR_TRY(wr_vec_reserve(loader->engine, &body->labels, 1, sizeof(wr_label)));
+    WR_TRY(wr_vec_reserve(loader->heap, &body->labels, 1, sizeof(wr_label)));
     wr_label label = {.kind = (uint8_t)kind, .type = *type, .inits = (uint32_t)body->inits.count};
     if (kind == WR_LABEL_FUNC) {
         label.slot = (uint16_t)body->temp_base;

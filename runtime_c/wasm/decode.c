@@ -11,7 +11,7 @@ enum { DETAIL_BYTES = 96 };
 
 wr_status wr_load_fail(wr_loader *loader, wr_status status, const char *format, ...) {
     va_list args;
-    if (loader->detail == NULL) loader->detail = wr_mem_resize(loader->engine, NULL, 0, DETAIL_BYTES);
+    if (loader->detail == NULL) loader->detail = wr_mem_resize(&loader->engine->heap, NULL, 0, DETAIL_BYTES);
     if (loader->detail == NULL) return status;
     va_start(args, format);
     vsnprintf(loader->detail, DETAIL_BYTES, format, args);
@@ -20,7 +20,7 @@ wr_status wr_load_fail(wr_loader *loader, wr_status status, const char *format, 
 }
 
 void wr_load_forget(wr_loader *loader) {
-    wr_mem_free(loader->engine, loader->detail, DETAIL_BYTES);
+    wr_mem_free(&loader->engine->heap, loader->detail, DETAIL_BYTES);
     loader->detail = NULL;
 }
 
@@ -189,7 +189,7 @@ static wr_status extend(wr_loader *loader, void **items, uint32_t count, uint32_
 
 static wr_status load_values(wr_loader *loader, wr_vec *values, uint32_t *count) {
     WR_TRY(wr_load_count(loader, loader->engine->config.limits.params_max, WR_LIMIT_PARAMS, count));
-    WR_TRY(wr_vec_reserve(loader->engine, values, *count, sizeof(wr_vt)));
+    WR_TRY(wr_vec_reserve(loader->heap, values, *count, sizeof(wr_vt)));
     for (uint32_t i = 0; i < *count; i++) {
         WR_TRY(wr_load_value_type(loader, (wr_vt *)values->items + values->count));
         values->count++;
@@ -207,10 +207,10 @@ static wr_status load_func_type(wr_loader *loader, wr_vec *values, const wr_type
     if ((form & 0x80) != 0) return WR_INT_TOO_LONG; /* the form is a signed number of one byte */
     if (form != 0x60) return wr_load_fail(loader, WR_BAD_TYPE_FORM, "0x%02x", form);
     values->count = 0;
-    WR_TRY(wr_vec_reserve(loader->engine, values, 1, sizeof(wr_vt)));
+    WR_TRY(wr_vec_reserve(loader->heap, values, 1, sizeof(wr_vt)));
     WR_TRY(load_values(loader, values, &params));
     WR_TRY(load_values(loader, values, &results));
-    return wr_type_intern(loader->engine, values->items, params, results, out);
+    return wr_type_intern(loader->engine, loader->heap, values->items, params, results, out);
 }
 
 static wr_status load_type_section(wr_loader *loader) {
@@ -224,7 +224,7 @@ static wr_status load_type_section(wr_loader *loader) {
         status = load_func_type(loader, &values, &loader->module->types[i]);
         if (status == WR_OK) loader->module->type_count++;
     }
-    wr_vec_free(loader->engine, &values, sizeof(wr_vt));
+    wr_vec_free(loader->heap, &values, sizeof(wr_vt));
     return status;
 }
 
@@ -457,10 +457,10 @@ static wr_status load_export_section(wr_loader *loader) {
     module->export_names = WR_LOAD_ALLOC(loader, names_size, char);
     size_t size = 16;
     while (size < 2 * (size_t)count) size *= 2;
-    uint32_t *set = wr_mem_zero(loader->engine, size * sizeof *set);
+    uint32_t *set = wr_mem_zero(loader->heap, size * sizeof *set);
     wr_status status = module->exports == NULL || module->export_names == NULL || set == NULL ? WR_NO_MEMORY : WR_OK;
     if (status == WR_OK) status = load_exports(loader, count, names_size, set, size - 1);
-    wr_mem_free(loader->engine, set, size * sizeof *set);
+    wr_mem_free(loader->heap, set, size * sizeof *set);
     return status;
 }
 
@@ -560,14 +560,14 @@ wr_status wr_load_section(wr_loader *loader, uint8_t id, uint32_t size) {
 
 /* ---- life of a module ---- */
 
-wr_module *wr_module_new(wr_engine *engine, size_t len) {
-    wr_module *module = wr_mem_zero(engine, sizeof *module);
+wr_module *wr_module_new(wr_engine *engine, const wr_heap *heap) {
+    wr_module *module = wr_mem_zero(heap, sizeof *module);
     if (module == NULL) return NULL;
     module->engine = engine;
     atomic_init(&module->refs, 1);
     module->start = UINT32_MAX;
     module->code_is_checked = engine->config.bounds == WR_BOUNDS_CHECKED;
-    wr_arena_init(&module->arena, engine, len);
+    wr_arena_init(&module->arena, heap);
     return module;
 }
 
@@ -576,7 +576,7 @@ static void module_free(wr_module *module) {
     for (uint32_t i = 0; i < module->type_count; i++) wr_type_release(engine, module->types[i]);
     wr_aot_unload(module);
     wr_arena_free(&module->arena);
-    wr_mem_free(engine, module, sizeof *module);
+    wr_mem_free(&engine->heap, module, sizeof *module);
 }
 
 wr_module *wr_module_retain(wr_module *module) {

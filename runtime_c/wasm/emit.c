@@ -34,7 +34,7 @@ static wr_status grow_code(wr_body *body, size_t more) {
     const size_t needed = body->code_used + more;
     size_t ahead = (size_t)left * CODE_RATIO;
     if (ahead > needed / 4 && body->code != NULL) ahead = needed / 4;
-    wr_arena_block *block = wr_arena_block_resize(body->loader->engine, body->code, needed + ahead);
+    wr_arena_block *block = wr_arena_block_resize(body->loader->heap, body->code, needed + ahead);
     if (block == NULL) return WR_NO_MEMORY;
     body->code = block;
     place_insns(body);
@@ -48,7 +48,7 @@ static wr_status grow_insns(wr_body *body) {
 
 static wr_status grow_marks(wr_body *body) {
     const uint32_t capacity = body->mark_capacity + body->mark_capacity / 8 + MARKS_LEAST;
-    uint8_t *marks = wr_mem_resize(body->loader->engine, body->marks, body->mark_capacity, capacity);
+    uint8_t *marks = wr_mem_resize(body->loader->heap, body->marks, body->mark_capacity, capacity);
     if (marks == NULL) return WR_NO_MEMORY;
     body->marks = marks;
     body->mark_capacity = capacity;
@@ -342,7 +342,7 @@ wr_status wr_finish_code(wr_body *body, wr_code *code) {
 wr_status wr_body_finish(wr_body *body) {
     wr_module *module = body->loader->module;
     if (body->code == NULL) return WR_OK;
-    wr_arena_block *exact = wr_arena_block_resize(body->loader->engine, body->code, body->code_used);
+    wr_arena_block *exact = wr_arena_block_resize(body->loader->heap, body->code, body->code_used);
     if (exact == NULL) return WR_NO_MEMORY;
     const uint8_t *first = wr_arena_block_items(exact);
     for (uint32_t i = 0; i < body->loader->bodies_seen; i++) {
@@ -402,16 +402,18 @@ static size_t code_bytes(const wr_code *code) {
 
 static wr_code *make_checked(wr_module *module) {
     uint32_t count = module->func_count - module->func_imports;
+    const wr_code *last = &module->code[count - 1];
+    const uintptr_t first = (uintptr_t)module->code[0].insns;
+    const size_t bytes = (uintptr_t)last->insns - first + code_bytes(last);
     wr_code *codes = wr_arena_zero(&module->arena, count, sizeof *codes);
-    if (codes == NULL) return NULL;
+    uint8_t *all = codes != NULL ? wr_arena_take(&module->arena, bytes, 1) : NULL;
+    if (all == NULL) return NULL;
+    memcpy(all, module->code[0].insns, bytes);
     handler_pair pairs[PAIR_COUNT];
     sort_pairs(pairs);
     for (uint32_t i = 0; i < count; i++) {
         codes[i] = module->code[i];
-        const size_t bytes = code_bytes(&codes[i]);
-        wr_insn *insns = wr_arena_take(&module->arena, bytes, 1);
-        if (insns == NULL) return NULL;
-        memcpy(insns, codes[i].insns, bytes);
+        wr_insn *insns = (wr_insn *)(void *)(all + ((uintptr_t)codes[i].insns - first));
         for (uint32_t k = 0; k < codes[i].insn_count; k += 1 + raw_insns(&insns[k])) {
             insns[k].op = checked_handler(pairs, insns[k].op);
         }

@@ -57,7 +57,9 @@ wr_status wr_error_set(wr_error *error, wr_status status, uint32_t offset, const
     X(nesting_max, 4096)                      \
     X(name_bytes_max, 65536)                  \
     X(table_elements_max, 10000000)           \
-    X(memory_bytes_max, UINT64_C(4) << 30)
+    X(memory_bytes_max, UINT64_C(4) << 30)    \
+    X(load_ratio_max, 6)                      \
+    X(load_bytes_min, 16384)
 
 enum {
     MODULE_BYTES_MOST = 1 << 30,  /* offsets and indices have room for no more (module.h) */
@@ -88,6 +90,7 @@ wr_status wr_engine_new(const wr_engine_config *config, wr_engine **out) {
     if (engine == NULL) return WR_NO_MEMORY;
     memset(engine, 0, sizeof *engine);
     engine->config = filled;
+    engine->heap = (wr_heap){.alloc = filled.alloc, .user = filled.alloc_user};
     pthread_mutex_init(&engine->lock, NULL);
     *out = engine;
     return WR_OK;
@@ -97,8 +100,8 @@ void wr_engine_free(wr_engine *engine) {
     if (engine == NULL) return;
     wr_spaces_free(engine);
     pthread_mutex_destroy(&engine->lock);
-    wr_vec_free(engine, &engine->types, sizeof(wr_type *));
-    wr_mem_free(engine, engine, sizeof *engine);
+    wr_vec_free(&engine->heap, &engine->types, sizeof(wr_type *));
+    wr_mem_free(&engine->heap, engine, sizeof *engine);
 }
 
 /* ---- value types ---- */
@@ -153,9 +156,10 @@ static bool type_equals(const wr_type *type, uint32_t hash, const wr_vt *values,
 
 static size_t type_size(uint32_t count) { return offsetof(wr_type, values) + count * (sizeof(wr_vt) + 1); }
 
-static wr_type *type_new(wr_engine *engine, uint32_t hash, const wr_vt *values, uint32_t params, uint32_t results) {
+/* Also counts its place in the table of types, which grows for all modules together. */
+static wr_type *type_new(const wr_heap *heap, uint32_t hash, const wr_vt *values, uint32_t params, uint32_t results) {
     uint32_t count = params + results;
-    wr_type *type = wr_mem_zero(engine, type_size(count));
+    wr_type *type = wr_heap_charge(heap, sizeof type) ? wr_mem_zero(heap, type_size(count)) : NULL;
     if (type == NULL) return NULL;
     type->hash = hash;
     type->param_count = (uint16_t)params;
@@ -178,7 +182,7 @@ static wr_status type_register(wr_engine *engine, wr_type *type) {
     while (engine->free_id < engine->types.count && types[engine->free_id] != NULL) engine->free_id++;
     if (engine->free_id == engine->types.count) {
         if (engine->types.count >= WR_HEAP_ABSTRACT) return WR_LIMIT_TYPES;
-        wr_status status = wr_vec_reserve(engine, &engine->types, 1, sizeof(wr_type *));
+        wr_status status = wr_vec_reserve(&engine->heap, &engine->types, 1, sizeof(wr_type *));
         if (status != WR_OK) return status;
         engine->types.count++;
     }
@@ -192,17 +196,18 @@ static wr_status type_register(wr_engine *engine, wr_type *type) {
     return WR_OK;
 }
 
-static wr_status intern(wr_engine *engine, const wr_vt *values, uint32_t params, uint32_t results, wr_type **out) {
+static wr_status intern(wr_engine *engine, const wr_heap *heap, const wr_vt *values, uint32_t params, uint32_t results,
+                        wr_type **out) {
     uint32_t hash = type_hash(values, params, results);
     wr_type **bucket = &engine->buckets[hash % WR_TYPE_BUCKETS];
     wr_type *type = *bucket;
     while (type != NULL && !type_equals(type, hash, values, params, results)) type = type->next;
     if (type == NULL) {
-        type = type_new(engine, hash, values, params, results);
+        type = type_new(heap, hash, values, params, results);
         if (type == NULL) return WR_NO_MEMORY;
         wr_status status = type_register(engine, type);
         if (status != WR_OK) {
-            wr_mem_free(engine, type, type_size(params + results));
+            wr_mem_free(heap, type, type_size(params + results));
             return status;
         }
         type->next = *bucket;
@@ -213,11 +218,11 @@ static wr_status intern(wr_engine *engine, const wr_vt *values, uint32_t params,
     return WR_OK;
 }
 
-wr_status wr_type_intern(wr_engine *engine, const wr_vt *values, uint32_t params, uint32_t results,
+wr_status wr_type_intern(wr_engine *engine, const wr_heap *heap, const wr_vt *values, uint32_t params, uint32_t results,
                          const wr_type **out) {
     wr_type *type = NULL;
     pthread_mutex_lock(&engine->lock);
-    wr_status status = intern(engine, values, params, results, &type);
+    wr_status status = intern(engine, heap, values, params, results, &type);
     pthread_mutex_unlock(&engine->lock);
     *out = type;
     return status;
@@ -250,7 +255,7 @@ static void type_drop(wr_engine *engine, wr_type *type) {
             mentioned->next = dead;
             dead = mentioned;
         }
-        wr_mem_free(engine, last, type_size(last->param_count + last->result_count));
+        wr_mem_free(&engine->heap, last, type_size(last->param_count + last->result_count));
     }
 }
 
@@ -258,7 +263,7 @@ void wr_type_release(wr_engine *engine, const wr_type *type) {
     if (type == NULL) return;
     pthread_mutex_lock(&engine->lock);
     type_drop(engine, type_at(engine, type->id));
-    if (engine->live_types == 0) wr_vec_free(engine, &engine->types, sizeof(wr_type *));
+    if (engine->live_types == 0) wr_vec_free(&engine->heap, &engine->types, sizeof(wr_type *));
     pthread_mutex_unlock(&engine->lock);
 }
 

@@ -62,6 +62,7 @@ typedef struct wr_space {
 } wr_space;
 
 struct wr_engine {
+    wr_heap heap;
     wr_engine_config config;
     pthread_mutex_t lock; /* guards what follows and module code variants */
     wr_type *buckets[WR_TYPE_BUCKETS];
@@ -72,11 +73,11 @@ struct wr_engine {
     uint32_t live_types;
 };
 
-wr_alloc_fn wr_mem_default(void);
 void wr_spaces_free(wr_engine *engine); /* memory.c */
 
-/* values: params then results. The caller owns one reference to the result. */
-wr_status wr_type_intern(wr_engine *engine, const wr_vt *values, uint32_t params, uint32_t results,
+/* values: params then results. The caller owns one reference to the result. heap gives what a new type takes: the
+ * engine's, or one that counts. */
+wr_status wr_type_intern(wr_engine *engine, const wr_heap *heap, const wr_vt *values, uint32_t params, uint32_t results,
                          const wr_type **out);
 void wr_type_release(wr_engine *engine, const wr_type *type);
 wr_func_type wr_type_public(const wr_type *type);

@@ -68,13 +68,13 @@ static void free_unreached(wr_store *store) {
         }
         *link = exception->next;
         store->exception_count--;
-        wr_mem_free(store->engine, exception, exn_size(exception->tag));
+        wr_mem_free(&store->engine->heap, exception, exn_size(exception->tag));
     }
 }
 
 static wr_status collect(wr_store *store, const wr_exec *exec) {
     size_t count = store->exception_count;
-    wr_exn **lists = wr_mem_resize(store->engine, NULL, 0, 2 * count * sizeof *lists);
+    wr_exn **lists = wr_mem_resize(&store->engine->heap, NULL, 0, 2 * count * sizeof *lists);
     if (lists == NULL) return WR_NO_MEMORY;
     wr_visitor visitor = {lists, 0, lists + count, 0};
     for (wr_exn *exception = store->exceptions; exception != NULL; exception = exception->next) {
@@ -82,7 +82,7 @@ static wr_status collect(wr_store *store, const wr_exec *exec) {
     }
     qsort(lists, count, sizeof *lists, by_address);
     visit_roots(store, exec, &visitor);
-    wr_mem_free(store->engine, lists, 2 * count * sizeof *lists);
+    wr_mem_free(&store->engine->heap, lists, 2 * count * sizeof *lists);
     free_unreached(store);
     store->exceptions_next = 2 * store->exception_count + COLLECT_FIRST;
     return store->exception_count < EXCEPTIONS_MAX ? WR_OK : WR_NO_MEMORY;
@@ -97,7 +97,7 @@ static wr_status make_exception(wr_exec *exec, const wr_tag *tag, const wr_slot 
         wr_status status = collect(store, exec);
         if (status != WR_OK) return status;
     }
-    wr_exn *exception = wr_mem_zero(store->engine, exn_size(tag));
+    wr_exn *exception = wr_mem_zero(&store->engine->heap, exn_size(tag));
     if (exception == NULL) return WR_NO_MEMORY;
     exception->tag = tag;
     if (tag->type->param_slots != 0) memcpy(exception->values, values, tag->type->param_slots * sizeof *values);

@@ -8,6 +8,7 @@ typedef struct wr_body wr_body;
 
 typedef struct wr_loader {
     wr_engine *engine;
+    const wr_heap *heap; /* gives what loading takes, and counts it */
     wr_module *module;
     wr_reader reader;
     uint8_t *declared;   /* a bit per function: may ref.func name it in a body */
@@ -62,8 +63,8 @@ wr_status wr_load_code_entry(wr_loader *loader, uint32_t size, wr_body *body);
 /* One code entry: loader->reader spans the locals and the body. */
 wr_status wr_translate_function(wr_loader *loader, uint32_t func_index, wr_body *scratch); /* translate.c */
 
-/* An empty module; len: bytes it will be made from, 0: unknown. */
-wr_module *wr_module_new(wr_engine *engine, size_t len);
+/* An empty module. */
+wr_module *wr_module_new(wr_engine *engine, const wr_heap *heap);
 wr_body *wr_body_new(wr_loader *loader);
 void wr_body_free(wr_body *body);
 /* All bodies are translated: their code becomes a part of the module. */

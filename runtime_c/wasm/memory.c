@@ -258,37 +258,47 @@ void *wr_memory_at(const wr_memory *memory, uint64_t address, uint64_t len) {
     return memory->data + address;
 }
 
-/* ---- bulk: long ones look at the limits of the call between chunks; exec NULL: there is no call ---- */
-
-enum { BULK_CHUNK = WR_WORK_MAX };
+/* ---- bulk: long ones look at the limits of the call between pieces; exec NULL: there is no call ---- */
 
 static bool inside(uint64_t size, uint64_t at, uint64_t len) { return at <= size && len <= size - at; }
 
-/* As memmove: overlapping parts are read before they are written. */
-static wr_status copy(wr_exec *exec, uint8_t *to, const uint8_t *from, uint64_t len) {
+static __attribute__((noinline)) wr_status copy_long(wr_exec *exec, uint8_t *to, const uint8_t *from, uint64_t len) {
+    const size_t piece = wr_work_piece(exec);
     bool backward = (uintptr_t)to - (uintptr_t)from < len;
-    while (len > BULK_CHUNK) {
-        uint64_t skip = backward ? len - BULK_CHUNK : 0;
-        memmove(to + skip, from + skip, BULK_CHUNK);
+    while (len > piece) {
+        uint64_t skip = backward ? len - piece : 0;
+        memmove(to + skip, from + skip, piece);
         if (!backward) {
-            to += BULK_CHUNK;
-            from += BULK_CHUNK;
+            to += piece;
+            from += piece;
         }
-        len -= BULK_CHUNK;
+        len -= piece;
         if (exec != NULL) WR_TRY(wr_exec_check(exec));
     }
     memmove(to, from, (size_t)len);
     return exec != NULL ? wr_exec_worked(exec, len) : WR_OK;
 }
 
-wr_status wr_memory_fill(wr_exec *exec, wr_memory *memory, uint64_t at, uint8_t value, uint64_t len) {
-    if (!inside(wr_memory_size(memory), at, len)) return WR_TRAP_MEMORY_BOUNDS;
-    while (len > BULK_CHUNK) {
-        memset(memory->data + at, value, BULK_CHUNK);
-        at += BULK_CHUNK;
-        len -= BULK_CHUNK;
+/* As memmove: overlapping parts are read before they are written. */
+static wr_status copy(wr_exec *exec, uint8_t *to, const uint8_t *from, uint64_t len) {
+    if (len > WR_WORK_LEAST) return copy_long(exec, to, from, len);
+    memmove(to, from, (size_t)len);
+    return exec != NULL ? wr_exec_worked(exec, len) : WR_OK;
+}
+
+static __attribute__((noinline)) wr_status fill_long(wr_exec *exec, uint8_t *at, uint8_t value, uint64_t len) {
+    const size_t piece = wr_work_piece(exec);
+    for (; len > piece; at += piece, len -= piece) {
+        memset(at, value, piece);
         WR_TRY(wr_exec_check(exec));
     }
+    memset(at, value, (size_t)len);
+    return wr_exec_worked(exec, len);
+}
+
+wr_status wr_memory_fill(wr_exec *exec, wr_memory *memory, uint64_t at, uint8_t value, uint64_t len) {
+    if (!inside(wr_memory_size(memory), at, len)) return WR_TRAP_MEMORY_BOUNDS;
+    if (len > WR_WORK_LEAST) return fill_long(exec, memory->data + at, value, len);
     if (len != 0) memset(memory->data + at, value, (size_t)len);
     return wr_exec_worked(exec, len);
 }

@@ -69,7 +69,7 @@ uint32_t wr_next_slot(const wr_body *body) {
 /* Room for an operand on top, its slot set; the caller sets the rest. */
 static wr_operand *push(wr_body *body, wr_vt type) {
     uint32_t slot = wr_next_slot(body), end = slot + wr_vt_slots(type);
-    wr_status status = wr_vec_reserve(body->loader->engine, &body->operands, 1, sizeof(wr_operand));
+    wr_status status = wr_vec_reserve(body->loader->heap, &body->operands, 1, sizeof(wr_operand));
     if (end > WR_FRAME_SLOTS_MAX) status = WR_LIMIT_FRAME;
     if (status != WR_OK) {
         body->status = status;
@@ -191,7 +191,7 @@ void wr_preserve_local(wr_body *body, uint32_t slot) {
 
 /* Shifts what is there up and puts temporaries of unreachable code below it. */
 static void fill_missing(wr_body *body, const wr_vt *types, uint32_t present, uint32_t missing) {
-    wr_status status = wr_vec_reserve(body->loader->engine, &body->operands, missing, sizeof(wr_operand));
+    wr_status status = wr_vec_reserve(body->loader->heap, &body->operands, missing, sizeof(wr_operand));
     if (status != WR_OK) {
         body->status = status;
         return;

@@ -139,6 +139,7 @@ struct wr_exec {
     uint64_t fuel_left;
     bool fuel_limited;
     uint64_t deadline_us;
+    uint8_t fine;             /* so many times twice as often as else the limits are looked at */
     uint64_t deadline_ns;     /* monotonic, the earliest it can be; 0: none */
     uint64_t checked_ns;      /* time of the last check */
     uint64_t thread_ns;       /* processor time of the thread at the first check of the call; 0: none yet */
@@ -187,6 +188,9 @@ wr_status wr_memory_wait(wr_exec *exec, const wr_memory *memory, const void *cel
  * when it adds up to some 10 us. */
 enum { WR_WORK_MAX = WRA_WORK_MAX, WR_WORK_HOST = WR_WORK_MAX / 64 };
 wr_status wr_exec_worked(wr_exec *exec, uint64_t bytes);
+enum { WR_FINE_MAX = 3, WR_WORK_LEAST = WR_WORK_MAX >> WR_FINE_MAX };
+/* How many bytes may be worked on before the next check: WR_WORK_LEAST or more. */
+static inline size_t wr_work_piece(const wr_exec *exec) { return WR_WORK_MAX >> (exec != NULL ? exec->fine : 0); }
 /* wr_exec_check for an instruction that will charge again. */
 wr_status wr_exec_refill(wr_exec *exec);
 uint64_t wr_monotonic_ns(void);

@@ -4,7 +4,7 @@
 #include "runtime.h"
 
 wr_status wr_store_new(wr_engine *engine, wr_store **out) {
-    wr_store *store = wr_mem_zero(engine, sizeof *store);
+    wr_store *store = wr_mem_zero(&engine->heap, sizeof *store);
     if (store == NULL) return WR_NO_MEMORY;
     store->engine = engine;
     *out = store;
@@ -12,7 +12,7 @@ wr_status wr_store_new(wr_engine *engine, wr_store **out) {
 }
 
 void *wr_store_object(wr_store *store, size_t size, void (*destroy)(wr_object *object)) {
-    wr_object *object = wr_mem_zero(store->engine, size);
+    wr_object *object = wr_mem_zero(&store->engine->heap, size);
     if (object == NULL) return NULL;
     object->size = size;
     object->destroy = destroy;
@@ -39,10 +39,10 @@ void wr_store_free(wr_store *store) {
     while (object != NULL) {
         wr_object *next = object->next;
         if (object->destroy != NULL) object->destroy(object);
-        wr_mem_free(store->engine, object, object->size);
+        wr_mem_free(&store->engine->heap, object, object->size);
         object = next;
     }
-    wr_mem_free(store->engine, store, sizeof *store);
+    wr_mem_free(&store->engine->heap, store, sizeof *store);
 }
 
 /* ---- host-made objects ---- */
@@ -67,7 +67,7 @@ static wr_status intern_public(wr_engine *engine, const wr_func_type *type, cons
         values[i] = wr_vt_from_byte(byte);
         if (values[i] == WR_VT_BOTTOM) return WR_BAD_ARGUMENT;
     }
-    return wr_type_intern(engine, values, type->param_count, type->result_count, out);
+    return wr_type_intern(engine, &engine->heap, values, type->param_count, type->result_count, out);
 }
 
 wr_status wr_func_new(wr_store *store, const wr_func_type *type, wr_host_fn fn, void *env, wr_func **out) {

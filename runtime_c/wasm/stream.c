@@ -8,6 +8,8 @@ typedef enum step { STEP_START, STEP_HEADER, STEP_SECTION, STEP_CODE_COUNT, STEP
 
 struct wr_module_stream {
     wr_loader loader;
+    wr_heap heap;     /* the engine's, with an account of what the module takes; not of what is held */
+    wr_account account;
     wr_body *body;    /* while the code section is open */
     wr_vec held;      /* uint8_t: the beginning of an incomplete unit */
     size_t len;       /* of the module, 0: not known */
@@ -100,7 +102,7 @@ static wr_status count_bodies(wr_module_stream *stream, bool *waits) {
     reader->at = start;
     WR_TRY(wr_load_code_count(&stream->loader, stream->end - wr_reader_offset(reader)));
     reader->end = end;
-    wr_vec_free(stream->loader.engine, &stream->loader.scratch, sizeof(wr_const_op));
+    wr_vec_free(stream->loader.heap, &stream->loader.scratch, sizeof(wr_const_op));
     stream->body = wr_body_new(&stream->loader);
     stream->step = STEP_CODE_ENTRY;
     return stream->body != NULL ? WR_OK : WR_NO_MEMORY;
@@ -147,7 +149,23 @@ static wr_status take_unit(wr_module_stream *stream, bool *waits) {
 
 /* ---- pieces ---- */
 
+/* Bytes that loading a module of so many may take. */
+static size_t load_most(const wr_limits *limits, uint64_t len) {
+    uint64_t most = len * limits->load_ratio_max;
+    if (most < limits->load_bytes_min) most = limits->load_bytes_min;
+    return most < SIZE_MAX ? (size_t)most : SIZE_MAX;
+}
+
+static wr_status refuse(wr_module_stream *stream, size_t wanted, size_t most) {
+    const wr_limits *limits = &stream->loader.engine->config.limits;
+    return wr_load_fail(&stream->loader, WR_LIMIT_LOAD_BYTES,
+                        "%zu bytes, allowed are %zu (load_ratio_max %u, load_bytes_min %u)", wanted, most,
+                        limits->load_ratio_max, limits->load_bytes_min);
+}
+
 static wr_status fail(wr_module_stream *stream, wr_status status, uint32_t offset) {
+    const wr_account *account = &stream->account;
+    if (status == WR_NO_MEMORY && account->wanted != 0) status = refuse(stream, account->wanted, account->most);
     stream->failed = status;
     stream->is_placed = true;
     stream->place = offset;
@@ -165,7 +183,7 @@ static wr_status take(wr_module_stream *stream, const uint8_t *bytes, size_t len
     if (status != WR_OK)
         return fail(stream, status, loader->fail_offset != 0 ? loader->fail_offset : wr_reader_offset(reader));
     const size_t left = wr_reader_left(reader), more = left > stream->held.count ? left - stream->held.count : 0;
-    if (wr_vec_reserve(loader->engine, &stream->held, more, 1) != WR_OK) return fail(stream, WR_NO_MEMORY, 0);
+    if (wr_vec_reserve(&loader->engine->heap, &stream->held, more, 1) != WR_OK) return fail(stream, WR_NO_MEMORY, 0);
     if (left != 0 && reader->at != stream->held.items) memmove(stream->held.items, reader->at, left);
     stream->held.count = (uint32_t)left;
     return WR_OK;
@@ -183,7 +201,7 @@ static wr_status take_piece(wr_module_stream *stream, const uint8_t *bytes, size
     }
     stream->is_last = stream->len != 0 && stream->fed == stream->len;
     if (stream->held.count == 0) return take(stream, bytes, len);
-    if (wr_vec_reserve(engine, &stream->held, len, 1) != WR_OK) return fail(stream, WR_NO_MEMORY, 0);
+    if (wr_vec_reserve(&engine->heap, &stream->held, len, 1) != WR_OK) return fail(stream, WR_NO_MEMORY, 0);
     if (len != 0) memcpy((uint8_t *)stream->held.items + stream->held.count, bytes, len);
     stream->held.count += (uint32_t)len;
     return take(stream, stream->held.items, stream->held.count);
@@ -203,7 +221,10 @@ static wr_status take_end(wr_module_stream *stream) {
         return fail(stream, WR_DATA_COUNT_MISMATCH, end);
     }
     const wr_status status = wr_load_function_names(stream->loader.module);
-    return status == WR_OK ? WR_OK : fail(stream, status, end);
+    if (status != WR_OK) return fail(stream, status, end);
+    /* Whoever did not know how long the module is learns only now whether it was too much for it. */
+    const size_t peak = stream->account.peak, most = load_most(&stream->loader.engine->config.limits, stream->fed);
+    return peak <= most ? WR_OK : fail(stream, refuse(stream, peak, most), end);
 }
 
 /* ---- the interface ---- */
@@ -220,16 +241,22 @@ wr_status wr_module_begin(wr_engine *engine, size_t len, wr_module_stream **out,
     if (len > engine->config.limits.module_bytes_max) {
         return wr_error_set(error, WR_LIMIT_MODULE_BYTES, 0, "%zu bytes", len);
     }
-    wr_module_stream *stream = wr_mem_zero(engine, sizeof *stream);
-    wr_module *module = stream != NULL ? wr_module_new(engine, len) : NULL;
-    if (module == NULL) {
-        wr_mem_free(engine, stream, sizeof *stream);
-        return wr_error_set(error, WR_NO_MEMORY, 0, "%s", "");
-    }
+    wr_module_stream *stream = wr_mem_zero(&engine->heap, sizeof *stream);
+    if (stream == NULL) return wr_error_set(error, WR_NO_MEMORY, 0, "%s", "");
+    stream->heap = engine->heap;
+    stream->heap.account = &stream->account;
+    stream->account.most = load_most(&engine->config.limits, len != 0 ? len : engine->config.limits.module_bytes_max);
     stream->loader.engine = engine;
+    stream->loader.heap = &stream->heap;
+    stream->len = len;
+    wr_module *module = wr_heap_charge(&stream->heap, sizeof *stream) ? wr_module_new(engine, &stream->heap) : NULL;
+    if (module == NULL) {
+        (void)fail(stream, WR_NO_MEMORY, 0);
+        stream->is_placed = false;
+        return wr_module_finish(stream, NULL, error);
+    }
     stream->loader.module = module;
     stream->loader.customs = &module->customs;
-    stream->len = len;
     *out = stream;
     return WR_OK;
 }
@@ -245,14 +272,15 @@ wr_status wr_module_finish(wr_module_stream *stream, wr_module **out, wr_error *
     const wr_status status = report(stream, error);
     if (status == WR_OK && out != NULL) {
         *out = stream->loader.module;
+        (*out)->arena.heap = &engine->heap;
     } else {
         wr_module_release(stream->loader.module);
     }
     wr_body_free(stream->body);
-    wr_vec_free(engine, &stream->held, 1);
-    wr_vec_free(engine, &stream->loader.scratch, sizeof(wr_const_op));
+    wr_vec_free(&engine->heap, &stream->held, 1);
+    wr_vec_free(stream->loader.heap, &stream->loader.scratch, sizeof(wr_const_op));
     wr_load_forget(&stream->loader);
-    wr_mem_free(engine, stream, sizeof *stream);
+    wr_mem_free(&engine->heap, stream, sizeof *stream);
     return status;
 }
 

@@ -6,7 +6,7 @@
 
 static void table_destroy(wr_object *object) {
     wr_table *table = (wr_table *)object;
-    wr_mem_free(table->store->engine, table->elems, table->capacity * sizeof *table->elems);
+    wr_mem_free(&table->store->engine->heap, table->elems, table->capacity * sizeof *table->elems);
 }
 
 static void table_visit(wr_object *object, struct wr_visitor *visitor) {
@@ -44,7 +44,7 @@ static bool make_room(wr_table *table, uint32_t size) {
     if (capacity < size) capacity = size;
     if (capacity > table->max) capacity = table->max;
     if (capacity > SIZE_MAX / sizeof *table->elems) return false;
-    uint64_t *elems = wr_mem_resize(table->store->engine, table->elems, table->capacity * sizeof *elems,
+    uint64_t *elems = wr_mem_resize(&table->store->engine->heap, table->elems, table->capacity * sizeof *elems,
                                     (size_t)capacity * sizeof *elems);
     if (elems == NULL) return false;
     table->elems = elems;
@@ -52,17 +52,18 @@ static bool make_room(wr_table *table, uint32_t size) {
     return true;
 }
 
-/* ---- bulk: long ones look at the limits of the call between chunks; exec NULL: there is no call ---- */
+/* ---- bulk: long ones look at the limits of the call between pieces; exec NULL: there is no call ---- */
 
-enum { BULK_ELEMENTS = WR_WORK_MAX / sizeof(uint64_t) };
+static size_t piece_elements(const wr_exec *exec) { return wr_work_piece(exec) / sizeof(uint64_t); }
 
 static bool inside(uint64_t size, uint64_t at, uint64_t len) { return at <= size && len <= size - at; }
 
 static wr_status fill(wr_exec *exec, uint64_t *elems, uint64_t value, uint64_t len) {
-    while (len > BULK_ELEMENTS) {
-        for (size_t i = 0; i < BULK_ELEMENTS; i++) elems[i] = value;
-        elems += BULK_ELEMENTS;
-        len -= BULK_ELEMENTS;
+    const size_t piece = piece_elements(exec);
+    while (len > piece) {
+        for (size_t i = 0; i < piece; i++) elems[i] = value;
+        elems += piece;
+        len -= piece;
         if (exec != NULL) WR_TRY(wr_exec_check(exec));
     }
     for (uint64_t i = 0; i < len; i++) elems[i] = value;
@@ -71,15 +72,16 @@ static wr_status fill(wr_exec *exec, uint64_t *elems, uint64_t value, uint64_t l
 
 /* As memmove: overlapping parts are read before they are written. */
 static wr_status copy(wr_exec *exec, uint64_t *to, const uint64_t *from, uint64_t len) {
+    const size_t piece = piece_elements(exec);
     bool backward = (uintptr_t)to - (uintptr_t)from < len * sizeof *to;
-    while (len > BULK_ELEMENTS) {
-        uint64_t skip = backward ? len - BULK_ELEMENTS : 0;
-        memmove(to + skip, from + skip, BULK_ELEMENTS * sizeof *to);
+    while (len > piece) {
+        uint64_t skip = backward ? len - piece : 0;
+        memmove(to + skip, from + skip, piece * sizeof *to);
         if (!backward) {
-            to += BULK_ELEMENTS;
-            from += BULK_ELEMENTS;
+            to += piece;
+            from += piece;
         }
-        len -= BULK_ELEMENTS;
+        len -= piece;
         if (exec != NULL) WR_TRY(wr_exec_check(exec));
     }
     memmove(to, from, (size_t)len * sizeof *to);

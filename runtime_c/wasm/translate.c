@@ -211,7 +211,7 @@ static wr_status read_local(wr_body *body, uint8_t opcode, wr_local *out) {
     *out = *local;
     if (!local->unset) return WR_OK;
     if (opcode == 0x20) return wr_load_fail(body->loader, WR_UNINIT_LOCAL, "%u", index);
-    WR_TRY(wr_vec_reserve(body->loader->engine, &body->inits, 1, sizeof index));
+    WR_TRY(wr_vec_reserve(body->loader->heap, &body->inits, 1, sizeof index));
     ((uint32_t *)body->inits.items)[body->inits.count++] = index;
     local->unset = false;
     return WR_OK;
@@ -351,7 +351,7 @@ static wr_status translate_opcode(wr_body *body, uint8_t opcode) {
 
 /* Slots that do not fit are refused once all are counted. */
 static wr_status add_locals(wr_body *body, wr_vt type, bool unset, uint32_t count, uint32_t *slot) {
-    WR_TRY(wr_vec_reserve(body->loader->engine, &body->locals, count, sizeof(wr_local)));
+    WR_TRY(wr_vec_reserve(body->loader->heap, &body->locals, count, sizeof(wr_local)));
     for (uint32_t i = 0; i < count; i++) {
         ((wr_local *)body->locals.items)[body->locals.count++] = (wr_local){type, (uint16_t)*slot, unset};
         *slot += wr_vt_slots(type);
@@ -383,7 +383,7 @@ static wr_status begin_function(wr_body *body, const wr_type *type, wr_code *cod
     body->inits.count = body->pending.count = body->catches.count = 0;
     body->insn_count = body->mark_count = body->last = body->flushed = body->barrier = body->weighed = 0;
     body->status = WR_OK;
-    WR_TRY(wr_vec_reserve(body->loader->engine, &body->operands, 1, sizeof(wr_operand))); /* never NULL */
+    WR_TRY(wr_vec_reserve(body->loader->heap, &body->operands, 1, sizeof(wr_operand))); /* never NULL */
     for (uint32_t i = 0; i < type->param_count; i++) WR_TRY(add_locals(body, type->values[i], false, 1, &slot));
     code->param_slots = (uint16_t)slot;
     WR_TRY(read_locals(body, &slot));
@@ -428,7 +428,7 @@ wr_status wr_translate_function(wr_loader *loader, uint32_t func_index, wr_body 
 }
 
 wr_body *wr_body_new(wr_loader *loader) {
-    wr_body *body = wr_mem_zero(loader->engine, sizeof *body);
+    wr_body *body = wr_mem_zero(loader->heap, sizeof *body);
     if (body == NULL) return NULL;
     body->loader = loader;
     body->reader = &loader->reader;
@@ -437,14 +437,14 @@ wr_body *wr_body_new(wr_loader *loader) {
 
 void wr_body_free(wr_body *body) {
     if (body == NULL) return;
-    const wr_engine *engine = body->loader->engine;
-    wr_vec_free(engine, &body->operands, sizeof(wr_operand));
-    wr_vec_free(engine, &body->labels, sizeof(wr_label));
-    wr_vec_free(engine, &body->locals, sizeof(wr_local));
-    wr_vec_free(engine, &body->inits, sizeof(uint32_t));
-    wr_vec_free(engine, &body->pending, sizeof(wr_catch));
-    wr_vec_free(engine, &body->catches, sizeof(wr_catch));
-    wr_arena_block_free(engine, body->code);
-    wr_mem_free(engine, body->marks, body->mark_capacity);
-    wr_mem_free(engine, body, sizeof *body);
+    const wr_heap *heap = body->loader->heap;
+    wr_vec_free(heap, &body->operands, sizeof(wr_operand));
+    wr_vec_free(heap, &body->labels, sizeof(wr_label));
+    wr_vec_free(heap, &body->locals, sizeof(wr_local));
+    wr_vec_free(heap, &body->inits, sizeof(uint32_t));
+    wr_vec_free(heap, &body->pending, sizeof(wr_catch));
+    wr_vec_free(heap, &body->catches, sizeof(wr_catch));
+    wr_arena_block_free(heap, body->code);
+    wr_mem_free(heap, body->marks, body->mark_capacity);
+    wr_mem_free(heap, body, sizeof *body);
 }

@@ -53,7 +53,7 @@ static wr_status read_clause(wr_body *body) {
     for (uint32_t i = 0; i < count; i++) end += wr_vt_slots(types[i]);
     if (end > WR_FRAME_SLOTS_MAX) return WR_LIMIT_FRAME;
     if (end > body->slot_max) body->slot_max = end;
-    WR_TRY(wr_vec_reserve(body->loader->engine, &body->pending, 1, sizeof clause));
+    WR_TRY(wr_vec_reserve(body->loader->heap, &body->pending, 1, sizeof clause));
     ((wr_catch *)body->pending.items)[body->pending.count++] = clause;
     return body->status;
 }
@@ -79,7 +79,7 @@ wr_status wr_translate_try_table(wr_body *body) {
 
 wr_status wr_end_try(wr_body *body, const wr_label *label) {
     size_t count = body->pending.count - label->catches;
-    WR_TRY(wr_vec_reserve(body->loader->engine, &body->catches, count, sizeof(wr_catch)));
+    WR_TRY(wr_vec_reserve(body->loader->heap, &body->catches, count, sizeof(wr_catch)));
     for (size_t i = 0; i < count; i++) {
         wr_catch clause = ((const wr_catch *)body->pending.items)[label->catches + i];
         clause.first = label->start;

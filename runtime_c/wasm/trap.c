@@ -3,13 +3,22 @@
 
 #include "runtime.h"
 
+/* The code of an instance lies in one piece, in the order of its functions: a deep stack is not to be walked by looking
+ * at all functions for each frame. */
 const wr_code *wr_code_find(const wr_instance *instance, const wr_insn *pc, uint32_t *index) {
     const wr_module *module = instance->module;
-    for (uint32_t i = 0; i < module->func_count - module->func_imports; i++) {
-        const wr_code *code = &instance->codes[i];
+    uint32_t low = 0, high = module->func_count - module->func_imports;
+    while (low < high) {
+        const uint32_t middle = low + (high - low) / 2;
+        const wr_code *code = &instance->codes[middle];
         if (pc >= code->insns && pc < code->insns + code->insn_count) {
-            *index = module->func_imports + i;
+            *index = module->func_imports + middle;
             return code;
+        }
+        if (pc < code->insns) {
+            high = middle;
+        } else {
+            low = middle + 1;
         }
     }
     return NULL;

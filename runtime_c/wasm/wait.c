@@ -54,7 +54,7 @@ wr_status wr_exec_sleep(wr_exec *exec, uint64_t until_ns) {
 }
 
 wr_shared *wr_shared_new(const wr_engine *engine, uint64_t size) {
-    wr_shared *shared = wr_mem_zero(engine, sizeof *shared);
+    wr_shared *shared = wr_mem_zero(&engine->heap, sizeof *shared);
     if (shared == NULL) return NULL;
     atomic_init(&shared->refs, 1);
     atomic_init(&shared->size, size);
@@ -65,7 +65,7 @@ wr_shared *wr_shared_new(const wr_engine *engine, uint64_t size) {
 bool wr_shared_release(const wr_engine *engine, wr_shared *shared) {
     if (atomic_fetch_sub_explicit(&shared->refs, 1, memory_order_acq_rel) != 1) return false;
     pthread_mutex_destroy(&shared->lock);
-    wr_mem_free(engine, shared, sizeof *shared);
+    wr_mem_free(&engine->heap, shared, sizeof *shared);
     return true;
 }
 
