@@ -28,7 +28,7 @@ SQUASHFS = (
     "-tar", "-quiet", "-no-progress", "-noappend", "-no-xattrs", "-comp", "lz4", "-Xhc", "-b", "128K",
     "-root-mode", "0755", "-root-uid", "0", "-root-gid", "0",
 )  # fmt: skip
-"""Of mksquashfs. Unpacking lz4 takes a start half as long as zstd, which would make 8 MiB less of it."""
+"""Of mksquashfs. With zstd a root is 8 MiB smaller, and a gateway executes 1.8 times as many instructions until ready."""
 
 
 @dataclass(frozen=True, slots=True)
