@@ -28,7 +28,7 @@ SQUASHFS = (
     "-tar", "-quiet", "-no-progress", "-noappend", "-no-xattrs", "-comp", "lz4", "-Xhc", "-b", "128K",
     "-root-mode", "0755", "-root-uid", "0", "-root-gid", "0",
 )  # fmt: skip
-"""Of mksquashfs. With zstd a root is 8 MiB smaller, and a gateway executes 1.8 times as many instructions until ready."""
+"""Of mksquashfs. With zstd a root is 8 MB smaller, and a gateway takes 1.8 times as many instructions until ready."""
 
 
 @dataclass(frozen=True, slots=True)
