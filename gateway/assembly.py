@@ -7,7 +7,7 @@ imported (``gateway.app.prepared``): so without typing, enum, dataclasses and pa
 from __future__ import annotations
 
 from gateway import native
-from gateway.digest import content_hash
+from gateway.digest import check_hash
 from gateway.errors import HostFault, PenstockError, PluginError, RuntimeFault
 from gateway.native import lib
 
@@ -27,11 +27,12 @@ if TYPE_CHECKING:
         consumers_max: int
 
     class PluginSetup(TypedDict):
-        """``hash``: what the module in ``file`` must have."""
+        """``hash``: by which the version is known; ``check``: ``check_hash`` of what must be in ``file``."""
 
         name: str
         file: str
         hash: str
+        check: str
 
     class StageSetup(TypedDict):
         """``ports``, ``outputs``: names; ``inputs``: rings and policies."""
@@ -128,7 +129,7 @@ class Assembly:
                 wasm = source.read()
         except OSError as error:
             raise PluginError(f'plugin "{name}": {file} cannot be read: {error.strerror}') from None
-        if content_hash(wasm) != plugin["hash"]:
+        if check_hash(wasm) != plugin["check"]:
             raise PluginError(f'plugin "{name}": {file} is damaged: its contents have another hash')
         module = native.new_module(self.engine, name, wasm)
         if artefact := native.code_of(file):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gateway.assembly import Assembly
 from gateway.config.bus import WriteRule
-from gateway.digest import content_hash
+from gateway.digest import check_hash, content_hash
 from gateway.errors import RuntimeFault, SwapError
 from gateway.graph import Plan, ReadPlan, StagePlan
 from gateway.store import Plugin
@@ -171,8 +171,9 @@ def setup_of(plan: Plan, plugins: Mapping[str, Plugin]) -> Setup:
         ],
         "ports": {one.port.name: one.setup() for one in plan.ports},
         "plugins": [
-            {"name": name, "file": str(plugins[name].wasm), "hash": content_hash(plugins[name].read())}
+            {"name": name, "file": str(plugins[name].wasm), "hash": content_hash(wasm), "check": check_hash(wasm)}
             for name in names
+            for wasm in (plugins[name].read(),)
         ],
         "stages": [_stage_setup(stage) for stage in plan.stages],
         "sinks": {one.link.name: _reads(one.inputs) for one in plan.links},

@@ -18,9 +18,8 @@ from gateway.app.lock import Lock
 from gateway.app.notify import Notifier
 from gateway.assembly import Assembly
 from gateway.clock import Clock
-from gateway.digest import content_hash
+from gateway.digest import check_hash
 from gateway.errors import PenstockError
-from gateway.lines import open_at_once
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,8 +87,7 @@ def start(words: Sequence[str], environment: Mapping[str, str]) -> Started | Non
             assembly = Assembly(prepared["setup"])
             assembly.start()
             _tell(prepared, environment)
-            for name, fd in open_at_once(prepared["setup"]["ports"], Clock()).items():
-                assembly.open_port(name, fd)
+            _open_ports(assembly, prepared["setup"])
             return Started(folder, lock, assembly)
     except (OSError, PenstockError):
         forget(folder)
@@ -121,7 +119,7 @@ def _write(folder: str, prepared: Prepared) -> None:
     body = marshal.dumps(prepared)  # type: ignore[arg-type]  # of plain values all through
     path = os.path.join(folder, FILE)
     with open(f"{path}.tmp", "wb") as file:
-        file.write(content_hash(body).encode() + body)
+        file.write(check_hash(body).encode() + body)
     os.replace(f"{path}.tmp", path)  # a power cut may lose the new one: the hash tells
 
 
@@ -145,7 +143,7 @@ def _read(folder: str) -> Prepared | None:
     with open(os.path.join(folder, FILE), "rb") as file:
         data = file.read()
     digits, body = data[:_HASH_DIGITS], data[_HASH_DIGITS:]
-    if content_hash(body).encode() != digits:
+    if check_hash(body).encode() != digits:
         return None
     prepared: Prepared = marshal.loads(body)
     return prepared
@@ -166,7 +164,7 @@ def _surroundings(words: Sequence[str], environment: Mapping[str, str]) -> tuple
 def _contents(path: str) -> str:
     try:
         with open(path, "rb") as file:
-            return content_hash(file.read())
+            return check_hash(file.read())
     except FileNotFoundError:
         return ""
 
@@ -181,6 +179,13 @@ def _modules() -> Iterable[str]:
 def _age(path: str) -> tuple[int, int]:
     about = os.stat(path)
     return about.st_size, about.st_mtime_ns
+
+
+def _open_ports(assembly: Assembly, setup: Setup) -> None:
+    from gateway.lines import open_at_once  # nobody waits for it who wants to hear that this is ready
+
+    for name, fd in open_at_once(setup["ports"], Clock()).items():
+        assembly.open_port(name, fd)
 
 
 def _tell(prepared: Prepared, environment: Mapping[str, str]) -> None:

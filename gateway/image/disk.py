@@ -24,7 +24,11 @@ LINUX = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
 BASIC = "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7"
 NAMESPACE = uuid.UUID("c2f1b7a4-5d0e-4b63-9a57-0d0d0e6a7d11")
 FAT_CLUSTERS_MIN = 4085  # fewer make it a FAT12
-ZSTD_LEVEL = 15
+SQUASHFS = (
+    "-tar", "-quiet", "-no-progress", "-noappend", "-no-xattrs", "-comp", "lz4", "-Xhc", "-b", "128K",
+    "-root-mode", "0755", "-root-uid", "0", "-root-gid", "0",
+)  # fmt: skip
+"""Of mksquashfs. With zstd a root is 8 MB smaller, and a gateway takes 1.8 times as many instructions until ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +75,7 @@ def squashfs(tree: Tree, out: Path) -> None:
     with tempfile.TemporaryFile() as tar:
         tree.write_tar(tar)
         tar.seek(0)
-        run(
-            "mksquashfs", "-", out, "-tar", "-quiet", "-no-progress", "-noappend", "-no-xattrs", "-comp", "zstd",
-            "-Xcompression-level", str(ZSTD_LEVEL), "-b", "128K", "-root-mode", "0755", "-root-uid", "0",
-            "-root-gid", "0", stdin=tar,
-        )  # fmt: skip
+        run("mksquashfs", "-", out, *SQUASHFS, stdin=tar)
 
 
 def fat(files: Mapping[str, bytes], out: Path, size_bytes: int, label: str, serial: str) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from gateway.image.disk import ZSTD_LEVEL
+from gateway.image.disk import SQUASHFS
 from tests.hil.disk import partitions
 from tests.hil.releases import FAMILY
 
@@ -113,10 +113,8 @@ def _pack(slot: Path, root: Path, files: Mapping[str, str], out: Path) -> Path:
             tar.add(path, path.relative_to(root).as_posix(), recursive=False, filter=_as_root)
     shutil.rmtree(root)
     packed.unlink(missing_ok=True)
-    options = ["-tar", "-quiet", "-no-progress", "-noappend", "-no-xattrs", "-comp", "zstd", "-b", "128K"]
-    options += ["-Xcompression-level", str(ZSTD_LEVEL), "-root-mode", "0755", "-root-uid", "0", "-root-gid", "0"]
     with archive.open("rb") as source:
-        tool("mksquashfs", "-", packed, *options, stdin=source)
+        tool("mksquashfs", "-", packed, *SQUASHFS, stdin=source)
     archive.unlink()
     shutil.copyfile(slot, out)
     tool("mcopy", "-o", "-i", out, packed, f"::{ROOT_FILE}")
