@@ -1,4 +1,5 @@
 /* Waiting. Shared memories: what their stores have in common; wait and notify (threads proposal, "wait and notify"). */
+#include <sched.h>
 #include <sys/prctl.h>
 #include <time.h>
 
@@ -14,12 +15,16 @@ typedef struct wr_waiter {
 } wr_waiter;
 #endif
 
-enum { SLICE_NS = 5000000 }; /* how long wr_exec_interrupt may go unseen */
+enum {
+    SLICE_NS = 5000000, /* how long wr_exec_interrupt may go unseen */
+    WAKE_NS = 100000 /* what waking up may take: at the deadline one has been awake for so long */
+};
 
-/* When whoever waits from now until until_ns has to look at the limits of the call. */
+/* Until when whoever waits from now until until_ns may sleep before looking at the limits; now: not at all. */
 static uint64_t next_look(const wr_exec *exec, uint64_t now, uint64_t until_ns) {
     uint64_t slice = until_ns - now < SLICE_NS ? until_ns : now + SLICE_NS;
-    return exec->deadline_ns != 0 && exec->deadline_ns < slice ? exec->deadline_ns : slice;
+    if (exec->deadline_ns == 0 || exec->deadline_ns >= slice) return slice;
+    return exec->deadline_ns > now + WAKE_NS ? exec->deadline_ns - WAKE_NS : now;
 }
 
 static struct timespec timespec_of(uint64_t ns) {
@@ -48,6 +53,7 @@ wr_status wr_exec_sleep(wr_exec *exec, uint64_t until_ns) {
         uint64_t now = wr_monotonic_ns();
         if (status != WR_OK || now >= until_ns) return status;
         uint64_t look = next_look(exec, now, until_ns);
+        if (look == now) continue;
         sleep_until(look);
         count_sleep(exec, now, look);
     }
@@ -118,6 +124,12 @@ static wr_status sleep_on(wr_exec *exec, wr_shared *shared, wr_waiter *waiter, u
         uint64_t now = wr_monotonic_ns();
         if (status != WR_OK || now >= until_ns) return status;
         uint64_t look = next_look(exec, now, until_ns);
+        if (look == now) {
+            pthread_mutex_unlock(&shared->lock); /* for who would notify */
+            sched_yield();
+            pthread_mutex_lock(&shared->lock);
+            continue;
+        }
         struct timespec at = timespec_of(look);
         (void)pthread_cond_timedwait(&waiter->woken, &shared->lock, &at);
         count_sleep(exec, now, look);
