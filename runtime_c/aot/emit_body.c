@@ -227,7 +227,16 @@ void wr_aot_prototype(wr_text *text, const wr_type *type, const char *name) {
     wr_text_add(text, ")");
 }
 
-static void put_head(const wr_aot_body *body, wr_text *out) {
+/* The C compiler's time for a function grows with the product of its size and its loops: above these, it does less. */
+enum { LARGE_BYTE_LOOPS = 1 << 18, HUGE_BYTE_LOOPS = 1 << 23 };
+
+static const char *effort(const wr_aot_body *body, size_t bytes) {
+    const uint64_t byte_loops = (uint64_t)bytes * body->loops.count;
+    if (byte_loops < LARGE_BYTE_LOOPS) return "";
+    return byte_loops < HUGE_BYTE_LOOPS ? "LARGE " : "HUGE ";
+}
+
+static void put_head(const wr_aot_body *body, size_t bytes, wr_text *out) {
     char name[16], shown[80] = "";
     uint32_t len = 0;
     const char *known = wr_module_func_name(body->module, body->index, &len);
@@ -236,7 +245,8 @@ static void put_head(const wr_aot_body *body, wr_text *out) {
         shown[i + 1] = '\0';
     }
     snprintf(name, sizeof name, "w%u", body->index);
-    wr_text_add(out, "\n/* function %u %s @0x%x */\nFUNCTION ", body->index, shown, body->code->body_offset);
+    wr_text_add(out, "\n/* function %u %s @0x%x */\n%sFUNCTION ", body->index, shown, body->code->body_offset,
+                effort(body, bytes));
     wr_aot_prototype(out, body->type, name);
     wr_text_add(out, " {\n");
 }
@@ -304,7 +314,7 @@ wr_aot_body *wr_aot_outermost(wr_aot_body *body) {
 wr_status wr_aot_function(wr_aot_emit *emit, uint32_t index, wr_reader code, wr_aot_body *body) {
     WR_TRY(wr_aot_begin(body, emit, index, code));
     WR_TRY(wr_aot_translate_until(body, 0));
-    put_head(body, &emit->bodies);
+    put_head(body, wr_reader_left(&code), &emit->bodies);
     wr_text_add(&emit->bodies, "    BUDGET();\n");
     wr_aot_put_locals(body, &emit->bodies);
     put_uses(body, &emit->bodies);

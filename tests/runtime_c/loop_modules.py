@@ -190,28 +190,37 @@ def sized(body: bytes) -> bytes:
 
 def function(chance: random.Random) -> bytes:
     """The body of one, with its size in front."""
+    return finished(loops(chance))
+
+
+def finished(code: bytes) -> bytes:
+    """A function of that, with its size in front."""
+    return sized(bytes([1, LOCALS - PARAMS, I32]) + code + get(VALUE) + get(COUNTERS[0]) + b"\x6a\x0b")
+
+
+def loops(chance: random.Random) -> bytes:
+    """One or two, and what goes on with inside of them."""
     code = get(1) + const(3) + b"\x71" + const(1) + b"\x6a" + put(INVARIANT)
     code += get(0) + const(chance.choice((3, 0xFFC, 0xFFFF))) + b"\x71" + put(0)
     for _ in range(chance.choice((1, 1, 2))):
-        loops = [counting(chance, COUNTERS[0])]
-        code += b"".join(const(one.start) + put(one.local) for one in loops)
+        loop = counting(chance, COUNTERS[0])
+        code += const(loop.start) + put(loop.local)
         more = chance.sample(COUNTERS[1:], chance.randrange(0, 3))
         code += b"".join(const(start_of(chance)) + put(one) for one in more)
         counters = [COUNTERS[0], *more]
-        is_dense = loops[0].step in (1, 2, 4, -1, -4) and not loops[0].by_local and chance.random() < 0.8
+        is_dense = loop.step in (1, 2, 4, -1, -4) and not loop.by_local and chance.random() < 0.8
 
-        def some(counters: list[int] = counters, step: int = loops[0].step if is_dense else 0) -> bytes:
+        def some(counters: list[int] = counters, step: int = loop.step if is_dense else 0) -> bytes:
             count = chance.randrange(0, 3)
             return b"".join(dense(chance, step) if step else statement(chance, counters) for _ in range(count))
 
         body = some()
         if chance.random() < 0.5:
-            body += inner(chance, counters, loops[0].step if is_dense else 0)
+            body += inner(chance, counters, loop.step if is_dense else 0)
         body += some()
         steps = b"".join(get(one) + const(chance.choice(STEPS)) + b"\x6a" + put(one) for one in more)
-        code += bytes([0x02, VOID, 0x03, VOID]) + body + steps + loops[0].next() + b"\x0b\x0b"
-    code += get(VALUE) + get(COUNTERS[0]) + b"\x6a\x0b"
-    return sized(bytes([1, LOCALS - PARAMS, I32]) + code)
+        code += bytes([0x02, VOID, 0x03, VOID]) + body + steps + loop.next() + b"\x0b\x0b"
+    return code
 
 
 def inner(chance: random.Random, counters: list[int], step: int) -> bytes:
@@ -234,6 +243,18 @@ def module(seed: int, functions: int = 30) -> bytes:
     """A module of that many exported functions f0, f1, and so on, and a memory."""
     chance = random.Random(seed)
     return assemble({f"f{i}": function(chance) for i in range(functions)}, parameters=PARAMS)
+
+
+def large(seed: int, parts: int) -> bytes:
+    """A module of one large function of as many parts as ``function`` makes functions of, and of exported functions f0,
+    f1, and so on that have one of these run."""
+    chance = random.Random(seed)
+    pieces = (
+        bytes([0x02, VOID, 0x23, 0]) + const(i) + b"\x47\x0d\x00" + loops(chance) + b"\x0b" for i in range(parts)
+    )
+    select = (const(i) + b"\x24\x00" + get(0) + get(1) + b"\x10\x00" for i in range(parts))
+    callers = {f"f{i}": sized(b"\x00" + code + b"\x0b") for i, code in enumerate(select)}
+    return assemble({"large": finished(b"".join(pieces)), **callers}, parameters=PARAMS)
 
 
 SEGMENT = 60000  # bytes of the data segment, and elements of the other one

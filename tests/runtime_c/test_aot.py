@@ -177,6 +177,24 @@ def test_only_some_loops_are_written_in_special_ways() -> None:
     assert special[0] == special[1] > 10
 
 
+@pytest.mark.parametrize("target", [HOST, *FOREIGN])
+@pytest.mark.parametrize(("parts", "word"), [(60, "LARGE"), (280, "HUGE")])
+def test_large_functions(parts: int, word: str, target: str, tmp_path: Path) -> None:
+    """The C compiler does less to them, which does not show."""
+    module = tmp_path / "large.wasm"
+    module.write_bytes(loop_modules.large(1, parts))
+    artefact = tmp_path / "large.so"
+    with Engine() as engine:
+        text = emit_c(engine, module.name, module.read_bytes())
+    assert text.count(b"\n%s FUNCTION" % word.encode()) == 1
+    bounds = bounds_of(target, checked=False)
+    aot_build.build(find_compiler(target), [text], artefact, checked=bounds == "checked")
+    toolchain = "native" if target == HOST else f"{target}-shared"
+    options = ("--bounds", bounds, "--seeds", "3")
+    compare(toolchain, artefact, [module], *options, "--sweep", "20", calls_min=20 * parts)
+    compare(toolchain, artefact, [module], *options, "--fuel", "0", calls_min=3 * parts)
+
+
 def test_a_choice_between_compared_numbers_is_told_as_such(cases: Path) -> None:
     with Engine() as engine:
         text = emit_c(engine, "cases", cases.read_bytes())
