@@ -5,6 +5,11 @@
  * at block entries all of them are, so that every path to a label finds values in the same slots. */
 #ifndef WR_BODY_H
 #define WR_BODY_H
+
+/* Translation is most of what a load takes. */
+#if defined(__OPTIMIZE__) && !defined(__OPTIMIZE_SIZE__) && !defined(__clang__)
+#pragma GCC optimize("O3")
+#endif
 #include "loader.h"
 
 typedef enum wr_place { WR_PLACE_TEMP, WR_PLACE_LOCAL, WR_PLACE_CONST } wr_place;

@@ -258,7 +258,7 @@ wr_status wr_read_label(wr_body *body, wr_label **out) {
 }
 
 static wr_status translate_br(wr_body *body) {
-    wr_label *label;
+    wr_label *label = NULL;
     uint32_t count;
     WR_TRY(wr_read_label(body, &label));
     const wr_vt *types = wr_branch_types(label, &count);
@@ -269,7 +269,7 @@ static wr_status translate_br(wr_body *body) {
 }
 
 static wr_status translate_br_if(wr_body *body) {
-    wr_label *label;
+    wr_label *label = NULL;
     uint32_t count;
     wr_operand condition;
     WR_TRY(wr_read_label(body, &label));
@@ -295,7 +295,7 @@ static wr_status emit_table_stubs(wr_body *body, const uint8_t *targets, uint32_
     const uint8_t *after = body->reader->at;
     body->reader->at = targets;
     for (uint32_t i = 0; i <= count && body->status == WR_OK; i++) {
-        wr_label *label;
+        wr_label *label = NULL;
         uint32_t arity;
         WR_TRY(wr_read_label(body, &label));
         (void)wr_branch_types(label, &arity);
@@ -322,7 +322,7 @@ static wr_status translate_br_table(wr_body *body) {
     const uint8_t *targets = body->reader->at;
     uint32_t entry = 0;
     for (uint32_t i = 0; i <= count; i++) {
-        wr_label *label;
+        wr_label *label = NULL;
         WR_TRY(wr_read_label(body, &label));
         const wr_vt *types = wr_branch_types(label, &arity);
         if (i != 0 && arity != first_arity) return wr_load_fail(body->loader, WR_TYPE_MISMATCH, "label arities differ");
@@ -350,7 +350,7 @@ static wr_status translate_br_table(wr_body *body) {
 
 /* br_on_null drops a null and keeps the rest as non-null; br_on_non_null carries a non-null as the last value. */
 static wr_status translate_br_null(wr_body *body, bool on_null) {
-    wr_label *label;
+    wr_label *label = NULL;
     uint32_t count;
     wr_operand value;
     WR_TRY(wr_read_label(body, &label));

@@ -1,11 +1,10 @@
 /* The operand stack: typing and places. */
-#include <string.h>
-
-#include "body.h"
-
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC optimize("no-tree-slp-vectorize", "no-store-merging") /* see copy */
 #endif
+#include <string.h>
+
+#include "body.h"
 
 enum { PRESERVE_SCAN_MAX = 64 };
 

@@ -25,17 +25,57 @@ static wr_status read_leb(wr_reader *reader, unsigned bits, bool is_signed, uint
     }
 }
 
+/* Numbers of up to five bytes, which linkers like, are read without a check for each; others are left to read_leb. */
+enum { SHORT_BYTES = 5 };
+
+/* Returns how many bytes it takes, or 0. */
+static inline unsigned peek_short(const wr_reader *reader, uint64_t *out) {
+    uint64_t value = 0;
+    if (wr_reader_left(reader) < SHORT_BYTES) return 0;
+    for (unsigned i = 0; i < SHORT_BYTES; i++) {
+        const uint8_t byte = reader->at[i];
+        value |= (uint64_t)(byte & 0x7F) << (7 * i);
+        if ((byte & 0x80) != 0) continue;
+        *out = value;
+        return i + 1;
+    }
+    return 0;
+}
+
+static inline unsigned peek_short_signed(const wr_reader *reader, int64_t *out) {
+    uint64_t value = 0;
+    const unsigned bytes = peek_short(reader, &value), unused = 64 - 7 * bytes;
+    if (bytes != 0) *out = (int64_t)(value << unused) >> unused;
+    return bytes;
+}
+
 wr_status wr_read_u32_slow(wr_reader *reader, uint32_t *out) {
     uint64_t value = 0;
-    WR_TRY(read_leb(reader, 32, false, &value));
+    const unsigned bytes = peek_short(reader, &value);
+    if (bytes != 0 && value <= UINT32_MAX) {
+        reader->at += bytes;
+    } else {
+        WR_TRY(read_leb(reader, 32, false, &value));
+    }
     *out = (uint32_t)value;
     return WR_OK;
 }
 
-wr_status wr_read_u64(wr_reader *reader, uint64_t *out) { return read_leb(reader, 64, false, out); }
+wr_status wr_read_u64(wr_reader *reader, uint64_t *out) {
+    const unsigned bytes = peek_short(reader, out);
+    reader->at += bytes;
+    return bytes != 0 ? WR_OK : read_leb(reader, 64, false, out);
+}
 
 wr_status wr_read_s32_slow(wr_reader *reader, int32_t *out) {
+    int64_t number = 0;
     uint64_t value = 0;
+    const unsigned bytes = peek_short_signed(reader, &number);
+    if (bytes != 0 && number == (int32_t)number) {
+        reader->at += bytes;
+        *out = (int32_t)number;
+        return WR_OK;
+    }
     WR_TRY(read_leb(reader, 32, true, &value));
     *out = (int32_t)(uint32_t)value;
     return WR_OK;
@@ -50,6 +90,9 @@ wr_status wr_read_s33(wr_reader *reader, int64_t *out) {
 
 wr_status wr_read_s64(wr_reader *reader, int64_t *out) {
     uint64_t value = 0;
+    const unsigned bytes = peek_short_signed(reader, out);
+    reader->at += bytes;
+    if (bytes != 0) return WR_OK;
     WR_TRY(read_leb(reader, 64, true, &value));
     *out = (int64_t)value;
     return WR_OK;
