@@ -71,8 +71,8 @@ def test_what_looks_at_the_limits_grants_nothing_beside_an_allowance(what: str, 
     """A loop without calls has taken the budget, and gives it back: another one would add up with each entry."""
     once = b"\x03\x40" + OPERATIONS[what] * 2 + const(0) + b"\x0d\x00\x0b"
     one_byte = const(4) + const(1) + b"\x36\x02\x00" + const(1) + const(0) + const(1) + const(8) + b"\x10\x00\x1a"
-    arguments = const(0) * 4
-    entries = repeated(arguments + b"\x10\x01\x1a" + once, ENTRIES, counter=4)
+    a_call = const(0) * 4 + b"\x10\x01\x1a"  # so the loop around does not take the budget itself
+    entries = repeated(a_call + once, ENTRIES, counter=4)
     bodies = {
         "nothing": sized(b"\x00" + const(0) + b"\x0b"),
         "run": sized(b"\x01\x01\x7f" + entries + one_byte + endless(LOOPS["short"][0])),
