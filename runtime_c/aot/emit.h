@@ -101,6 +101,8 @@ typedef struct wr_aot_emit {
     uint32_t loop_bytes; /* of loops that were written otherwise than as they are */
     wr_reader *codes;   /* per defined function: its locals and instructions */
     bool *is_plain;     /* ditto: small and simple enough to be inlined */
+    uint32_t *most_slots; /* per wr_type.id: the largest frame of a function of that type */
+    uint32_t type_ids;    /* of the module's types, all below this */
     wr_vec chains;      /* wr_aot_chain, from 1 */
     wr_error *error;
 } wr_aot_emit;
@@ -236,6 +238,8 @@ bool wr_aot_is_inlined(const wr_aot_body *body, uint32_t index);
 wr_status wr_aot_inline(wr_aot_body *body, uint32_t index, uint32_t base, size_t first);
 /* Finds out which functions can be. */
 wr_status wr_aot_find_plain(wr_aot_emit *emit);
+/* Makes emit->most_slots. (emit_call.c) */
+wr_status wr_aot_find_frames(wr_aot_emit *emit);
 /* Parts of a function: up to its instructions; its variables. */
 wr_status wr_aot_begin(wr_aot_body *body, wr_aot_emit *emit, uint32_t index, wr_reader code);
 void wr_aot_put_locals(const wr_aot_body *body, wr_text *out);

@@ -92,20 +92,24 @@ static wr_status call_direct(wr_aot_body *body) {
     return body->status;
 }
 
-/* The largest frame of a function of that type. */
-static uint32_t most_slots(const wr_aot_body *body, const wr_type *type) {
-    const wr_module *module = body->module;
-    uint32_t most = 0;
+wr_status wr_aot_find_frames(wr_aot_emit *emit) {
+    const wr_module *module = emit->module;
+    for (uint32_t i = 0; i < module->type_count; i++) {
+        if (module->types[i]->id >= emit->type_ids) emit->type_ids = module->types[i]->id + 1;
+    }
+    emit->most_slots = wr_mem_zero(&emit->engine->heap, (emit->type_ids + 1) * sizeof *emit->most_slots);
+    if (emit->most_slots == NULL) return WR_NO_MEMORY;
     for (uint32_t i = module->func_imports; i < module->func_count; i++) {
         const uint32_t slots = module->code[i - module->func_imports].frame_slots;
-        if (wr_type_of_func(module, i) == type && slots > most) most = slots;
+        uint32_t *most = &emit->most_slots[wr_type_of_func(module, i)->id];
+        if (slots > *most) *most = slots;
     }
-    return most;
+    return WR_OK;
 }
 
 static void put_enter_found(wr_aot_body *body, const callee *call) {
     EMIT("    ENTER_FOUND(fp + %u, fp + %u + f->frame_slots, 0x%x);\n    typedef ",
-         call->base + most_slots(body, call->type), call->base, body->offset);
+         call->base + body->emit->most_slots[call->type->id], call->base, body->offset);
 }
 
 /* f has been found by what is in front of this. */

@@ -77,6 +77,7 @@ static wr_status translate_bodies(wr_aot_emit *emit, wr_aot_body *body) {
         section.at += size;
     }
     WR_TRY(wr_aot_find_plain(emit));
+    WR_TRY(wr_aot_find_frames(emit));
     for (uint32_t i = 0; i < count; i++) {
         WR_TRY(wr_aot_function(emit, emit->module->func_imports + i, emit->codes[i], body));
     }
@@ -256,6 +257,7 @@ static wr_status emit_all(wr_aot_emit *emit, wr_text *out) {
     wr_mem_free(&emit->engine->heap, emit->is_plain, module->func_count + 1);
     wr_mem_free(&emit->engine->heap, emit->has_tail, module->func_count + 1);
     wr_mem_free(&emit->engine->heap, emit->is_leaf, module->func_count + 1);
+    wr_mem_free(&emit->engine->heap, emit->most_slots, (emit->type_ids + 1) * sizeof *emit->most_slots);
     wr_vec_free(&emit->engine->heap, &emit->chains, sizeof(wr_aot_chain));
     return status;
 }

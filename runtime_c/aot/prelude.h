@@ -130,13 +130,12 @@ SLOW void check_slowly(wra_context *x, uint32_t offset, uint32_t in) { x->rt->ch
 #define LIMIT(K, SHIFT) \
     if (unlikely((uint64_t)K << (SHIFT) > (uint64_t)n)) K = (uintptr_t)(n >> (SHIFT))
 /* Of a loop and one inside of it, which jumps back Q times per round. What is left of an allowance that is too small
- * for all is dropped for a new one, if that can be large enough. */
+ * for all is dropped for a new one, if that can be large enough; not with fuel, so the budget is 0 and stays so. */
 enum { TOP_UP_MAX = 4096 };
 #define TOP_UP(NEED, OFFSET)                                                                       \
     do {                                                                                           \
         if (unlikely((NEED) > (uint64_t)n) && (NEED) <= TOP_UP_MAX && x->allowance_mask != 0) {     \
             n = tick_slowly(x, OFFSET, chain) + 1;                                             \
-            COUNT_AGAIN();                                                                     \
         }                                                                                          \
     } while (0)
 #define LIMIT_NEST(K, Q, SHIFT, OFFSET)                                                             \

@@ -65,13 +65,6 @@ static int64_t tick(wra_context *x, uint32_t offset, uint32_t chain) {
     return allowance;
 }
 
-/* An allowance may be out: the budget stays what it is, or both would add up. */
-static void check(wra_context *x, uint32_t offset, uint32_t chain) {
-    const int64_t budget = x->budget;
-    check_limits(x, offset, chain);
-    if (x->allowance_mask != 0) x->budget = budget;
-}
-
 /* ---- calls ---- */
 
 static void use_instance(wr_exec *exec, wr_instance *instance) {
@@ -282,8 +275,9 @@ static wr_exec *lend_budget(wra_context *x) {
     return exec;
 }
 
+/* An allowance may be out: the budget stays what it is, or both would add up. */
 static void take_budget_back(wra_context *x, wr_status status) {
-    if (x->allowance_mask == 0) x->budget = exec_of(x)->budget; /* as in check */
+    if (x->allowance_mask == 0) x->budget = exec_of(x)->budget;
     try_status(x, status);
 }
 
@@ -339,12 +333,9 @@ static uint32_t notify(wra_context *x, uint32_t memory, uint64_t at, uint32_t co
 static uint32_t wait_for(wra_context *x, uint32_t memory, uint64_t at, uint64_t expected, uint32_t bytes,
                          int64_t timeout) {
     wr_slot result;
-    wr_exec *exec = exec_of(x);
+    wr_exec *exec = lend_budget(x);
     const wr_memory *target = memory_at(x, memory);
-    exec->budget = x->budget;
-    wr_status status = wr_memory_wait(exec, target, target->data + at, expected, bytes, timeout, &result);
-    x->budget = exec->budget;
-    try_status(x, status);
+    take_budget_back(x, wr_memory_wait(exec, target, target->data + at, expected, bytes, timeout, &result));
     return result.u32;
 }
 #endif
@@ -352,7 +343,7 @@ static uint32_t wait_for(wra_context *x, uint32_t memory, uint64_t at, uint64_t 
 const wra_runtime wr_aot_runtime = {
     .enter = enter,
     .tick = tick,
-    .check = check,
+    .check = check_limits,
     .call = call,
     .finish = finish,
     .memory_size = memory_size,

@@ -409,6 +409,99 @@ static void an_abandoned_consumer_blocks_no_more(check_t *check) {
     wr_ring_free(b.ring);
 }
 
+/* ---- walking, which counts heads alone for several at once ---- */
+
+enum { RUN_MAX = 9, WALKS = 20000 };
+
+static uint32_t next_chance(uint32_t *state) {
+    *state ^= *state << 13;
+    *state ^= *state >> 17;
+    *state ^= *state << 5;
+    return *state;
+}
+
+/* What wr_ring_walk must find, one after the other. */
+static wr_walk walk_naively(const wr_ring *ring, uint64_t from, uint64_t to, uint64_t records_max) {
+    wr_walk walk = {.pos = from};
+    while (walk.pos < to && walk.records < records_max) {
+        const uint32_t size = wr_record_size(wr_ring_at(ring, walk.pos), to - walk.pos);
+        if (size == 0) {
+            walk.malformed = true;
+            break;
+        }
+        walk.pos += size;
+        walk.records++;
+    }
+    return walk;
+}
+
+static bool walks_alike(check_t *check, const wr_ring *ring, uint64_t from, uint64_t to, uint64_t records_max) {
+    const wr_walk walk = wr_ring_walk(ring, from, to, records_max), naive = walk_naively(ring, from, to, records_max);
+    bool alike = CHECK_EQ_U64(walk.pos, naive.pos);
+    alike = CHECK_EQ_U64(walk.records, naive.records) && alike;
+    alike = CHECK_EQ_U64(walk.malformed, naive.malformed) && alike;
+    if (!alike) CHECK_FAIL("from %" PRIu64 " to %" PRIu64 ", at most %" PRIu64 " records", from, to, records_max);
+    return alike;
+}
+
+static void put_size(const wr_ring *ring, uint64_t pos, uint32_t size) { memcpy(wr_ring_at(ring, pos), &size, 4); }
+
+/* Each end by count and by bytes, also within a record. */
+static bool ends_alike(check_t *check, const wr_ring *ring, uint64_t from, uint64_t last) {
+    for (uint64_t to = from; to <= last; to += 8) {
+        for (uint64_t most = 0; most <= 2 * RUN_MAX + 2; most++) {
+            if (!walks_alike(check, ring, from, to, most)) return false;
+        }
+        if (!walks_alike(check, ring, from, to, WR_RING_ALL)) return false;
+    }
+    return true;
+}
+
+static uint64_t put_heads(const wr_ring *ring, uint64_t pos, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++, pos += WR_RECORD_MIN) put_size(ring, pos, WR_RECORD_MIN);
+    return pos;
+}
+
+/* Heads alone, one record of another size or of none that can be, heads alone again; across the end of the data. The
+ * odd one is at each place among those that are looked at together. */
+static void walks_end_where_they_must(check_t *check) {
+    static const uint32_t sizes[] = {32, 40, 64, 1024, 0, 8, 24, 31, 33, 36, 49, 0x10020, 0x80000020, UINT32_MAX};
+    wr_ring *ring = new_ring(check, 1, 1);
+    bool alike = true;
+    for (uint32_t heads = 0; heads <= RUN_MAX; heads++) {
+        for (size_t i = 0; alike && i < sizeof sizes / sizeof *sizes; i++) {
+            const uint64_t from = 3 * (uint64_t)ring->capacity - 4 * WR_RECORD_MIN;
+            const uint64_t odd = put_heads(ring, from, heads);
+            put_size(ring, odd, sizes[i]);
+            const bool is_size = sizes[i] <= 1024 && sizes[i] % 8 == 0 && sizes[i] >= WR_RECORD_MIN;
+            alike = ends_alike(check, ring, from, put_heads(ring, odd + (is_size ? sizes[i] : WR_RECORD_MIN), RUN_MAX));
+        }
+    }
+    wr_ring_free(ring);
+}
+
+/* Data as it comes: mostly heads alone, some longer, few spoiled; from any record to any place. */
+static void walks_find_what_a_naive_one_finds(check_t *check) {
+    wr_ring *ring = new_ring(check, 1, 1);
+    uint32_t chance = 20260731;
+    for (uint32_t round = 0; round < WALKS; round++) {
+        const uint64_t from = next_chance(&chance) % ring->capacity * 8, records = next_chance(&chance) % 40;
+        uint64_t pos = from;
+        for (uint64_t i = 0; i < records && pos + 2048 < from + ring->capacity; i++) {
+            const uint32_t way = next_chance(&chance) % 64;
+            const uint32_t size = way == 0  ? next_chance(&chance)
+                                  : way < 6 ? WR_RECORD_MIN + next_chance(&chance) % 32 * 8
+                                            : WR_RECORD_MIN;
+            put_size(ring, pos, size);
+            pos += way == 0 ? WR_RECORD_MIN : size;
+        }
+        const uint64_t to = from + next_chance(&chance) % ((pos - from) / 8 + 1) * 8;
+        const uint64_t most = round % 2 == 0 ? WR_RING_ALL : next_chance(&chance) % (records + 1);
+        if (!walks_alike(check, ring, from, to, most)) break;
+    }
+    wr_ring_free(ring);
+}
+
 /* ---- two threads ---- */
 
 enum { THREAD_RECORDS = 1000000, FLUSH_EVERY = 32 };
@@ -530,6 +623,8 @@ static const check_test TESTS[] = {
     CHECK_TEST(spoiled_data_stops_neither_tail_nor_host_readers),
     CHECK_TEST(a_call_is_offered_a_bounded_batch),
     CHECK_TEST(an_abandoned_consumer_blocks_no_more),
+    CHECK_TEST(walks_end_where_they_must),
+    CHECK_TEST(walks_find_what_a_naive_one_finds),
     CHECK_TEST(two_threads_lose_nothing_and_keep_order),
     CHECK_TEST(two_threads_count_what_is_dropped),
     CHECK_TEST(consumers_may_come_and_go_while_data_flows),

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 ROUNDS_MAX = 3000
@@ -260,20 +260,34 @@ def large(seed: int, parts: int) -> bytes:
 SEGMENT = 60000  # bytes of the data segment, and elements of the other one
 
 
-def assemble(bodies: dict[str, bytes], parameters: int, pages: int = 1, segments: bool = False) -> bytes:
-    """Exported functions of i32s to i32, a memory, a table of 70,000 and a mutable global; passive segments."""
+def assemble(
+    bodies: dict[str, bytes],
+    parameters: int,
+    pages: int = 1,
+    segments: bool = False,
+    shared: bool = False,
+    imports: Sequence[tuple[str, str]] = (),
+    table: Sequence[int] = (),
+) -> bytes:
+    """Exported functions of i32s to i32, behind imported ones of that type; a memory, a table of 70,000 that begins
+    with some of them, and a mutable global; passive segments."""
 
     def section(number: int, items: list[bytes]) -> bytes:
         content = uleb(len(items)) + b"".join(items)
         return bytes([number]) + uleb(len(content)) + content
 
-    exports = [uleb(len(name)) + name.encode() + b"\x00" + uleb(i) for i, name in enumerate(bodies)]
+    def text(name: str) -> bytes:
+        return sized(name.encode())
+
+    exports = [text(name) + b"\x00" + uleb(len(imports) + i) for i, name in enumerate(bodies)]
+    imported = [text(module) + text(name) + b"\x00\x00" for module, name in imports]
     signature = bytes([0x60, parameters, *[I32] * parameters, 1, I32])
     elements = [b"\x01\x00" + uleb(SEGMENT) + b"\0" * SEGMENT] if segments else []
+    elements += [b"\x00\x41\x00\x0b" + uleb(len(table)) + b"".join(map(uleb, table))] if table else []
     data = [b"\x01" + uleb(SEGMENT) + bytes(SEGMENT)] if segments else []
     return b"".join([
-        b"\0asm\x01\0\0\0", section(1, [signature]), section(3, [b"\0"] * len(bodies)),
-        section(4, [b"\x70\x00" + uleb(70000)]), section(5, [b"\x01" + uleb(pages) * 2]),
+        b"\0asm\x01\0\0\0", section(1, [signature]), section(2, imported), section(3, [b"\0"] * len(bodies)),
+        section(4, [b"\x70\x00" + uleb(70000)]), section(5, [bytes([3 if shared else 1]) + uleb(pages) * 2]),
         section(6, [bytes([I32, 1, 0x41, 0, 0x0B])]), section(7, exports), section(9, elements),
         b"\x0c\x01" + uleb(len(data)), section(10, list(bodies.values())), section(11, data),
     ])  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -167,6 +168,17 @@ def test_loops_are_counted_beforehand() -> None:
         text = b"".join(emit_c(engine, "loops", loop_modules.module(seed)) for seed in range(SEEDS))
     for what in (b"PARALLEL\n    for", b"    LIMIT_NEST(k", b"    k2--;"):
         assert text.count(what) > 3
+
+
+def test_nans_in_nests_are_made_canonical_without_a_jump(tmp_path: Path) -> None:
+    """Which would keep vector code from being made of them."""
+    nests = to_wasm(CASES.with_name("aot_nests.c"))
+    artefact = tmp_path / "nests.so"
+    compile_module(find_compiler(HOST), "nests", nests.read_bytes(), artefact, keep_c=tmp_path / "nests.c")
+    text = (tmp_path / "nests.c").read_text()
+    for bits in (32, 64):
+        assert re.findall(rf"flat_canon_f{bits}\(\w+\);", text)
+    compare("native", artefact, [nests], "--fuel", "0", "--seeds", "40")
 
 
 def test_only_some_loops_are_written_in_special_ways() -> None:
