@@ -249,9 +249,7 @@ def large(seed: int, parts: int) -> bytes:
     """A module of one large function of as many parts as ``function`` makes functions of, and of exported functions f0,
     f1, and so on that have one of these run."""
     chance = random.Random(seed)
-    pieces = (
-        bytes([0x02, VOID, 0x23, 0]) + const(i) + b"\x47\x0d\x00" + loops(chance) + b"\x0b" for i in range(parts)
-    )
+    pieces = (bytes([0x02, VOID, 0x23, 0]) + const(i) + b"\x47\x0d\x00" + loops(chance) + b"\x0b" for i in range(parts))
     select = (const(i) + b"\x24\x00" + get(0) + get(1) + b"\x10\x00" for i in range(parts))
     callers = {f"f{i}": sized(b"\x00" + code + b"\x0b") for i, code in enumerate(select)}
     return assemble({"large": finished(b"".join(pieces)), **callers}, parameters=PARAMS)
