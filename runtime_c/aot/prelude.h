@@ -281,13 +281,14 @@ static inline uint32_t index64(uint64_t index) { return index < UINT32_MAX ? (ui
     extern const T __stop_##NAME[] __attribute__((weak, visibility("hidden")))
 #define THUNK __attribute__((section("wr_thunks"), noinline)) static
 #define FUNCTION __attribute__((noinline)) static
-/* Those for which gcc would take beyond all measure (emit_body.c). Clang has nothing between its -O2 and none. */
+/* Those for which gcc would take beyond all measure (emit_body.c). Clang has nothing between its -O2 and none. Before
+ * gcc 11 this undid what the command line says of options that these levels turn on, so it is said again. */
 #if defined(__clang__)
 #define LARGE
 #define HUGE
 #else
-#define LARGE __attribute__((optimize("O1")))
-#define HUGE __attribute__((optimize("Og")))
+#define LARGE __attribute__((optimize("O1", "no-ipa-pure-const", "no-thread-jumps")))
+#define HUGE __attribute__((optimize("Og", "no-ipa-pure-const", "no-thread-jumps")))
 #endif
 
 #endif
