@@ -1,6 +1,7 @@
 /* The operand stack: typing and places. */
+/* See copy. In front of the headers: what is to be inlined must be compiled alike. */
 #if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC optimize("no-tree-slp-vectorize", "no-store-merging") /* see copy */
+#pragma GCC optimize("no-tree-slp-vectorize", "no-store-merging")
 #endif
 #include <string.h>
 
