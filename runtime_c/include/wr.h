@@ -198,7 +198,7 @@ typedef struct wr_limits {
     uint32_t table_elements_max; /* [10,000,000] per table at run time */
     uint64_t memory_bytes_max;   /* [4 GiB] per memory at run time, without mapped regions */
     uint32_t load_ratio_max;     /* [6] bytes that loading may take per byte of the module, */
-    uint32_t load_bytes_min;     /* [16384] or so many, if that is more */
+    uint32_t load_bytes_min;     /* [9216] or so many, if that is more */
 } wr_limits;
 
 /* realloc-like: size 0 frees, old NULL allocates. old_size is what was asked for. */

@@ -276,7 +276,7 @@ static void frames_are_limited(check_t *check) {
 
 /* ---- memory that loading takes ------------------------------------------------------------------------------- */
 
-enum { DENSE_FUNCTIONS = 3000, RATIO_DEFAULT = 6, BYTES_DEFAULT = 16384 };
+enum { DENSE_FUNCTIONS = 3000, RATIO_DEFAULT = 6, BYTES_DEFAULT = 9216 };
 
 static void a_dense_module_is_refused(check_t *check) {
     fixture fix;

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ARENA_BLOCK_LEAST = 256, ARENA_BLOCK_MOST = 8192, ARENA_ALIGN = 8, ARENA_HEAD = sizeof(wr_arena_block) };
+enum { ARENA_BLOCK_LEAST = 128, ARENA_BLOCK_MOST = 8192, ARENA_ALIGN = 8, ARENA_HEAD = sizeof(wr_arena_block) };
 enum { VEC_BYTES_MOST = INT32_MAX };
 
 static void *alloc_default(void *user, void *old, size_t old_size, size_t size) {

@@ -42,21 +42,25 @@ typedef struct wr_block_type {
 
 typedef struct wr_label {
     wr_block_type type;
-    uint32_t height;     /* operands below the parameters */
+    uint16_t height; /* operands below the parameters, which are not more than there are slots */
+    uint16_t slot;   /* of the first parameter and of the first result */
     union {
         uint32_t start;      /* loop, try: first instruction */
         uint32_t else_fixup; /* if: the branch around it, chained like fixups */
     };
-    uint32_t fixups;     /* branches to the end: the last, chained through their distances (emit.c) */
-    uint32_t stub;       /* br_table being translated: instruction that moves the values for this label */
-    uint32_t stub_table; /* which table that was: index + 1 of its targets */
-    uint32_t inits;      /* locals that were initialised before the block */
-    uint32_t catches;    /* try: first entry of its clauses in body->catches */
-    uint16_t slot;       /* of the first parameter and of the first result */
-    uint8_t kind;        /* wr_label_kind */
+    uint32_t fixups;      /* branches to the end: the last, chained through their distances (emit.c) */
+    uint16_t inits;       /* locals that were initialised before the block */
+    uint8_t kind;         /* wr_label_kind */
     bool unreachable : 1; /* typing: the operand stack is polymorphic */
     bool dead_entry : 1;  /* no code is emitted for this block at all */
+    bool catches : 1;     /* try: the last of body->pending are its own */
 } wr_label;
+
+/* What a br_table needs of a label whose values have to move. */
+typedef struct wr_stub {
+    uint32_t insn;  /* that moves them */
+    uint32_t table; /* for which table: index + 1 of its targets */
+} wr_stub;
 
 typedef struct wr_local {
     wr_vt type;
@@ -69,9 +73,10 @@ struct wr_body {
     wr_reader *reader;
     wr_vec operands; /* wr_operand */
     wr_vec labels;   /* wr_label */
+    wr_vec stubs;    /* wr_stub, of as many labels as ever were open at a br_table with moves */
     wr_vec locals;   /* wr_local */
     wr_vec inits;    /* uint32_t: locals in the order they were initialised */
-    wr_vec pending;  /* wr_catch of open try_tables */
+    wr_vec pending;  /* wr_catch of open try_tables; first: of the label */
     wr_vec catches;  /* wr_catch of closed ones, inner first */
     wr_arena_block *code; /* of all functions, in their order; becomes a part of the module */
     size_t code_used;     /* by functions that are finished */
@@ -98,7 +103,7 @@ struct wr_body {
     };
 };
 
-_Static_assert(sizeof(wr_label) <= 48, "open blocks may be many");
+_Static_assert(sizeof(wr_label) <= 32, "open blocks may be many");
 
 static inline wr_label *wr_label_at(const wr_body *body, uint32_t depth) {
     return (wr_label *)body->labels.items + (body->labels.count - 1 - depth);

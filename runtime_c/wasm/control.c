@@ -1,4 +1,6 @@
 /* Blocks, branches, returns, calls. */
+#include <string.h>
+
 #include "body.h"
 
 /* Above this, values settle first and move as one block: keeps code size linear. Where they stay on the stack, two are
@@ -106,7 +108,7 @@ wr_status wr_push_label(wr_body *body, wr_label_kind kind, const wr_block_type *
     wr_loader *loader = body->loader;
     if (body->labels.count >= loader->engine->config.limits.nesting_max) return WR_LIMIT_NESTING;
     WR_TRY(wr_vec_reserve(loader->heap, &body->labels, 1, sizeof(wr_label)));
-    wr_label label = {.kind = (uint8_t)kind, .type = *type, .inits = (uint32_t)body->inits.count};
+    wr_label label = {.kind = (uint8_t)kind, .type = *type, .inits = (uint16_t)body->inits.count};
     if (kind == WR_LABEL_FUNC) {
         label.slot = (uint16_t)body->temp_base;
     } else {
@@ -114,7 +116,7 @@ wr_status wr_push_label(wr_body *body, wr_label_kind kind, const wr_block_type *
         wr_settle_locals(body);
         wr_settle_top(body, type->param_count);
         label.dead_entry = wr_is_dead(body);
-        label.height = (uint32_t)body->operands.count - type->param_count;
+        label.height = (uint16_t)(body->operands.count - type->param_count);
         label.slot =
             type->param_count != 0 ? wr_top_operands(body, type->param_count)->slot : (uint16_t)wr_next_slot(body);
     }
@@ -290,6 +292,17 @@ static wr_status translate_br_if(wr_body *body) {
     return body->status;
 }
 
+/* The label's, zeroed for the function's first table that asks. NULL: out of memory. */
+static wr_stub *stub_of(wr_body *body, const wr_label *label) {
+    const uint32_t had = body->stubs.count, open = body->labels.count;
+    if (had < open) {
+        if (wr_vec_reserve(body->loader->heap, &body->stubs, open - had, sizeof(wr_stub)) != WR_OK) return NULL;
+        memset((wr_stub *)body->stubs.items + had, 0, (open - had) * sizeof(wr_stub));
+        body->stubs.count = open;
+    }
+    return (wr_stub *)body->stubs.items + (label - (const wr_label *)body->labels.items);
+}
+
 /* Stubs behind the table for targets whose values must move; `entry` is the first instruction of the targets. */
 static wr_status emit_table_stubs(wr_body *body, const uint8_t *targets, uint32_t count, uint32_t entry) {
     const uint8_t *after = body->reader->at;
@@ -300,14 +313,15 @@ static wr_status emit_table_stubs(wr_body *body, const uint8_t *targets, uint32_
         WR_TRY(wr_read_label(body, &label));
         (void)wr_branch_types(label, &arity);
         if (!moves_needed(body, label, arity)) continue;
-        if (label->stub_table != entry + 1) {
-            label->stub_table = entry + 1;
-            label->stub = wr_here(body);
+        wr_stub *stub = stub_of(body, label);
+        if (stub == NULL) return WR_NO_MEMORY;
+        if (stub->table != entry + 1) {
+            *stub = (wr_stub){wr_here(body), entry + 1};
             emit_moves(body, label, arity);
             wr_emit(body, OP_BR);
             wr_link_branch(body, label, wr_here(body) - 1);
         }
-        wr_set_target(body, entry * WR_TARGETS_PER_INSN + i, label->stub);
+        wr_set_target(body, entry * WR_TARGETS_PER_INSN + i, stub->insn);
     }
     body->reader->at = after;
     return body->status;

@@ -59,7 +59,7 @@ wr_status wr_error_set(wr_error *error, wr_status status, uint32_t offset, const
     X(table_elements_max, 10000000)           \
     X(memory_bytes_max, UINT64_C(4) << 30)    \
     X(load_ratio_max, 6)                      \
-    X(load_bytes_min, 16384)
+    X(load_bytes_min, 9216)
 
 enum {
     MODULE_BYTES_MOST = 1 << 30,  /* offsets and indices have room for no more (module.h) */

@@ -380,7 +380,7 @@ static wr_status read_locals(wr_body *body, uint32_t *slot) {
 static wr_status begin_function(wr_body *body, const wr_type *type, wr_code *code) {
     uint32_t slot = 0;
     body->operands.count = body->labels.count = body->locals.count = 0;
-    body->inits.count = body->pending.count = body->catches.count = 0;
+    body->stubs.count = body->inits.count = body->pending.count = body->catches.count = 0;
     body->insn_count = body->mark_count = body->last = body->flushed = body->barrier = body->weighed = 0;
     body->status = WR_OK;
     WR_TRY(wr_vec_reserve(body->loader->heap, &body->operands, 1, sizeof(wr_operand))); /* never NULL */
@@ -440,6 +440,7 @@ void wr_body_free(wr_body *body) {
     const wr_heap *heap = body->loader->heap;
     wr_vec_free(heap, &body->operands, sizeof(wr_operand));
     wr_vec_free(heap, &body->labels, sizeof(wr_label));
+    wr_vec_free(heap, &body->stubs, sizeof(wr_stub));
     wr_vec_free(heap, &body->locals, sizeof(wr_local));
     wr_vec_free(heap, &body->inits, sizeof(uint32_t));
     wr_vec_free(heap, &body->pending, sizeof(wr_catch));

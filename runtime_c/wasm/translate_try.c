@@ -12,6 +12,8 @@ wr_status wr_translate_throw(wr_body *body, uint8_t opcode) {
 
 #else
 
+static wr_catch *pending_at(const wr_body *body, size_t index) { return (wr_catch *)body->pending.items + index; }
+
 /* The values a clause delivers: those of the tag, then the exception itself. */
 static wr_status check_clause(wr_body *body, const wr_catch *clause, const wr_label *label) {
     uint32_t count;
@@ -73,20 +75,24 @@ wr_status wr_translate_try_table(wr_body *body) {
     for (uint32_t i = 0; i < count; i++) WR_TRY(read_clause(body));
     if (count != 0 && !dead) wr_patch_here(body, over + 1);
     WR_TRY(wr_push_label(body, WR_LABEL_TRY, &type));
-    wr_label_at(body, 0)->catches = first;
+    wr_label *label = wr_label_at(body, 0);
+    label->catches = body->pending.count != first;
+    for (uint32_t i = first; i < body->pending.count; i++) pending_at(body, i)->first = label->start;
     return WR_OK;
 }
 
+/* Clauses have a branch each, so that blocks which have some do not start at the same instruction. */
 wr_status wr_end_try(wr_body *body, const wr_label *label) {
-    size_t count = body->pending.count - label->catches;
-    WR_TRY(wr_vec_reserve(body->loader->heap, &body->catches, count, sizeof(wr_catch)));
-    for (size_t i = 0; i < count; i++) {
-        wr_catch clause = ((const wr_catch *)body->pending.items)[label->catches + i];
-        clause.first = label->start;
+    if (!label->catches) return WR_OK;
+    uint32_t first = body->pending.count;
+    while (first != 0 && pending_at(body, first - 1)->first == label->start) first--;
+    WR_TRY(wr_vec_reserve(body->loader->heap, &body->catches, body->pending.count - first, sizeof(wr_catch)));
+    for (uint32_t i = first; i < body->pending.count; i++) {
+        wr_catch clause = *pending_at(body, i);
         clause.end = wr_here(body);
         ((wr_catch *)body->catches.items)[body->catches.count++] = clause;
     }
-    body->pending.count = label->catches;
+    body->pending.count = first;
     return WR_OK;
 }
 
