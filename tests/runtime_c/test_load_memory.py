@@ -1,6 +1,8 @@
-"""Loading takes at most six times the module's bytes, or 9 KiB where that is more, which only small modules need: no plugin
-does. What takes more is refused, which is not to happen to any but modules written to be dense. Where that is allowed,
-they stay within a bound."""
+"""Loading takes at most six times the bytes of a module, or 9 KiB where that is more.
+
+Only small modules need those: no plugin does. What takes more is refused, which is not to happen to any but modules
+written to be dense. Where that is allowed, they stay within a bound.
+"""
 
 from __future__ import annotations
 
