@@ -146,10 +146,14 @@ class Frame:
 
 
 class WasmTrap(RuntimeFault):
-    """Running plugin code trapped: the plugin's fault. ``frames``: innermost first, of ``depth`` calls altogether."""
+    """Running plugin code trapped: the plugin's fault. ``frames``: innermost first, of ``depth`` calls altogether.
+
+    Of a call that ran out of time, or was interrupted, only the innermost are looked for: ``is_hurried``.
+    """
 
     def __init__(self, status: str, message: str, frames: Sequence[Frame] = (), depth: int = 0) -> None:
         super().__init__(status, message)
+        self.is_hurried = status in ("TRAP_DEADLINE", "TRAP_INTERRUPTED")
         self.frames = tuple(frames)
         self.depth = depth
 

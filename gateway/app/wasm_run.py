@@ -90,7 +90,7 @@ def describe_trap(trap: WasmTrap) -> str:
         what = f"{frame.name} (function {frame.function})" if frame.name else f"function {frame.function}"
         lines.append(f"{number:3}: {what} @{frame.offset:#x}")
     if trap.depth > len(trap.frames):
-        lines.append(f"     and {trap.depth - len(trap.frames)} more")
+        lines.append("     and more" if trap.is_hurried else f"     and {trap.depth - len(trap.frames)} more")
     return "\n".join(lines)
 
 

@@ -34,5 +34,7 @@ extern const wra_runtime wr_aot_runtime;
 /* Fills exec->trap with the compiled functions that this was called from (and the interpreted ones in between), behind
  * what is there already. offset: of the instruction that traps, chain: of inlined calls it is in; 0: look it up. */
 void wr_aot_trace(wr_exec *exec, uint32_t offset, uint32_t chain);
+/* The frames that one on the C stack stands for: several where calls were inlined. */
+void wr_aot_add_frames(wr_trap *trap, const wr_spot *spot);
 
 #endif

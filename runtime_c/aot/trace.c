@@ -10,13 +10,15 @@ typedef struct place {
     uint32_t offset;
     uint32_t chain; /* of inlined calls */
 } place;
-enum { PLACES = 16 };
+enum { PLACES = 16, UNWOUND_MAX = 4 /* of a call that ran out of time: each takes 1 to 10 us on a small processor */ };
 
 typedef struct unwind_walk {
     wr_exec *exec;
     wr_instance *instance; /* whose frames come next */
     wr_aot_link *link; /* the next call across instances, outwards */
     uint32_t offset, chain; /* of the first frame; 0: not known */
+    uint32_t unwound; /* frames of functions so far */
+    bool is_inside; /* a function was reached; before, frames may be on a signal handler's own stack */
     place known[PLACES]; /* recursion comes by the same ones again and again */
 } unwind_walk;
 
@@ -63,21 +65,36 @@ static void pass_links(unwind_walk *walk, uintptr_t address) {
     }
 }
 
-static void add_frames(unwind_walk *walk, const wr_module *module, uintptr_t pc) {
+static void put_frames(wr_trap *trap, const wr_module *module, uint32_t offset, uint32_t link) {
     const wra_artefact *artefact = module->aot->artefact;
-    place *known = &walk->known[(pc >> 2) % PLACES];
-    uint32_t offset = walk->offset, link = walk->chain;
-    if (offset == 0) {
-        if (known->pc != pc) *known = find_place(artefact, pc);
-        offset = known->offset;
-        link = known->chain;
-    }
-    walk->offset = walk->chain = 0;
-    wr_trap_add(&walk->exec->trap, module, find_func(module, offset), offset);
+    wr_trap_add(trap, module, find_func(module, offset), offset);
     for (; link != 0; link = artefact->chains[link][1]) {
         offset = artefact->chains[link][0];
-        wr_trap_add(&walk->exec->trap, module, find_func(module, offset), offset);
+        wr_trap_add(trap, module, find_func(module, offset), offset);
     }
+}
+
+void wr_aot_add_frames(wr_trap *trap, const wr_spot *spot) {
+    place at = {spot->pc, spot->offset, spot->chain};
+    if (at.offset == 0) at = find_place(spot->module->aot->artefact, spot->pc);
+    put_frames(trap, spot->module, at.offset, at.chain);
+}
+
+static void add_frames(unwind_walk *walk, const wr_module *module, uintptr_t pc) {
+    const wr_spot spot = {.module = (wr_module *)(uintptr_t)module,
+                          .is_compiled = true,
+                          .pc = pc,
+                          .offset = walk->offset,
+                          .chain = walk->chain};
+    place *known = &walk->known[(pc >> 2) % PLACES];
+    walk->offset = walk->chain = 0;
+    if (wr_trap_keep(walk->exec, &spot)) return;
+    if (spot.offset != 0) {
+        put_frames(&walk->exec->trap, module, spot.offset, spot.chain);
+        return;
+    }
+    if (known->pc != pc) *known = find_place(module->aot->artefact, pc);
+    put_frames(&walk->exec->trap, module, known->offset, known->chain);
 }
 
 static _Unwind_Reason_Code on_frame(struct _Unwind_Context *context, void *argument) {
@@ -91,6 +108,7 @@ static _Unwind_Reason_Code on_frame(struct _Unwind_Context *context, void *argum
     const uintptr_t address = (uintptr_t)_Unwind_GetCFA(context);
 #endif
     const uintptr_t end = (uintptr_t)walk->exec->fault;
+    if (walk->is_inside && address > end) return _URC_END_OF_STACK; /* of the host, down to its main */
     if (!is_exact) pc--; /* back into the call */
     wr_instance *instance = walk->instance;
     for (const wr_aot_link *link = walk->link; link != NULL && (uintptr_t)link < address; link = link->outer) {
@@ -100,14 +118,17 @@ static _Unwind_Reason_Code on_frame(struct _Unwind_Context *context, void *argum
     if (aot == NULL || pc < aot->text || pc >= aot->text_end) return _URC_NO_REASON;
     if (address > end) return _URC_END_OF_STACK; /* an outer call of the host's */
     if (pc >= (uintptr_t)aot->artefact->thunks && pc < (uintptr_t)aot->artefact->thunks_end) return _URC_NO_REASON;
+    walk->is_inside = true;
     pass_links(walk, address);
+    if (wr_trap_is_hurried(walk->exec) && walk->unwound++ == UNWOUND_MAX) walk->exec->has_more = true;
+    if (walk->exec->has_more) return _URC_END_OF_STACK;
     add_frames(walk, instance->module, pc);
     return _URC_NO_REASON;
 }
 
 void wr_aot_trace(wr_exec *exec, uint32_t offset, uint32_t chain) {
-    if (!exec->is_traced) wr_trap_begin(exec);
-    unwind_walk walk = {exec, exec->instance, exec->aot_link, offset, chain, {{0, 0, 0}}};
+    if (!exec->is_traced) wr_trap_begin(exec, exec->status);
+    unwind_walk walk = {exec, exec->instance, exec->aot_link, offset, chain, 0, false, {{0, 0, 0}}};
     (void)_Unwind_Backtrace(on_frame, &walk);
     pass_links(&walk, (uintptr_t)exec->fault);
 }

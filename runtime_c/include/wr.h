@@ -406,7 +406,8 @@ typedef struct wr_trap {
     wr_status status;
     int32_t exit_code;      /* TRAP_EXIT */
     uint32_t frame_count;   /* innermost first, at most WR_BACKTRACE_MAX kept */
-    uint32_t frames_total;
+    uint32_t frames_total;  /* of a call that a deadline or an interrupt ended only some are looked for: above
+                               frame_count if there are more */
     wr_frame frames[16];
 } wr_trap;
 
@@ -426,7 +427,8 @@ wr_status wr_call(wr_exec *exec, const wr_func *func, const wr_slot *args, wr_sl
  * took, results those of the last one. Ends at the first failure. */
 wr_status wr_call_timed(wr_exec *exec, const wr_func *func, const wr_slot *args, wr_slot *results, uint64_t *times_ns,
                         uint32_t count);
-const wr_trap *wr_exec_trap(const wr_exec *exec); /* of the last call that trapped */
+/* Of the last call that trapped; until the next call. */
+const wr_trap *wr_exec_trap(wr_exec *exec);
 
 /* For host functions. What takes long asks wr_exec_check now and then, what waits calls wr_exec_sleep (until_ns is of
  * CLOCK_MONOTONIC); both answer WR_OK, or the TRAP status of a limit of the call, to be returned. */

@@ -94,13 +94,14 @@ static void check_piece(check_t *check, fixture *fix, const char *name, uint32_t
     CHECK_EQ_U64(slot.u32, ELEMENTS); /* a growth that was cut short did not happen */
 }
 
-/* An interrupt that came before is seen after the first piece, which is smaller where the deadline is short. */
+/* An interrupt that came before is seen after the first piece, which is smaller where there is a deadline, and the
+ * smaller the shorter that is. */
 static void interrupted_after_one_piece(check_t *check) {
     static const struct {
         uint64_t deadline_us; /* 0: none */
         uint32_t piece;
-    } ROWS[] = {{0, PIECE_MOST},       {3600000000u, PIECE_MOST}, {512, PIECE_MOST},  {511, PIECE_MOST / 2},
-                {255, PIECE_MOST / 4}, {100, PIECE_MOST / 8},     {1, PIECE_MOST / 8}};
+    } ROWS[] = {{0, PIECE_MOST},        {3600000000u, PIECE_MOST / 4}, {512, PIECE_MOST / 4}, {511, PIECE_MOST / 8},
+                {255, PIECE_MOST / 16}, {100, PIECE_MOST / 32},        {1, PIECE_MOST / 32}};
     for (size_t row = 0; row < sizeof ROWS / sizeof ROWS[0]; row++) {
         for (size_t i = 0; i < sizeof LONG / sizeof LONG[0]; i++) {
             fixture fix;

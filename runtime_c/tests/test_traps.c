@@ -419,6 +419,81 @@ static void the_time_of_others_does_not_count(check_t *check) {
     }
 }
 
+/* ---- what is told of a call that ran out of time --------------------------------------------------------------- */
+
+enum { DOWN = 40, DOWN_LAST = 3 };
+
+/* down(n) calls itself until n is 0, and then either returns or goes on for ever. */
+static const build_func DOWN_FUNCS[] = {
+    {"ii", "", "down", NULL,
+     BUILD_BODY(0, 0x20, 0, 0x04, 0x40, 0x20, 0, 0x41, 1, 0x6B, 0x20, 1, 0x10, 0, 0x05, 0x03, 0x40, 0x20, 1, 0x0D, 0,
+                0x0B, 0x0B, 0x0B),
+     "going down"},
+};
+static const build_module DOWN_MODULE = {.funcs = DOWN_FUNCS, .func_count = 1};
+
+static wr_status go_down(fixture *fix, uint32_t depth, bool for_ever) {
+    wr_slot slots[2] = {{.u64 = depth}, {.u64 = for_ever}};
+    if (for_ever) wr_exec_interrupt(fix->exec);
+    wr_exec_set_limits(fix->exec, 0, 0);
+    return fixture_call(fix, "down", slots);
+}
+
+/* Names and offsets are looked up when somebody asks, which the module has to live for. */
+static void hurried_traps_are_told_later(check_t *check) {
+    fixture fix;
+    build_t bytes = {0};
+    build_whole(&bytes, &DOWN_MODULE);
+    const size_t call = build_find(&bytes, "\x20\x01\x10\x00", 4) + 2, loop = build_find(&bytes, "\x0D\x00", 2);
+    REQUIRE_OK(fixture_open(&fix, NULL));
+    REQUIRE_OK(fixture_load(&fix, &bytes));
+    REQUIRE_OK(fixture_link(&fix, NULL, 0, NULL));
+    CHECK_STATUS(go_down(&fix, DOWN_LAST, true), WR_TRAP_INTERRUPTED);
+    wr_store_free(fix.store);
+    wr_module_release(fix.module);
+    fix.store = NULL;
+    fix.module = NULL;
+    for (int asked = 0; asked < 2; asked++) {
+        const wr_trap *trap = wr_exec_trap(fix.exec);
+        CHECK_STATUS(trap->status, WR_TRAP_INTERRUPTED);
+        REQUIRE(trap->frame_count == DOWN_LAST + 1 && trap->frames_total == DOWN_LAST + 1);
+        for (size_t i = 0; i <= DOWN_LAST; i++) {
+            CHECK_STR(trap->frames[i].name, "going down");
+            CHECK_EQ_U64(trap->frames[i].offset, i == 0 ? loop : call);
+        }
+    }
+    fixture_close(&fix);
+}
+
+/* However deep it was, no more is looked at than is told. */
+static void hurried_traps_tell_the_innermost(check_t *check) {
+    fixture fix;
+    REQUIRE_OK(fixture_module(&fix, NULL, &DOWN_MODULE));
+    CHECK_STATUS(go_down(&fix, WR_BACKTRACE_MAX - 1, true), WR_TRAP_INTERRUPTED);
+    CHECK_EQ_U64(wr_exec_trap(fix.exec)->frame_count, WR_BACKTRACE_MAX);
+    CHECK_EQ_U64(wr_exec_trap(fix.exec)->frames_total, WR_BACKTRACE_MAX);
+    CHECK_STATUS(go_down(&fix, DOWN, true), WR_TRAP_INTERRUPTED);
+    CHECK_EQ_U64(wr_exec_trap(fix.exec)->frame_count, WR_BACKTRACE_MAX);
+    CHECK_EQ_U64(wr_exec_trap(fix.exec)->frames_total, WR_BACKTRACE_MAX + 1);
+    fixture_close(&fix);
+}
+
+/* Nobody asks: the next call forgets, another trap does, and so does the end. */
+static void hurried_traps_are_forgotten(check_t *check) {
+    fixture fix;
+    REQUIRE_OK(fixture_module(&fix, NULL, &DOWN_MODULE));
+    CHECK_STATUS(go_down(&fix, DOWN_LAST, true), WR_TRAP_INTERRUPTED);
+    CHECK_OK(go_down(&fix, DOWN_LAST, false));
+    CHECK_EQ_U64(wr_exec_trap(fix.exec)->frame_count, 0);
+    CHECK_EQ_U64(wr_exec_trap(fix.exec)->frames_total, 0);
+    CHECK_STATUS(go_down(&fix, DOWN, true), WR_TRAP_INTERRUPTED);
+    CHECK_STATUS(go_down(&fix, UINT32_MAX, false), WR_TRAP_STACK);
+    CHECK(wr_exec_trap(fix.exec)->frames_total > DOWN);
+    CHECK_EQ_U64(wr_exec_trap(fix.exec)->frame_count, WR_BACKTRACE_MAX);
+    CHECK_STATUS(go_down(&fix, DOWN_LAST, true), WR_TRAP_INTERRUPTED);
+    fixture_close(&fix);
+}
+
 static const check_test TESTS[] = {
 #ifndef WR_NO_MEMORY64
     CHECK_TEST(far_offsets_trap),
@@ -437,5 +512,8 @@ static const check_test TESTS[] = {
     CHECK_TEST(another_thread_interrupts),
     CHECK_TEST(host_calls_are_looked_after),
     CHECK_TEST(the_time_of_others_does_not_count),
+    CHECK_TEST(hurried_traps_are_told_later),
+    CHECK_TEST(hurried_traps_tell_the_innermost),
+    CHECK_TEST(hurried_traps_are_forgotten),
 };
 CHECK_MAIN(TESTS)

@@ -53,6 +53,7 @@ wr_status wr_exec_new(wr_engine *engine, uint32_t stack_bytes, wr_exec **out) {
 
 void wr_exec_free(wr_exec *exec) {
     if (exec == NULL) return;
+    wr_trap_forget(exec);
     wr_mem_free(&exec->engine->heap, exec->stack, exec->stack_size);
     wr_mem_free(&exec->engine->heap, exec, sizeof *exec);
 }
@@ -68,6 +69,7 @@ static uint8_t fineness(uint64_t deadline_us) {
 void wr_exec_set_limits(wr_exec *exec, uint64_t deadline_us, uint64_t fuel) {
     exec->deadline_us = deadline_us;
     exec->fine = fineness(deadline_us);
+    exec->bulk_fine = deadline_us != 0 ? WR_BULK_FINE + exec->fine : 0;
     exec->fuel_limited = fuel != 0;
     exec->fuel_left = fuel;
     exec->granted = 0;
@@ -82,7 +84,6 @@ uint64_t wr_exec_fuel_left(const wr_exec *exec) {
 
 void wr_exec_interrupt(wr_exec *exec) { atomic_store_explicit(&exec->interrupt, true, memory_order_relaxed); }
 wr_instance *wr_exec_instance(const wr_exec *exec) { return exec->instance; }
-const wr_trap *wr_exec_trap(const wr_exec *exec) { return &exec->trap; }
 void wr_exec_set_exit_code(wr_exec *exec, int32_t code) { exec->exit_code = code; }
 
 /* ---- limits ---- */
@@ -154,7 +155,12 @@ wr_status wr_exec_check(wr_exec *exec) {
 }
 
 wr_status wr_exec_worked(wr_exec *exec, uint64_t bytes) {
-    exec->aot.work += bytes << exec->fine;
+    exec->aot.work += bytes << exec->bulk_fine;
+    return exec->aot.work < WR_WORK_MAX ? WR_OK : wr_exec_check(exec);
+}
+
+wr_status wr_exec_called(wr_exec *exec) {
+    exec->aot.work += WR_WORK_HOST << exec->fine;
     return exec->aot.work < WR_WORK_MAX ? WR_OK : wr_exec_check(exec);
 }
 
@@ -201,7 +207,7 @@ static const wr_insn *call_host(wr_exec *exec, const wr_func *func, const wr_ins
     exec->top = args + slots;
     exec->status = func->host(exec, func->env, args);
     exec->top = top;
-    if (exec->status == WR_OK) exec->status = wr_exec_worked(exec, WR_WORK_HOST);
+    if (exec->status == WR_OK) exec->status = wr_exec_called(exec);
     return exec->status == WR_OK ? pc + 1 : NULL;
 }
 
@@ -338,6 +344,7 @@ wr_status wr_call(wr_exec *exec, const wr_func *func, const wr_slot *args, wr_sl
     if (exec->depth == 0) start_limits(exec);
     exec->depth++;
     exec->trap.frame_count = exec->trap.frames_total = 0;
+    if (exec->spot_count != 0) wr_trap_forget(exec);
     wr_status status = WR_TRAP_STACK;
     if ((size_t)(exec->stack_end - frame) >= call_slots(func->type) && exec->depth <= NESTED_CALLS_MAX) {
         copy_slots(frame, args, func->type->param_slots);

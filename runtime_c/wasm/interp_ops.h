@@ -267,7 +267,7 @@ HANDLER(USE_MEMORY) {
 HANDLER(DATA) { TRAP(WR_TRAP_UNREACHABLE); }
 HANDLER(UNREACHABLE) { TRAP(WR_TRAP_UNREACHABLE); }
 HANDLER(WORK) {
-    exec->aot.work += pc->uimm;
+    exec->aot.work += (uint64_t)pc->uimm << exec->fine;
     if (__builtin_expect(exec->aot.work >= WR_WORK_MAX, 0)) TRY(wr_exec_check(exec));
     NEXT();
 }

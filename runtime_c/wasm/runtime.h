@@ -117,6 +117,23 @@ struct wr_instance {
     wra_instance aot;        /* what compiled code knows of this */
 };
 
+/* A frame of a back-trace, of which it is still to be found out what it is in the module. */
+typedef struct wr_spot {
+    wr_module *module;
+    union {
+        struct { /* interpreted */
+            const wr_code *code;
+            const wr_insn *insn;
+            uint32_t func_index;
+        };
+        struct { /* compiled */
+            uintptr_t pc; /* or, if it is not 0: */
+            uint32_t offset, chain;
+        };
+    };
+    bool is_compiled;
+} wr_spot;
+
 struct wr_exec {
     void *fault;              /* where a memory fault continues (fault_call.c) */
     /* what handlers use most comes first */
@@ -140,6 +157,7 @@ struct wr_exec {
     bool fuel_limited;
     uint64_t deadline_us;
     uint8_t fine;             /* so many times twice as often as else the limits are looked at */
+    uint8_t bulk_fine;        /* and so many times within bulk work */
     uint64_t deadline_ns;     /* monotonic, the earliest it can be; 0: none */
     uint64_t checked_ns;      /* time of the last check */
     uint64_t thread_ns;       /* processor time of the thread at the first check of the call; 0: none yet */
@@ -153,6 +171,9 @@ struct wr_exec {
     struct wr_aot_link *aot_link; /* innermost call between instances that compiled code takes part in */
     const void *native_thread; /* &wr_fault_exec of the thread whose C stack aot.native_limit is about */
     bool is_traced;            /* trap has its back-trace already */
+    bool has_more;             /* frames than spots */
+    uint32_t spot_count;       /* frames of the trap whose place is found out when somebody asks; modules retained */
+    wr_spot spots[WR_BACKTRACE_MAX];
     wr_insn exit_insns[2];     /* [1] is what the outermost function returns to */
     wr_insn instance_insns[2]; /* [1] is what a function called across instances returns to */
     wr_trap trap;
@@ -188,9 +209,11 @@ wr_status wr_memory_wait(wr_exec *exec, const wr_memory *memory, const void *cel
  * when it adds up to some 10 us. */
 enum { WR_WORK_MAX = WRA_WORK_MAX, WR_WORK_HOST = WR_WORK_MAX / 64 };
 wr_status wr_exec_worked(wr_exec *exec, uint64_t bytes);
-enum { WR_FINE_MAX = 3, WR_WORK_LEAST = WR_WORK_MAX >> WR_FINE_MAX };
+wr_status wr_exec_called(wr_exec *exec); /* a host function */
+/* With a deadline bulk work is cut finer: each page of memory may cost a page fault, however fast it was before. */
+enum { WR_FINE_MAX = 3, WR_BULK_FINE = 2, WR_WORK_LEAST = WR_WORK_MAX >> (WR_FINE_MAX + WR_BULK_FINE) };
 /* How many bytes may be worked on before the next check: WR_WORK_LEAST or more. */
-static inline size_t wr_work_piece(const wr_exec *exec) { return WR_WORK_MAX >> (exec != NULL ? exec->fine : 0); }
+static inline size_t wr_work_piece(const wr_exec *exec) { return WR_WORK_MAX >> (exec != NULL ? exec->bulk_fine : 0); }
 /* wr_exec_check for an instruction that will charge again. */
 wr_status wr_exec_refill(wr_exec *exec);
 uint64_t wr_monotonic_ns(void);
@@ -201,9 +224,12 @@ void wr_exceptions_free(wr_store *store);
 /* Function an instruction belongs to. (trap.c) */
 const wr_code *wr_code_find(const wr_instance *instance, const wr_insn *pc, uint32_t *index);
 void wr_trap_record(wr_exec *exec, wr_status status); /* trap.c: fills exec->trap from exec->pc and fp */
-/* Its parts. Functions from pc outwards up to where the interpreter was entered; one function. */
-void wr_trap_begin(wr_exec *exec);
+/* Its parts. Functions from pc outwards up to where the interpreter was entered; a frame; what that is in the module. */
+void wr_trap_begin(wr_exec *exec, wr_status status);
 void wr_trap_walk(wr_exec *exec, const wr_insn *pc, const wr_slot *fp, const wr_instance *instance);
+bool wr_trap_keep(wr_exec *exec, const wr_spot *spot); /* false: it is to be added at once */
+bool wr_trap_is_hurried(const wr_exec *exec); /* the call ran out of time: the innermost frames must do */
 void wr_trap_add(wr_trap *trap, const wr_module *module, uint32_t index, uint32_t offset);
+void wr_trap_forget(wr_exec *exec); /* spots */
 
 #endif

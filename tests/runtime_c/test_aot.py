@@ -278,6 +278,49 @@ def test_deadlines_end_loops(tmp_path: Path) -> None:
                 assert trap.value.status == "TRAP_DEADLINE", what
 
 
+def hurried(depth: int, artefact: Path | None) -> WasmTrap:
+    """The trap of a call that recurses, then goes on for ever, and was interrupted before it began."""
+    on = loop_modules.get(0) + loop_modules.const(1) + b"\x6b\x10\x00\x1a"
+    down = (
+        b"\x00"
+        + loop_modules.get(0)
+        + b"\x04\x40"
+        + on
+        + b"\x05\x03\x40\x0c\x00\x0b\x0b"
+        + loop_modules.get(0)
+        + b"\x0b"
+    )
+    module = loop_modules.assemble({"down": loop_modules.sized(down)}, parameters=1)
+    if artefact is not None:
+        compile_module(find_compiler(HOST), "it", module, artefact)
+    with Engine() as engine, Module(engine, "it", module) as loaded:
+        if artefact is not None:
+            loaded.attach(artefact, module)
+        with Store(engine) as store, Execution(engine) as execution:
+            instance = store.instantiate(loaded, execution)
+            execution.interrupt()
+            with pytest.raises(WasmTrap) as trap:
+                instance.func("down").call(execution, depth)
+            return trap.value
+
+
+@pytest.mark.parametrize("depth", [0, 1, 3])
+def test_back_traces_of_calls_that_ran_out_of_time(depth: int, tmp_path: Path) -> None:
+    interpreted, compiled = hurried(depth, None), hurried(depth, tmp_path / "it.so")
+    assert compiled.status == interpreted.status == "TRAP_INTERRUPTED"
+    assert compiled.frames == interpreted.frames
+    assert compiled.depth == interpreted.depth == depth + 1
+
+
+def test_back_traces_of_calls_that_ran_out_of_time_are_short(tmp_path: Path) -> None:
+    """Unwinding the C stack takes its time: it ends before the outermost frame."""
+    interpreted, compiled = hurried(40, None), hurried(40, tmp_path / "it.so")
+    count = len(compiled.frames)
+    assert 4 <= count < len(interpreted.frames) == 16
+    assert compiled.frames == interpreted.frames[:count]
+    assert (compiled.depth, interpreted.depth) == (count + 1, 17)
+
+
 def test_counted_loops_look_at_the_limits_in_time(tmp_path: Path) -> None:
     """One that runs without checks, within one that starts it over and over."""
     store = loop_modules.get(0) + loop_modules.get(0) + b"\x3a\x00\x00"
