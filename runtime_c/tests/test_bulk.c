@@ -186,7 +186,7 @@ static void put_straight(build_t *out, uint32_t steps) {
     free(body);
 }
 
-static void check_straight(check_t *check, uint32_t steps, wr_status expected) {
+static void check_straight(check_t *check, uint32_t steps, uint64_t deadline_us, wr_status expected) {
     fixture fix;
     build_t bytes = {0};
     wr_slot slot = {.u64 = 1};
@@ -194,7 +194,7 @@ static void check_straight(check_t *check, uint32_t steps, wr_status expected) {
     REQUIRE_OK(fixture_open(&fix, NULL));
     REQUIRE_OK(fixture_load(&fix, &bytes));
     REQUIRE_OK(fixture_link(&fix, NULL, 0, NULL));
-    wr_exec_set_limits(fix.exec, 0, 10);
+    wr_exec_set_limits(fix.exec, deadline_us, 10);
     wr_exec_interrupt(fix.exec);
     CHECK_STATUS(fixture_call(&fix, "straight", &slot), expected);
     if (expected == WR_OK) CHECK_EQ_U64(slot.u32, 1 + steps);
@@ -202,10 +202,12 @@ static void check_straight(check_t *check, uint32_t steps, wr_status expected) {
     fixture_close(&fix);
 }
 
-/* However long it is, code without a jump looks at the limits now and then; and costs no fuel. */
+/* However long it is, code without a jump looks at the limits now and then; and costs no fuel. With a short deadline it
+ * does so more often. */
 static void straight_code_is_interrupted(check_t *check) {
-    check_straight(check, SHORT_STEPS, WR_OK);
-    check_straight(check, LONG_STEPS, WR_TRAP_INTERRUPTED);
+    check_straight(check, SHORT_STEPS, 0, WR_OK);
+    check_straight(check, SHORT_STEPS, 100, WR_TRAP_INTERRUPTED);
+    check_straight(check, LONG_STEPS, 0, WR_TRAP_INTERRUPTED);
 }
 
 static const check_test TESTS[] = {

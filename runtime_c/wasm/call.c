@@ -160,7 +160,7 @@ wr_status wr_exec_worked(wr_exec *exec, uint64_t bytes) {
 }
 
 wr_status wr_exec_called(wr_exec *exec) {
-    exec->aot.work += WR_WORK_HOST << exec->fine;
+    exec->aot.work += (uint64_t)WR_WORK_HOST << exec->fine;
     return exec->aot.work < WR_WORK_MAX ? WR_OK : wr_exec_check(exec);
 }
 
