@@ -10,7 +10,11 @@ typedef struct place {
     uint32_t offset;
     uint32_t chain; /* of inlined calls */
 } place;
-enum { PLACES = 16, UNWOUND_MAX = 4 /* of a call that ran out of time: each takes 1 to 10 us on a small processor */ };
+enum {
+    PLACES = 16,
+    UNWOUND_MAX = 4, /* of a call that ran out of time: each takes 1 to 10 us on a small processor */
+    COMPARED_MAX = 1 << 20 /* sites, for frames that are only counted */
+};
 
 typedef struct unwind_walk {
     wr_exec *exec;
@@ -19,6 +23,7 @@ typedef struct unwind_walk {
     uint32_t offset, chain; /* of the first frame; 0: not known */
     uint32_t unwound; /* frames of functions so far */
     bool is_inside; /* a function was reached; before, frames may be on a signal handler's own stack */
+    size_t compared; /* sites so far */
     place known[PLACES]; /* recursion comes by the same ones again and again */
 } unwind_walk;
 
@@ -93,7 +98,16 @@ static void add_frames(unwind_walk *walk, const wr_module *module, uintptr_t pc)
         put_frames(&walk->exec->trap, module, spot.offset, spot.chain);
         return;
     }
-    if (known->pc != pc) *known = find_place(module->aot->artefact, pc);
+    if (known->pc != pc) {
+        const wra_artefact *artefact = module->aot->artefact;
+        if (walk->compared > COMPARED_MAX && walk->exec->trap.frame_count == WR_BACKTRACE_MAX) {
+            walk->exec->trap.frames_total++;
+            return;
+        }
+        walk->compared += (size_t)(artefact->sites_end - artefact->sites);
+        walk->compared += (size_t)(artefact->inlined_end - artefact->inlined);
+        *known = find_place(artefact, pc);
+    }
     put_frames(&walk->exec->trap, module, known->offset, known->chain);
 }
 
@@ -128,7 +142,7 @@ static _Unwind_Reason_Code on_frame(struct _Unwind_Context *context, void *argum
 
 void wr_aot_trace(wr_exec *exec, uint32_t offset, uint32_t chain) {
     if (!exec->is_traced) wr_trap_begin(exec, exec->status);
-    unwind_walk walk = {exec, exec->instance, exec->aot_link, offset, chain, 0, false, {{0, 0, 0}}};
+    unwind_walk walk = {exec, exec->instance, exec->aot_link, offset, chain, 0, false, 0, {{0, 0, 0}}};
     (void)_Unwind_Backtrace(on_frame, &walk);
     pass_links(&walk, (uintptr_t)exec->fault);
 }

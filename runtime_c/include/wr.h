@@ -407,7 +407,8 @@ typedef struct wr_trap {
     int32_t exit_code;      /* TRAP_EXIT */
     uint32_t frame_count;   /* innermost first, at most WR_BACKTRACE_MAX kept */
     uint32_t frames_total;  /* of a call that a deadline or an interrupt ended only some are looked for: above
-                               frame_count if there are more */
+                               frame_count if there are more. Of large compiled modules that are deep in recursion,
+                               calls that were inlined may be left out */
     wr_frame frames[16];
 } wr_trap;
 

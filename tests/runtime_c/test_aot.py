@@ -321,6 +321,38 @@ def test_back_traces_of_calls_that_ran_out_of_time_are_short(tmp_path: Path) -> 
     assert (compiled.depth, interpreted.depth) == (count + 1, 17)
 
 
+def test_back_traces_of_large_modules_take_a_bounded_time(tmp_path: Path) -> None:
+    """Where thousands of functions call each other in a ring, frames that are not told are counted, not looked up."""
+    count = 2000
+    functions = {
+        f"f{number}": loop_modules.sized(
+            b"\x00"
+            + loop_modules.get(0)
+            + b"\x10"
+            + loop_modules.uleb((number + 1) % count)
+            + loop_modules.get(0)
+            + b"\x6a\x0b"
+        )
+        for number in range(count)
+    }
+    module = loop_modules.assemble(functions, parameters=1)
+    compile_module(find_compiler(HOST), "it", module, tmp_path / "it.so")
+    traps = []
+    for artefact in (None, tmp_path / "it.so"):
+        with Engine() as engine, Module(engine, "it", module) as loaded:
+            if artefact is not None:
+                loaded.attach(artefact, module)
+            with Store(engine) as store, Execution(engine) as execution:
+                func = store.instantiate(loaded, execution).func("f0")
+                with pytest.raises(WasmTrap) as trap:
+                    func.call(execution, 0)
+                traps.append(trap.value)
+    interpreted, compiled = traps
+    assert compiled.status == interpreted.status == "TRAP_STACK"
+    assert compiled.frames == interpreted.frames
+    assert len(compiled.frames) < compiled.depth < interpreted.depth
+
+
 def test_counted_loops_look_at_the_limits_in_time(tmp_path: Path) -> None:
     """One that runs without checks, within one that starts it over and over."""
     store = loop_modules.get(0) + loop_modules.get(0) + b"\x3a\x00\x00"
