@@ -224,7 +224,7 @@ void wr_exceptions_free(wr_store *store);
 /* Function an instruction belongs to. (trap.c) */
 const wr_code *wr_code_find(const wr_instance *instance, const wr_insn *pc, uint32_t *index);
 void wr_trap_record(wr_exec *exec, wr_status status); /* trap.c: fills exec->trap from exec->pc and fp */
-/* Its parts. Functions from pc outwards up to where the interpreter was entered; a frame; what that is in the module. */
+/* Its parts. Functions from pc outwards up to where the interpreter was entered; a frame; what it is in the module. */
 void wr_trap_begin(wr_exec *exec, wr_status status);
 void wr_trap_walk(wr_exec *exec, const wr_insn *pc, const wr_slot *fp, const wr_instance *instance);
 bool wr_trap_keep(wr_exec *exec, const wr_spot *spot); /* false: it is to be added at once */

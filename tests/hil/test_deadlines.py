@@ -16,7 +16,7 @@ from tests.hil import counted, image
 from tests.hil.report import Report
 from tests.runtime_c.toolchain import TOOLCHAINS, build
 
-ROUNDS = 150
+ROUNDS = 100
 DEADLINES_US = (100, 200, 1000)
 TOOLCHAIN = TOOLCHAINS["aarch64-shared"]
 
