@@ -324,17 +324,11 @@ def test_back_traces_of_calls_that_ran_out_of_time_are_short(tmp_path: Path) -> 
 def test_back_traces_of_large_modules_take_a_bounded_time(tmp_path: Path) -> None:
     """Where hundreds of functions call each other in a ring, frames that are not told are counted, not looked up."""
     count = 400
-    functions = {
-        f"f{number}": loop_modules.sized(
-            b"\x00"
-            + loop_modules.get(0)
-            + b"\x10"
-            + loop_modules.uleb((number + 1) % count)
-            + loop_modules.get(0)
-            + b"\x6a\x0b"
-        )
-        for number in range(count)
-    }
+    functions = {}
+    for number in range(count):
+        call = b"\x10" + loop_modules.uleb((number + 1) % count)
+        code = loop_modules.get(0) + call + loop_modules.const(1 << 20) + b"\x6a" + loop_modules.get(0) + b"\x6a\x0b"
+        functions[f"f{number}"] = loop_modules.sized(b"\x00" + code)
     module = loop_modules.assemble(functions, parameters=1)
     compile_module(find_compiler(HOST), "it", module, tmp_path / "it.so")
     traps = []
