@@ -190,6 +190,8 @@ def missing_programs() -> list[str]:
         "mosquitto": "mosquitto",
         "mosquitto_sub": "mosquitto-clients",
         "debugfs": "e2fsprogs",
+        "mcopy": "mtools",
+        "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu libc6-dev-arm64-cross",
     }
     missing = {package for program, package in packages.items() if not shutil.which(program, path=places)}
     return sorted(missing | (set() if FIRMWARE.exists() else {"u-boot-qemu"}))
