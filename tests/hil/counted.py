@@ -21,7 +21,8 @@ SHIFT = NS_PER_INSTRUCTION.bit_length() - 1  # QEMU wants its logarithm
 MEMORY_MIB = 256
 RUN_SECONDS_MAX = 600
 ENDED_WELL = "Attempted to kill init! exitcode=0x00000000"  # what a kernel says when its only program returns
-LIBRARIES = ("ld-linux-aarch64.so.1", "libc.so.6", "libgcc_s.so.1")
+LIBRARIES = ("libc.so.6", "libgcc_s.so.1", "libm.so.6")
+LOADERS = {"aarch64": "ld-linux-aarch64.so.1", "armv7": "ld-linux-armhf.so.3"}  # the kernel runs both
 
 
 def kernel(slot: Path, out: Path) -> Path:
@@ -30,11 +31,16 @@ def kernel(slot: Path, out: Path) -> Path:
     return out
 
 
-def run(folder: Path, kernel: Path, files: Mapping[str, Path], arguments: Sequence[str], library: Path) -> str:
-    """Start ``files["init"]`` with arguments; the console's text. ``library``: folder of the C library."""
+def run(
+    folder: Path, kernel: Path, files: Mapping[str, Path], arguments: Sequence[str], target: str, library: Path
+) -> str:
+    """Start ``files["init"]`` with arguments; the console's text. ``library``: where the target's C library is."""
     initrd = folder / "initrd"
     nodes = {name: Node(stat.S_IFREG | 0o755, path.read_bytes()) for name, path in files.items()}
-    nodes |= {f"lib/{name}": Node(stat.S_IFREG | 0o755, (library / "lib" / name).read_bytes()) for name in LIBRARIES}
+    nodes |= {
+        f"lib/{name}": Node(stat.S_IFREG | 0o755, (library / "lib" / name).read_bytes())
+        for name in (LOADERS[target], *LIBRARIES)
+    }
     initrd.write_bytes(cpio({"lib": Node(stat.S_IFDIR | 0o755), **nodes}))
     machine = ["-M", "virt", "-cpu", "cortex-a53", "-m", str(MEMORY_MIB), "-icount", f"shift={SHIFT},sleep=off"]
     machine += ["-display", "none", "-nodefaults", "-serial", "stdio", "-no-reboot"]

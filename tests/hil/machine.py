@@ -192,6 +192,7 @@ def missing_programs() -> list[str]:
         "debugfs": "e2fsprogs",
         "mcopy": "mtools",
         "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu libc6-dev-arm64-cross",
+        "arm-linux-gnueabihf-gcc": "gcc-arm-linux-gnueabihf libc6-dev-armhf-cross",
     }
     missing = {package for program, package in packages.items() if not shutil.which(program, path=places)}
     return sorted(missing | (set() if FIRMWARE.exists() else {"u-boot-qemu"}))

@@ -18,7 +18,6 @@ from tests.runtime_c.toolchain import TOOLCHAINS, build
 
 ROUNDS = 100
 DEADLINES_US = (100, 200, 1000)
-TOOLCHAIN = TOOLCHAINS["aarch64-shared"]
 
 
 @pytest.fixture(scope="module")
@@ -29,22 +28,23 @@ def place(folder: Path, built: image.Built) -> Path:
     return out
 
 
+@pytest.mark.parametrize("target", counted.LOADERS)
 @pytest.mark.parametrize("engine", deadlines.ENGINES)
-def test_calls_end_in_time(engine: str, place: Path, report: Report) -> None:
-    module = deadlines.build()
-    files = {"init": build(TOOLCHAIN, "tools") / "tools" / "bench_deadlines", "module.wasm": module}
+def test_calls_end_in_time(engine: str, target: str, place: Path, report: Report) -> None:
+    toolchain, module = TOOLCHAINS[f"{target}-shared"], deadlines.build()
+    files = {"init": build(toolchain, "tools") / "tools" / "bench_deadlines", "module.wasm": module}
     options = []
     if engine == "aot":
         files["module.so"] = place / "module.so"
-        compile_file(module, files["module.so"], TOOLCHAIN.target, "", None, keep_c=False)
+        compile_file(module, files["module.so"], target, "", None, keep_c=False)
         options = ["--aot", "/module.so"]
     arguments = ["/module.wasm", *options, str(ROUNDS), *map(str, DEADLINES_US)]
-    text = counted.run(place, place / "kernel", files, arguments, Path(TOOLCHAIN.library))
+    text = counted.run(place, place / "kernel", files, arguments, target, Path(toolchain.library))
     rows = deadlines.rows(text)
     assert len(rows) == len(DEADLINES_US) * (len(deadlines.WAYS) + len(deadlines.CONTROLS))
     most = {
         deadline_us: max(row["most_us"] for row in rows if row["deadline_us"] == deadline_us)
         for deadline_us in DEADLINES_US
     }
-    report.add("deadlines", **{f"{engine}_most_us": {f"of {deadline}": us for deadline, us in most.items()}})
+    report.add("deadlines", **{f"{target}_{engine}_most_us": {f"of {deadline}": us for deadline, us in most.items()}})
     assert [row for row in rows if row["calls"] != ROUNDS or row["late"] != 0] == []
