@@ -22,7 +22,6 @@ typedef struct unwind_walk {
     wr_aot_link *link; /* the next call across instances, outwards */
     uint32_t offset, chain; /* of the first frame; 0: not known */
     uint32_t unwound; /* frames of functions so far */
-    bool is_inside; /* a function was reached; before, frames may be on a signal handler's own stack */
     size_t compared; /* sites so far */
     place known[PLACES]; /* recursion comes by the same ones again and again */
 } unwind_walk;
@@ -122,7 +121,6 @@ static _Unwind_Reason_Code on_frame(struct _Unwind_Context *context, void *argum
     const uintptr_t address = (uintptr_t)_Unwind_GetCFA(context);
 #endif
     const uintptr_t end = (uintptr_t)walk->exec->fault;
-    if (walk->is_inside && address > end) return _URC_END_OF_STACK; /* of the host, down to its main */
     if (!is_exact) pc--; /* back into the call */
     wr_instance *instance = walk->instance;
     for (const wr_aot_link *link = walk->link; link != NULL && (uintptr_t)link < address; link = link->outer) {
@@ -132,7 +130,6 @@ static _Unwind_Reason_Code on_frame(struct _Unwind_Context *context, void *argum
     if (aot == NULL || pc < aot->text || pc >= aot->text_end) return _URC_NO_REASON;
     if (address > end) return _URC_END_OF_STACK; /* an outer call of the host's */
     if (pc >= (uintptr_t)aot->artefact->thunks && pc < (uintptr_t)aot->artefact->thunks_end) return _URC_NO_REASON;
-    walk->is_inside = true;
     pass_links(walk, address);
     if (wr_trap_is_hurried(walk->exec) && walk->unwound++ == UNWOUND_MAX) walk->exec->has_more = true;
     if (walk->exec->has_more) return _URC_END_OF_STACK;
@@ -142,7 +139,7 @@ static _Unwind_Reason_Code on_frame(struct _Unwind_Context *context, void *argum
 
 void wr_aot_trace(wr_exec *exec, uint32_t offset, uint32_t chain) {
     if (!exec->is_traced) wr_trap_begin(exec, exec->status);
-    unwind_walk walk = {exec, exec->instance, exec->aot_link, offset, chain, 0, false, 0, {{0, 0, 0}}};
+    unwind_walk walk = {exec, exec->instance, exec->aot_link, offset, chain, 0, 0, {{0, 0, 0}}};
     (void)_Unwind_Backtrace(on_frame, &walk);
     pass_links(&walk, (uintptr_t)exec->fault);
 }
