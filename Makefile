@@ -118,9 +118,11 @@ bench: dev ## measure, print one JSON  [ONLY=engine|flow|footprint|host|ota] [OU
 hil: dev ## build the image, run it in QEMU: field, updates, power cuts  [LONG=1]
 	@PENSTOCK_HIL_LONG=$(LONG) $(PY) -m pytest -q --durations 15 tests/hil
 
-spec: dev ## run the official WebAssembly tests, interpreted and compiled  [SPEC=FILE.zip]
+spec: dev ## run the official WebAssembly tests: interpreted, compiled, emulated  [SPEC=FILE.zip]
 	@$(PY) -m tests.runtime_c.spec $(SPEC)
-	@$(PY) -m tests.runtime_c.spec --aot --bounds checked $(SPEC)
+	@$(PY) -m tests.runtime_c.spec --aot $(SPEC)
+	@$(PY) -m tests.runtime_c.spec --target aarch64 $(SPEC)
+	@$(PY) -m tests.runtime_c.spec --target armv7 $(SPEC)
 
 fuzz: dev ## mutate modules and run them under sanitizers  [SECONDS=60]
 	@$(PY) -m tests.runtime_c.fuzz --seconds $(or $(SECONDS),60)

@@ -45,7 +45,8 @@ def measure() -> dict[str, Any]:
     report |= {name: {way: {} for way in WAYS} for name in ENGINES} | {"control": {way: {} for way in CONTROLS}}
     for engine in ENGINES:
         options = ["--aot", str(artefact)] if engine == "aot" else []
-        for row in rows(run([tool, module, *options, str(ROUNDS), *map(str, DEADLINES_US)])):
+        command = [tool, module, *options, str(ROUNDS), *map(str, DEADLINES_US)]
+        for row in rows(subprocess.run(command, check=True, capture_output=True, text=True).stdout):
             name, deadline = row.pop("name"), f"{row.pop('deadline_us')}_us"
             if name in CONTROLS:
                 report["control"][name][f"{engine}_{deadline}"] = row
@@ -64,11 +65,6 @@ def build() -> Path:
     command = [sys.executable, "-m", "ziglang", "cc", *WASM_FLAGS, "-mbulk-memory"]
     subprocess.run([*command, str(ROOT / "bench" / "deadlines.c"), "-o", str(path)], check=True)
     return path
-
-
-def run(command: list[Path | str]) -> str:
-    """Its output."""
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def rows(output: str) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "read_file.h"
 #include "wr.h"
 
 enum { ROUNDS_MAX = 100000, LATE_US = 200, STACK_BYTES = 1 << 20, RECURSION = 60 };
@@ -138,18 +139,6 @@ static void print(const char *name, took *taken, uint32_t rounds, uint64_t deadl
 }
 
 /* ---- beginning and end ---- */
-
-static uint8_t *read_file(const char *path, size_t *len) {
-    FILE *file = fopen(path, "rb");
-    if (file == NULL) return NULL;
-    fseek(file, 0, SEEK_END);
-    const long size = ftell(file);
-    rewind(file);
-    uint8_t *bytes = size > 0 ? malloc((size_t)size) : NULL;
-    *len = bytes != NULL ? fread(bytes, 1, (size_t)size, file) : 0;
-    fclose(file);
-    return bytes;
-}
 
 static wr_status link(bench *at) {
     enum { IMPORTS_MAX = 4 };

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "read_file.h"
 #include "wr.h"
 
 enum { INSTANCES = 1000, ROUNDS_MAX = 1000, INSTANTIATIONS = 2000, IMPORTS_MAX = 1000 };
@@ -138,18 +139,6 @@ static wr_status measure(wr_engine *engine, ledger *count, const uint8_t *bytes,
     printf("}\n");
     wr_module_release(module);
     return WR_OK;
-}
-
-static uint8_t *read_file(const char *path, size_t *len) {
-    FILE *file = fopen(path, "rb");
-    if (file == NULL) return NULL;
-    fseek(file, 0, SEEK_END);
-    const long size = ftell(file);
-    rewind(file);
-    uint8_t *bytes = size > 0 ? malloc((size_t)size) : NULL;
-    *len = bytes != NULL ? fread(bytes, 1, (size_t)size, file) : 0;
-    fclose(file);
-    return bytes;
 }
 
 /* Each in an engine of its own: types that one module has would be there for the next. */

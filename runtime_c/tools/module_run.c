@@ -24,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "read_file.h"
 #include "wr.h"
 
 enum { SLOTS_MAX = 256, IMPORTS_MAX = 256, STACK_BYTES = 1 << 20, FUEL = 1000000, MEMORY_MAX = 64 << 20 };
@@ -220,20 +221,6 @@ static void run_module(wr_engine *engine, wr_exec *exec, const wr_module *module
            wr_status_name(status));
     if (status == WR_OK) use_instance(exec, module, instance);
     wr_store_free(store);
-}
-
-static uint8_t *read_file(const char *path, size_t *len) {
-    FILE *file = fopen(path, "rb");
-    uint8_t *bytes = NULL;
-    if (file == NULL) return NULL;
-    if (fseek(file, 0, SEEK_END) == 0) {
-        long size = ftell(file);
-        rewind(file);
-        bytes = size >= 0 ? malloc((size_t)size + 1) : NULL;
-        *len = bytes != NULL ? fread(bytes, 1, (size_t)size, file) : 0;
-    }
-    fclose(file);
-    return bytes;
 }
 
 typedef struct runner {

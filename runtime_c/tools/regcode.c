@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "../wasm/interp.h"
+#include "read_file.h"
 
 #define TEXT_INT_BINARY(C, NAME, TEXT, T, COMM, EXPR) #NAME "_RR", #NAME "_RI",
 #define TEXT_INT_DIVIDE(C, NAME, TEXT, T, CHECK, EXPR) #NAME "_RR", #NAME "_RI",
@@ -82,18 +83,6 @@ static void print_code(const wr_module *module, uint32_t index) {
             i += wr_raw_insns(OP_BR_TABLE, insn);
         }
     }
-}
-
-static uint8_t *read_file(const char *path, size_t *len) {
-    FILE *file = fopen(path, "rb");
-    if (!file) return NULL;
-    fseek(file, 0, SEEK_END);
-    *len = (size_t)ftell(file);
-    rewind(file);
-    uint8_t *bytes = malloc(*len + 1);
-    if (bytes != NULL) *len = fread(bytes, 1, *len, file);
-    fclose(file);
-    return bytes;
 }
 
 int main(int argc, char **argv) {
