@@ -45,7 +45,7 @@ def measure() -> dict[str, Any]:
     report |= {name: {way: {} for way in WAYS} for name in ENGINES} | {"control": {way: {} for way in CONTROLS}}
     for engine in ENGINES:
         options = ["--aot", str(artefact)] if engine == "aot" else []
-        command = [tool, module, *options, str(ROUNDS), *map(str, DEADLINES_US)]
+        command: list[Path | str] = [tool, module, *options, str(ROUNDS), *map(str, DEADLINES_US)]
         for row in rows(subprocess.run(command, check=True, capture_output=True, text=True).stdout):
             name, deadline = row.pop("name"), f"{row.pop('deadline_us')}_us"
             if name in CONTROLS:
