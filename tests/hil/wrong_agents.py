@@ -27,17 +27,32 @@ class WrongAgent:
 
 LATE_WRITES = " && ".join(
     f"echo {value} > /proc/sys/vm/{name}"
-    for name, value in {"dirty_writeback_centisecs": 0, "dirty_ratio": 80, "dirty_background_ratio": 60}.items()
+    for name, value in {
+        "dirty_writeback_centisecs": 0,
+        "dirty_ratio": 80,
+        "dirty_background_ratio": 60,
+        "drop_caches": 1,
+    }.items()
 )
 """For the console: the kernel writes what it is asked to, or when it needs the memory."""
 
 WRONG_AGENTS = {
-    "never-flushes": WrongAgent(
+    # What it does not flush must fit into memory, beside what is read: a kernel in need writes all there is.
+    "flushes-half": WrongAgent(
         """\
 import ota.stage
 from ota.storage import FileStorage
-FileStorage.sync = lambda storage: None
 ota.stage._verify = lambda artefact, target: None
+flush, write, MIB = FileStorage.sync, FileStorage.write_at, 1 << 20
+def write_at(storage, offset, data):
+    write(storage, offset, data)
+    if offset % (4 * MIB) < len(data):
+        if offset < 40 * MIB:
+            flush(storage)
+        with open("/proc/sys/vm/drop_caches", "w") as caches:
+            caches.write("1")
+FileStorage.write_at = write_at
+FileStorage.sync = lambda storage: None
 """,
         state_writes=2,  # not valid, on trial
     ),
