@@ -6,7 +6,7 @@
 #define WR_AOT_ABI_H
 #include "wr.h"
 
-enum { WRA_ABI = 4 };
+enum { WRA_ABI = 5 };
 
 enum { WRA_WORK_MAX = 128 * 1024 }; /* bytes of bulk work between two looks at the limits: some 10 us */
 

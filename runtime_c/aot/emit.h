@@ -73,7 +73,7 @@ enum { AOT_NO_LABEL = UINT32_MAX };
 typedef struct wr_aot_loop {
     bool has_calls;
     bool has_loops;
-    uint32_t size;  /* bytes of its body */
+    uint32_t size;  /* bytes of its body, in which divisions count for more than they have */
     uint8_t shift;  /* of what a jump back takes from the allowance: long bodies count more often */
 } wr_aot_loop;
 
@@ -148,6 +148,7 @@ wr_status wr_aot_read_code(wr_reader *reader, uint32_t *code);
 wr_status wr_aot_skip(wr_reader *reader, uint32_t code);
 wr_status wr_aot_read_block(const wr_module *module, wr_reader *reader, wr_aot_block *out);
 wr_status wr_aot_read_type(const wr_module *module, wr_reader *reader, wr_vt *out);
+bool wr_aot_is_division(uint32_t code); /* of integers */
 /* Fills body->loops. */
 wr_status wr_aot_scan_loops(wr_aot_body *body);
 /* Fills body->loose. */

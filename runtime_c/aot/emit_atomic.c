@@ -55,8 +55,8 @@ static wr_aot_name take(wr_aot_body *body, const atomic_row *row, wr_aot_memarg 
 static void put_wait(wr_aot_body *body, uint32_t number, const wr_aot_memarg *arg, const wr_aot_name values[2]) {
     const wr_aot_name to = wr_aot_push(body, WR_VT_I32);
     if (number == NOTIFY) {
-        EMIT("    SITE(0x%x);\n    %s = x->rt->notify(x, %u, at_, %s);\n", body->offset, to.text, arg->memory,
-             values[0].text);
+        EMIT("    SITE(0x%x);\n    %s = x->rt->notify(x, %u, at_, %s);\n    COUNT_AGAIN();\n", body->offset, to.text,
+             arg->memory, values[0].text);
     } else {
         EMIT("    SITE(0x%x);\n    %s = x->rt->wait(x, %u, at_, %s, sizeof *cell, (int64_t)%s);\n    COUNT_AGAIN();\n",
              body->offset, to.text, arg->memory, values[0].text, values[1].text);

@@ -130,7 +130,7 @@ static wr_status do_global(wr_aot_body *body, uint32_t code) {
 /* ---- dispatch ---- */
 
 /* As many as fill so many bytes in about the same time. */
-enum { WEIGHED_INSNS = 128, WORK_PER_INSN = 16 };
+enum { WEIGHED_INSNS = 128, WORK_PER_INSN = 16, DIVISION_INSNS = 16, LOCALS_PER_INSN = 2 };
 
 static wr_status refuse(wr_aot_body *body, uint32_t code) {
     const char *name = wr_opcode_name(code);
@@ -180,9 +180,11 @@ static bool passes_over(wr_aot_body *body, uint32_t code) {
 }
 
 /* Loops without calls take more from their allowance, the longer they are. */
-static void weigh(wr_aot_body *body) {
-    if (body->dead || body->region != AOT_NO_LABEL || ++body->unweighed < WEIGHED_INSNS) return;
-    EMIT("    WORK(%u, 0x%x);\n", WEIGHED_INSNS * WORK_PER_INSN, body->offset);
+static void weigh(wr_aot_body *body, uint32_t code) {
+    if (body->dead || body->region != AOT_NO_LABEL) return;
+    body->unweighed += wr_aot_is_division(code) ? DIVISION_INSNS : 1;
+    if (body->unweighed < WEIGHED_INSNS) return;
+    EMIT("    WORK(%u, 0x%x);\n", body->unweighed * WORK_PER_INSN, body->offset);
     body->unweighed = body->compared.code = 0;
 }
 
@@ -191,7 +193,7 @@ wr_status wr_aot_translate_until(wr_aot_body *body, size_t labels) {
         uint32_t code;
         body->offset = wr_reader_offset(&body->reader);
         WR_TRY(wr_aot_read_code(&body->reader, &code));
-        weigh(body);
+        weigh(body, code);
         WR_TRY(passes_over(body, code) ? wr_aot_skip(&body->reader, code) : translate(body, code));
         if (body->text.status != WR_OK) return body->text.status;
     }
@@ -295,11 +297,12 @@ wr_status wr_aot_begin(wr_aot_body *body, wr_aot_emit *emit, uint32_t index, wr_
     body->stack.count = body->labels.count = body->temps.count = body->text.bytes.count = body->used.count = 0;
     body->flushed = body->numbers = body->loop_at = body->memories = 0;
     body->region = AOT_NO_LABEL;
-    body->unweighed = body->compared.code = 0;
+    body->compared.code = 0;
     body->proven = NULL;
     body->has_plain = body->has_region = body->has_calls = body->has_cells = body->dead = false;
     body->inlined_bytes = 0;
     WR_TRY(read_locals(body));
+    body->unweighed = (uint32_t)(body->locals.count - body->type->param_count) / LOCALS_PER_INSN;
     WR_TRY(wr_aot_scan_loops(body));
     WR_TRY(wr_aot_scan_floats(body));
     const wr_aot_block results = {NULL, body->type->values + body->type->param_count, 0, body->type->result_count, 0};

@@ -98,7 +98,8 @@ static wr_status do_size(wr_aot_body *body, uint32_t code) {
     }
     const wr_aot_value delta = wr_aot_pop(body);
     const wr_aot_name by = wr_aot_text(body, &delta), to = wr_aot_push(body, type);
-    EMIT("    %s = (%s)x->rt->memory_grow(x, %u, %s);\n", to.text, wr_aot_ctype(type), memory, by.text);
+    EMIT("    SITE(0x%x);\n    %s = (%s)x->rt->memory_grow(x, %u, %s);\n    COUNT_AGAIN();\n", body->offset, to.text,
+         wr_aot_ctype(type), memory, by.text);
     return body->status;
 }
 

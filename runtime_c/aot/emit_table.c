@@ -79,8 +79,8 @@ static wr_status do_grow(wr_aot_body *body, uint32_t table) {
     const wr_aot_name by = index_text(body, &count), from = wr_aot_text(body, &value);
     const wr_vt type = index_type(body, table);
     const wr_aot_name to = wr_aot_push(body, type);
-    EMIT("    %s = (%s)x->rt->table_grow(x, %u, %s, %s);\n    COUNT_AGAIN();\n", to.text, wr_aot_ctype(type), table,
-         from.text, by.text);
+    EMIT("    SITE(0x%x);\n    %s = (%s)x->rt->table_grow(x, %u, %s, %s);\n    COUNT_AGAIN();\n", body->offset, to.text,
+         wr_aot_ctype(type), table, from.text, by.text);
     return body->status;
 }
 

@@ -264,10 +264,6 @@ static wr_table *table_at(wra_context *x, uint32_t table) { return exec_of(x)->i
 
 static uint64_t memory_size(wra_context *x, uint32_t memory) { return wr_memory_size(memory_at(x, memory)) >> 16; }
 
-static uint64_t memory_grow(wra_context *x, uint32_t memory, uint64_t pages) {
-    return wr_memory_grow(memory_at(x, memory), pages);
-}
-
 /* Long operations look at the limits of the call: the budget is the engine's meanwhile. */
 static wr_exec *lend_budget(wra_context *x) {
     wr_exec *exec = exec_of(x);
@@ -279,6 +275,15 @@ static wr_exec *lend_budget(wra_context *x) {
 static void take_budget_back(wra_context *x, wr_status status) {
     if (x->allowance_mask == 0) x->budget = exec_of(x)->budget;
     try_status(x, status);
+}
+
+/* For what takes as long as a host function. */
+static void count_call(wra_context *x) { take_budget_back(x, wr_exec_called(lend_budget(x))); }
+
+static uint64_t memory_grow(wra_context *x, uint32_t memory, uint64_t pages) {
+    const uint64_t before = wr_memory_grow(memory_at(x, memory), pages);
+    count_call(x);
+    return before;
 }
 
 static void memory_fill(wra_context *x, uint32_t memory, uint64_t at, uint32_t value, uint64_t len) {
@@ -326,6 +331,7 @@ static void elem_drop(wra_context *x, uint32_t segment) { exec_of(x)->instance->
 static uint32_t notify(wra_context *x, uint32_t memory, uint64_t at, uint32_t count) {
     wr_slot result;
     const wr_memory *target = memory_at(x, memory);
+    count_call(x);
     try_status(x, wr_memory_notify(target, target->data + at, count, &result));
     return result.u32;
 }
@@ -333,6 +339,7 @@ static uint32_t notify(wra_context *x, uint32_t memory, uint64_t at, uint32_t co
 static uint32_t wait_for(wra_context *x, uint32_t memory, uint64_t at, uint64_t expected, uint32_t bytes,
                          int64_t timeout) {
     wr_slot result;
+    count_call(x);
     wr_exec *exec = lend_budget(x);
     const wr_memory *target = memory_at(x, memory);
     take_budget_back(x, wr_memory_wait(exec, target, target->data + at, expected, bytes, timeout, &result));

@@ -165,8 +165,10 @@ static wr_status open_block(wr_aot_body *body, wr_vec *open, bool is_loop, uint3
     return WR_OK;
 }
 
-/* As much text as is counted as one jump. */
-enum { UNIT_BYTES = 64, SHIFT_MAX = 12 };
+/* As much text as is counted as one jump, and as a division is. */
+enum { UNIT_BYTES = 64, DIVISION_BYTES = 32, SHIFT_MAX = 12 };
+
+bool wr_aot_is_division(uint32_t code) { return (code >= 0x6D && code <= 0x70) || (code >= 0x7F && code <= 0x82); }
 
 static void close_block(const wr_aot_body *body, wr_vec *open, uint32_t offset) {
     if (open->count == 0) return;
@@ -181,18 +183,21 @@ wr_status wr_aot_scan_loops(wr_aot_body *body) {
     wr_reader reader = body->reader;
     wr_vec open = {0};
     wr_status status = WR_OK;
+    uint32_t divisions = 0;
     body->loops.count = 0;
     while (status == WR_OK && reader.at != reader.end) {
         uint32_t code = 0;
         status = wr_aot_read_code(&reader, &code);
         if (status == WR_OK) status = wr_aot_skip(&reader, code);
         if (status != WR_OK) break;
-        if (opens(code)) status = open_block(body, &open, code == 0x03, wr_reader_offset(&reader));
+        divisions += wr_aot_is_division(code);
+        const uint32_t at = wr_reader_offset(&reader) + divisions * DIVISION_BYTES;
+        if (opens(code)) status = open_block(body, &open, code == 0x03, at);
         for (size_t i = 0; is_call(code) && i < open.count; i++) {
             const uint32_t loop = ((const uint32_t *)open.items)[i];
             if (loop != AOT_NO_LABEL) loop_at(body, loop)->has_calls = true;
         }
-        if (code == 0x0B) close_block(body, &open, wr_reader_offset(&reader));
+        if (code == 0x0B) close_block(body, &open, at);
     }
     wr_vec_free(&body->emit->engine->heap, &open, sizeof(uint32_t));
     return status;

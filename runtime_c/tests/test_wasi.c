@@ -370,6 +370,20 @@ static void long_writes_are_cut(check_t *check) {
     fixture_close(&self.fix);
 }
 
+/* Each part of a gathered write may take as long as a call. */
+static void many_writes_look_at_the_limits(check_t *check) {
+    const uint32_t iovecs[] = {100, 5, 105, 5};
+    guest self;
+    uint32_t error = 0;
+    REQUIRE_OK(open_guest(&self, "fd_write", (wr_wasi_config){0}, NULL));
+    memcpy(self.memory + 100, "firstother", 10);
+    memcpy(self.memory, iovecs, sizeof iovecs);
+    wr_exec_interrupt(self.fix.exec);
+    CHECK_STATUS(CALL(&self, &error, 1, 0, 2, 64), WR_TRAP_INTERRUPTED);
+    CHECK_STR(self.out.text[0], "first");
+    fixture_close(&self.fix);
+}
+
 static void a_closed_descriptor_is_gone(check_t *check) {
     guest self;
     uint32_t error = 0;
@@ -421,7 +435,7 @@ static void much_chance_looks_at_the_limits(check_t *check) {
     uint32_t error = 0;
     REQUIRE_OK(open_guest(&self, "random_get", (wr_wasi_config){0}, NULL));
     wr_exec_interrupt(self.fix.exec);
-    CHECK_STATUS(CALL(&self, &error, 0, PAGE), WR_TRAP_INTERRUPTED);
+    CHECK_STATUS(CALL(&self, &error, 0, 2048), WR_TRAP_INTERRUPTED);
     fixture_close(&self.fix);
 }
 
@@ -517,6 +531,7 @@ static const check_test TESTS[] = {
     CHECK_TEST(pointers_without_a_memory_are_faults),
     CHECK_TEST(writes_are_gathered),
     CHECK_TEST(long_writes_are_cut),
+    CHECK_TEST(many_writes_look_at_the_limits),
     CHECK_TEST(a_closed_descriptor_is_gone),
     CHECK_TEST(outputs_are_terminals),
     CHECK_TEST(seeded_chance_repeats),

@@ -85,8 +85,9 @@ WASI_FUNCTION(fd_write) {
     for (uint32_t i = 0; i < count && left != 0; i++) {
         span one;
         if (!read_iovec(call, i, &one)) return WASI_FAULT;
+        if (i != 0) call->status = wr_exec_check(call->exec);
         uint32_t len = one.len < left ? one.len : left;
-        if (len != 0 && call->wasi->output != NULL) {
+        if (call->status == WR_OK && len != 0 && call->wasi->output != NULL) {
             call->status = call->wasi->output(call->wasi->output_user, fd, one.bytes, len);
         }
         if (call->status != WR_OK) return WASI_OK;

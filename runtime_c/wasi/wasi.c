@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-enum { PARAMS_MAX = 9, RANDOM_CHUNK = 256, RANDOM_CHUNKS_PER_CHECK = 256 };
+enum { PARAMS_MAX = 9, RANDOM_CHUNK = 256, RANDOM_CHUNKS_PER_CHECK = 8 };
 
 /* ---- the program's memory ---- */
 

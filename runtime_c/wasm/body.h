@@ -97,6 +97,7 @@ struct wr_body {
     uint32_t flushed;  /* operands below this stand for no local */
     uint32_t offset;   /* of the instruction being translated */
     uint32_t weighed;  /* instructions up to here have been counted as work */
+    uint32_t extra;    /* so many more are what those since then do that take longer */
     union {
         wr_insn scrap;            /* takes what is not to be emitted */
         wr_operand scrap_operand; /* or pushed */

@@ -557,6 +557,7 @@ HANDLER(MEMORY_SIZE) {
 HANDLER(MEMORY_GROW) {
     wr_memory *memory = exec->instance->memories[pc->uimm];
     const uint64_t before = wr_memory_grow(memory, GET_ADDRESS(memory->declared, b));
+    TRY(wr_exec_called(exec));
     SLOT(a).u64 = memory->declared.is64 ? before : (uint32_t)before;
     RELOAD();
     NEXT();
@@ -676,16 +677,19 @@ WR_ATOMIC_CMPXCHG(BODY_ATOMIC_CMPXCHG)
 /* The memory of wait and notify is that of the access before it could be changed by USE_MEMORY: DATA.a. */
 HANDLER(MEMORY_ATOMIC_NOTIFY) {
     ATOMIC_AT(uint32_t);
+    TRY(wr_exec_called(exec));
     TRY(wr_memory_notify(exec->instance->memories[pc[1].a], cell, GET_I32(c), &SLOT(a)));
     SKIP(1);
 }
 HANDLER(MEMORY_ATOMIC_WAIT32) {
     ATOMIC_AT(uint32_t);
+    TRY(wr_exec_called(exec));
     TRY(wr_memory_wait(exec, exec->instance->memories[pc[1].a], cell, GET_I32(c), 4, (int64_t)GET_I64(d), &SLOT(a)));
     SKIP(1);
 }
 HANDLER(MEMORY_ATOMIC_WAIT64) {
     ATOMIC_AT(uint64_t);
+    TRY(wr_exec_called(exec));
     TRY(wr_memory_wait(exec, exec->instance->memories[pc[1].a], cell, GET_I64(c), 8, (int64_t)GET_I64(d), &SLOT(a)));
     SKIP(1);
 }

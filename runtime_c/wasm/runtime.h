@@ -21,6 +21,7 @@ struct wr_store {
     struct wr_exn *exceptions; /* newest first */
     uint32_t exception_count;
     uint32_t exceptions_next; /* count at which unreachable ones are collected */
+    uint32_t exception_pass;  /* number of that collection */
 };
 
 /* Zeroed, linked into the store; the object head comes first in every run-time struct. */
@@ -92,8 +93,9 @@ struct wr_tag {
 /* A thrown exception. exnref values point to it; those that nothing points to are collected (exception.c). */
 typedef struct wr_exn {
     struct wr_exn *next;
+    struct wr_exn *next_found;
     const wr_tag *tag;
-    bool reached;
+    uint32_t pass; /* the last collection that reached it */
     wr_slot values[];
 } wr_exn;
 
@@ -209,7 +211,7 @@ wr_status wr_memory_wait(wr_exec *exec, const wr_memory *memory, const void *cel
  * when it adds up to some 10 us. */
 enum { WR_WORK_MAX = WRA_WORK_MAX, WR_WORK_HOST = WR_WORK_MAX / 64 };
 wr_status wr_exec_worked(wr_exec *exec, uint64_t bytes);
-wr_status wr_exec_called(wr_exec *exec); /* a host function */
+wr_status wr_exec_called(wr_exec *exec); /* a host function, or what takes as long */
 /* With a deadline bulk work is cut finer: each page of memory may cost a page fault, however fast it was before. */
 enum { WR_FINE_MAX = 3, WR_BULK_FINE = 2, WR_WORK_LEAST = WR_WORK_MAX >> (WR_FINE_MAX + WR_BULK_FINE) };
 /* How many bytes may be worked on before the next check: WR_WORK_LEAST or more. */

@@ -38,20 +38,6 @@ wr_status wr_table_new(wr_store *store, uint8_t type, uint32_t min, uint32_t max
 
 uint32_t wr_table_size(const wr_table *table) { return table->size; }
 
-static bool make_room(wr_table *table, uint32_t size) {
-    if (size <= table->capacity) return true;
-    uint64_t capacity = (uint64_t)table->capacity + table->capacity / 2;
-    if (capacity < size) capacity = size;
-    if (capacity > table->max) capacity = table->max;
-    if (capacity > SIZE_MAX / sizeof *table->elems) return false;
-    uint64_t *elems = wr_mem_resize(&table->store->engine->heap, table->elems, table->capacity * sizeof *elems,
-                                    (size_t)capacity * sizeof *elems);
-    if (elems == NULL) return false;
-    table->elems = elems;
-    table->capacity = (uint32_t)capacity;
-    return true;
-}
-
 /* ---- bulk: long ones look at the limits of the call between pieces; exec NULL: there is no call ---- */
 
 static size_t piece_elements(const wr_exec *exec) { return wr_work_piece(exec) / sizeof(uint64_t); }
@@ -88,14 +74,41 @@ static wr_status copy(wr_exec *exec, uint64_t *to, const uint64_t *from, uint64_
     return exec != NULL ? wr_exec_worked(exec, len * sizeof *to) : WR_OK;
 }
 
+static uint64_t capacity_for(const wr_table *table, uint32_t size) {
+    uint64_t capacity = (uint64_t)table->capacity + table->capacity / 2;
+    if (capacity < size) capacity = size;
+    return capacity < table->max ? capacity : table->max;
+}
+
+/* No room: the capacity stays. What is large is copied here: the allocator does not look at the limits of a call. */
+static wr_status make_room(wr_exec *exec, wr_table *table, uint32_t size) {
+    const wr_heap *heap = &table->store->engine->heap;
+    const uint64_t capacity = capacity_for(table, size);
+    const size_t before = table->capacity * sizeof *table->elems, bytes = (size_t)capacity * sizeof *table->elems;
+    if (size <= table->capacity || capacity > SIZE_MAX / sizeof *table->elems) return WR_OK;
+    const bool is_large = exec != NULL && before > wr_work_piece(exec);
+    uint64_t *elems = wr_mem_resize(heap, is_large ? NULL : table->elems, is_large ? 0 : before, bytes);
+    if (elems == NULL) return WR_OK;
+    if (is_large) {
+        const wr_status status = copy(exec, elems, table->elems, table->size);
+        wr_mem_free(heap, status == WR_OK ? table->elems : elems, status == WR_OK ? before : bytes);
+        if (status != WR_OK) return status;
+    }
+    table->elems = elems;
+    table->capacity = (uint32_t)capacity;
+    return WR_OK;
+}
+
 wr_status wr_table_grow(wr_exec *exec, wr_table *table, uint64_t delta, uint64_t value, uint64_t *before) {
     uint32_t size = table->size;
     *before = UINT64_MAX;
-    if (delta > table->max - size || !make_room(table, size + (uint32_t)delta)) return WR_OK;
+    if (delta > table->max - size) return WR_OK;
+    WR_TRY(make_room(exec, table, size + (uint32_t)delta));
+    if (table->capacity < size + delta) return WR_OK;
     if (delta != 0) WR_TRY(fill(exec, table->elems + size, value, delta));
     table->size = size + (uint32_t)delta;
     *before = size;
-    return WR_OK;
+    return exec != NULL ? wr_exec_called(exec) : WR_OK;
 }
 
 wr_status wr_table_fill(wr_exec *exec, wr_table *table, uint64_t at, uint64_t value, uint64_t len) {

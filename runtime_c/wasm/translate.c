@@ -4,7 +4,12 @@
 
 /* ---- instructions that compute ---- */
 
-enum { WEIGHED_INSNS = 64, WORK_PER_INSN = 32 /* as long as filling so many bytes, about */ };
+enum {
+    WEIGHED_INSNS = 64,
+    WORK_PER_INSN = 32, /* as long as filling so many bytes, about */
+    DIVISION_INSNS = 8, /* as long as so many others */
+    LOCALS_PER_INSN = 4
+};
 
 typedef enum wr_shape {
     SHAPE_NONE,
@@ -392,16 +397,26 @@ static wr_status begin_function(wr_body *body, const wr_type *type, wr_code *cod
     if (body->slot_max > WR_FRAME_SLOTS_MAX) return WR_LIMIT_FRAME;
     code->local_slots = (uint16_t)(slot - code->param_slots);
     code->info_slot = (uint16_t)slot;
+    body->extra = code->local_slots / LOCALS_PER_INSN;
     code->body_offset = body->marked = wr_reader_offset(body->reader);
     const wr_block_type results = {type->values + type->param_count, 0, type->result_count, 0};
     return wr_push_label(body, WR_LABEL_FUNC, &results);
 }
 
+static bool is_division(uint8_t opcode) {
+    return (opcode >= 0x6D && opcode <= 0x70) || (opcode >= 0x7F && opcode <= 0x82);
+}
+
 /* Long stretches without a jump count as work: however long the body of a loop is, the clock is looked at in time. */
-static void weigh(wr_body *body) {
-    if (wr_here(body) - body->weighed < WEIGHED_INSNS || wr_is_dead(body)) return;
-    wr_emit(body, OP_WORK)->uimm = WEIGHED_INSNS * WORK_PER_INSN;
-    body->weighed = wr_here(body);
+static void weigh(wr_body *body, uint8_t opcode) {
+    if (wr_is_dead(body)) return;
+    const uint32_t insns = wr_here(body) - body->weighed + body->extra;
+    if (insns >= WEIGHED_INSNS) {
+        wr_emit(body, OP_WORK)->uimm = insns * WORK_PER_INSN;
+        body->weighed = wr_here(body);
+        body->extra = 0;
+    }
+    if (is_division(opcode)) body->extra += DIVISION_INSNS - 1;
 }
 
 static wr_status translate_body(wr_body *body) {
@@ -409,7 +424,7 @@ static wr_status translate_body(wr_body *body) {
         uint8_t opcode;
         body->offset = wr_reader_offset(body->reader);
         if (wr_read_byte(body->reader, &opcode) != WR_OK) return WR_END_EXPECTED;
-        weigh(body);
+        weigh(body, opcode);
         wr_status status = translate_opcode(body, opcode);
         if (status != WR_OK) {
             if (wr_status_class_of(status) != WR_CLASS_MALFORMED) body->loader->fail_offset = body->offset;

@@ -232,13 +232,16 @@ LOOPS = {  # the body of an endless loop, and how many instructions or bytes / 1
     "table.copy": (BULK + b"\xfc\x0e\x00\x00", 30000),
     "table.init": (loop_modules.const(0) * 2 + loop_modules.const(16000) + b"\xfc\x0c\x00\x00", 8000),
     "table.grow": (b"\xd0\x70" + loop_modules.const(16000) + b"\xfc\x0f\x00\x1a", 8000),
+    "table.grow, none": (b"\xd0\x70" + loop_modules.const(0) + b"\xfc\x0f\x00\x1a", 128),
+    "memory.grow": (loop_modules.const(0) + b"\x40\x00\x1a", 128),
+    "divisions": ((loop_modules.get(0) + loop_modules.const(3) + b"\x6e" + loop_modules.put(0)) * 40, 640),
 }  # fmt: skip
 
 
-def interrupted(body: bytes, folder: Path) -> int:
+def interrupted(body: bytes, folder: Path, local_types: bytes = b"\x00") -> int:
     """Rounds that were begun, of a call that was interrupted before it began."""
     told = b"\x23\x00\x0b"
-    functions = {name: loop_modules.sized(b"\x00" + code) for name, code in (("run", body), ("rounds", told))}
+    functions = {"run": loop_modules.sized(local_types + body), "rounds": loop_modules.sized(b"\x00" + told)}
     module = loop_modules.assemble(functions, parameters=1, pages=16, segments=True)
     compile_module(find_compiler(HOST), "it", module, folder / "it.so")
     with Engine() as engine, Module(engine, "it", module) as loaded:
@@ -358,6 +361,12 @@ def test_counted_loops_look_at_the_limits_in_time(tmp_path: Path) -> None:
 
 def test_code_without_a_loop_looks_at_the_limits(tmp_path: Path) -> None:
     assert interrupted(ADD * 5000 + loop_modules.get(0) + b"\x0b", tmp_path) == 0
+
+
+def test_functions_with_many_locals_look_at_the_limits(tmp_path: Path) -> None:
+    unreachable = b"\x0f" + ADD * 5000  # loading may take memory for locals by the size of a module
+    body = loop_modules.get(0) + unreachable + loop_modules.get(0) + b"\x0b"
+    assert interrupted(body, tmp_path, b"\x01" + loop_modules.uleb(17000) + b"\x7e") == 0
 
 
 # ---- the official suite ----

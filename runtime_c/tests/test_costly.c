@@ -1,0 +1,216 @@
+/* Instructions that take long, and how often they have come before: the limits of the call are looked at in time.
+ * An interrupt that came before the call is how that is seen. */
+#include "fixture.h"
+
+#if !defined(WR_NO_EXCEPTIONS) && !defined(WR_NO_THREADS)
+#define IS_FULL 1
+#else
+#define IS_FULL 0 /* a minimal build: what it does without is left out */
+#endif
+
+enum {
+    TIMES = 70,       /* what counts as a host function, until the limits are looked at */
+    LOCALS = 17000,   /* 64 bits each */
+    CLAUSES = 5000,   /* none of which catches */
+    ROUNDS = 256,     /* exceptions, before those that nothing refers to are looked for */
+    MANY_ROUNDS = 100000,
+    TAGS = 13         /* the section */
+};
+
+enum { TYPE_NOTHING, TYPE_TAKES, TYPE_TELLS };
+
+/* A function that does one thing again and again. */
+typedef struct repeated {
+    const char *name;
+    const uint8_t *step;
+    size_t step_len;
+} repeated;
+
+#define CAUGHT_THROW 0x02, 0x40, 0x1F, 0x40, 1, 2, 0, 0x08, 0, 0x0B, 0x0B
+
+static const repeated REPEATED[] = {
+    {"memory.grow", BUILD_BODY(0x41, 0, 0x40, 0, 0x1A)},
+    {"table.grow", BUILD_BODY(0xD0, 0x70, 0x41, 0, 0xFC, 0x0F, 0, 0x1A)},
+#if IS_FULL
+    {"notify", BUILD_BODY(0x41, 0, 0x41, 0, 0xFE, 0, 2, 0, 0x1A)},
+    {"wait", BUILD_BODY(0x41, 0, 0x41, 1, 0x42, 0, 0xFE, 1, 2, 0, 0x1A)},
+    {"throw", BUILD_BODY(CAUGHT_THROW)},
+#endif
+};
+enum { REPEATED_COUNT = sizeof REPEATED / sizeof REPEATED[0] };
+
+/* These come after them. */
+static const struct {
+    const char *name;
+    uint8_t type;
+} OTHERS[] = {
+    {"locals", TYPE_NOTHING},
+#if IS_FULL
+    {"clauses", TYPE_NOTHING},
+    {"collect", TYPE_TAKES},
+    {"told", TYPE_TELLS},
+#endif
+};
+enum { OTHER_COUNT = sizeof OTHERS / sizeof OTHERS[0], FUNC_COUNT = REPEATED_COUNT + OTHER_COUNT };
+
+#if IS_FULL
+/* param 0 exceptions, the host, one more exception; then the global is 1. */
+static const uint8_t COLLECT[] = {0,    0x03, 0x40, CAUGHT_THROW, 0x20, 0,    0x41, 0x7F, 0x6A, 0x22,         0,
+                                  0x0D, 0,    0x0B, 0x10,         0,    0x41, 0,    0x24, 0,    CAUGHT_THROW, 0x41,
+                                  1,    0x24, 0,    0x0B};
+static const uint8_t TOLD[] = {0, 0x23, 0, 0x0B};
+#endif
+
+static void put_others(build_t *out) {
+    size_t mark = build_open(out, -1);
+    build_byte(out, 1);
+    build_u32(out, LOCALS);
+    build_bytes(out, "\x7E\x0B", 2);
+    build_close(out, mark);
+#if IS_FULL
+    mark = build_open(out, -1);
+    build_bytes(out, "\x00\x1F\x40", 3);
+    build_u32(out, CLAUSES);
+    for (int i = 0; i < CLAUSES; i++) build_bytes(out, "\x00\x01\x00", 3);
+    build_bytes(out, "\x08\x00\x0B\x0B", 4);
+    build_close(out, mark);
+    mark = build_open(out, -1);
+    build_bytes(out, COLLECT, sizeof COLLECT);
+    build_close(out, mark);
+    mark = build_open(out, -1);
+    build_bytes(out, TOLD, sizeof TOLD);
+    build_close(out, mark);
+#endif
+}
+
+static void put_code(build_t *out) {
+    const size_t section = build_open(out, BUILD_CODE);
+    build_u32(out, FUNC_COUNT);
+    for (size_t i = 0; i < REPEATED_COUNT; i++) {
+        const size_t mark = build_open(out, -1);
+        build_byte(out, 0);
+        for (int times = 0; times < TIMES; times++) build_bytes(out, REPEATED[i].step, REPEATED[i].step_len);
+        build_byte(out, 0x0B);
+        build_close(out, mark);
+    }
+    put_others(out);
+    build_close(out, section);
+}
+
+static void put_section(build_t *out, int section, const char *bytes, size_t len) {
+    const size_t mark = build_open(out, section);
+    build_bytes(out, bytes, len);
+    build_close(out, mark);
+}
+
+#define SECTION(OUT, NUMBER, TEXT) put_section(OUT, NUMBER, TEXT, sizeof(TEXT) - 1)
+
+static const char *name_of(size_t func) {
+    return func < REPEATED_COUNT ? REPEATED[func].name : OTHERS[func - REPEATED_COUNT].name;
+}
+
+static uint8_t type_of(size_t func) {
+    return func < REPEATED_COUNT ? TYPE_NOTHING : OTHERS[func - REPEATED_COUNT].type;
+}
+
+/* A table that can grow, a memory of one page, shared if it can be, two tags, a variable. */
+static void put_module(build_t *out) {
+    build_header(out);
+    SECTION(out, BUILD_TYPES, "\x03\x60\x00\x00\x60\x01\x7F\x00\x60\x00\x01\x7F");
+    SECTION(out, BUILD_IMPORTS,
+            "\x01\x03"
+            "env"
+            "\x04"
+            "host"
+            "\x00\x00");
+    size_t mark = build_open(out, BUILD_FUNCTIONS);
+    build_u32(out, FUNC_COUNT);
+    for (size_t i = 0; i < FUNC_COUNT; i++) build_byte(out, type_of(i));
+    build_close(out, mark);
+    SECTION(out, BUILD_TABLES, "\x01\x70\x00\x00");
+#if IS_FULL
+    SECTION(out, BUILD_MEMORIES, "\x01\x03\x01\x01");
+    SECTION(out, TAGS, "\x02\x00\x00\x00\x00");
+#else
+    SECTION(out, BUILD_MEMORIES, "\x01\x01\x01\x01");
+#endif
+    SECTION(out, BUILD_GLOBALS, "\x01\x7F\x01\x41\x00\x0B");
+    mark = build_open(out, BUILD_EXPORTS);
+    build_u32(out, FUNC_COUNT);
+    for (size_t i = 0; i < FUNC_COUNT; i++) {
+        build_name(out, name_of(i));
+        build_byte(out, 0);
+        build_u32(out, (uint32_t)i + 1);
+    }
+    build_close(out, mark);
+    put_code(out);
+}
+
+static wr_status host(wr_exec *exec, void *env, wr_slot *slots) {
+    const bool *interrupts = env;
+    (void)slots;
+    if (*interrupts) wr_exec_interrupt(exec);
+    return WR_OK;
+}
+
+static bool open_costly(check_t *check, fixture *fix, bool *interrupts) {
+    const wr_engine_config config = {.limits = {.load_bytes_min = 1 << 20}};
+    const wr_func_type type = {0};
+    build_t bytes = {0};
+    wr_extern import = {.kind = WR_EXTERN_FUNC};
+    put_module(&bytes);
+    return CHECK_OK(fixture_open(fix, &config)) && CHECK_OK(fixture_load(fix, &bytes)) &&
+           CHECK_OK(wr_func_new(fix->store, &type, host, interrupts, &import.of.func)) &&
+           CHECK_OK(fixture_link(fix, &import, 1, NULL));
+}
+
+static void they_count(check_t *check) {
+    fixture fix;
+    bool interrupts = false;
+    wr_slot slot = {.u64 = 0};
+    REQUIRE(open_costly(check, &fix, &interrupts));
+    for (size_t i = 0; i < FUNC_COUNT; i++) {
+        const char *name = name_of(i);
+        if (type_of(i) != TYPE_NOTHING) continue;
+        const wr_status end = strcmp(name, "clauses") == 0 ? WR_TRAP_EXCEPTION : WR_OK;
+        wr_exec_set_limits(fix.exec, 0, 10);
+        if (!CHECK_STATUS(fixture_call(&fix, name, &slot), end)) CHECK_FAIL("in %s", name);
+        CHECK_EQ_U64(wr_exec_fuel_left(fix.exec), 10); /* they are no jumps and no calls */
+        wr_exec_interrupt(fix.exec);
+        if (!CHECK_STATUS(fixture_call(&fix, name, &slot), WR_TRAP_INTERRUPTED)) CHECK_FAIL("in %s", name);
+    }
+    fixture_close(&fix);
+}
+
+#if IS_FULL
+static void check_collect(check_t *check, fixture *fix, uint32_t rounds, wr_status expected) {
+    wr_slot slot = {.u64 = rounds};
+    wr_exec_set_limits(fix->exec, 0, 0);
+    CHECK_STATUS(fixture_call(fix, "collect", &slot), expected);
+    CHECK_OK(fixture_call(fix, "told", &slot));
+    CHECK_EQ_U64(slot.u32, expected == WR_OK);
+}
+
+/* Looking for exceptions that nothing refers to is long work, too. The next one looks for those that were left. */
+static void collecting_is_interrupted(check_t *check) {
+    fixture fix;
+    bool interrupts = true;
+    REQUIRE(open_costly(check, &fix, &interrupts));
+    check_collect(check, &fix, ROUNDS - 1, WR_OK); /* not yet */
+    fixture_close(&fix);
+    REQUIRE(open_costly(check, &fix, &interrupts));
+    check_collect(check, &fix, ROUNDS, WR_TRAP_INTERRUPTED);
+    interrupts = false;
+    check_collect(check, &fix, MANY_ROUNDS, WR_OK); /* more than there may be */
+    fixture_close(&fix);
+}
+
+#endif
+
+static const check_test TESTS[] = {
+    CHECK_TEST(they_count),
+#if IS_FULL
+    CHECK_TEST(collecting_is_interrupted),
+#endif
+};
+CHECK_MAIN(TESTS)
