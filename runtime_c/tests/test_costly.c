@@ -54,10 +54,12 @@ static const struct {
 enum { OTHER_COUNT = sizeof OTHERS / sizeof OTHERS[0], FUNC_COUNT = REPEATED_COUNT + OTHER_COUNT };
 
 #if IS_FULL
-/* param 0 exceptions, the host, one more exception; then the global is 1. */
-static const uint8_t COLLECT[] = {0,    0x03, 0x40, CAUGHT_THROW, 0x20, 0,    0x41, 0x7F, 0x6A, 0x22,         0,
-                                  0x0D, 0,    0x0B, 0x10,         0,    0x41, 0,    0x24, 0,    CAUGHT_THROW, 0x41,
-                                  1,    0x24, 0,    0x0B};
+#define FILL_PAGE 0x41, 0, 0x41, 0, 0x41, 0x80, 0x80, 4, 0xFC, 0x0B, 0
+/* param 0 exceptions, so much work that the limits have just been looked at, the host, one more exception; then the
+ * global is 1. */
+static const uint8_t COLLECT[] = {
+    0,         0x03, 0x40, CAUGHT_THROW, 0x20, 0,    0x41, 0x7F,         0x6A, 0x22, 0,    0x0D, 0,   0x0B, FILL_PAGE,
+    FILL_PAGE, 0x10, 0,    0x41,         0,    0x24, 0,    CAUGHT_THROW, 0x41, 1,    0x24, 0,    0x0B};
 static const uint8_t TOLD[] = {0, 0x23, 0, 0x0B};
 #endif
 

@@ -51,6 +51,7 @@ enum { WR_BYTES_INSNS = (16 + sizeof(wr_insn) - 1) / sizeof(wr_insn) };
     X(BR_TABLE)        /* a: index, uimm: n; n + 1 packed targets follow */                        \
     X(RETURN)          /* uimm: slot of the return information */                                 \
     X(RETURN1)         /* a: value, uimm: ditto */                                                \
+    X(RETURN1K)        /* a: ditto, uimm: value */                                                \
     X(RETURN_N)        /* a: first value slot, b: slots, uimm: ditto */                           \
     X(CALL)            /* a: first argument slot, uimm: offset of its wr_code */                  \
     X(CALL_IMPORT)     /* a: first argument slot, uimm: imported function */                      \
@@ -72,6 +73,8 @@ enum { WR_BYTES_INSNS = (16 + sizeof(wr_insn) - 1) / sizeof(wr_insn) };
     X(COPY)            /* a: to, b: from, uimm: slots */                                          \
     X(CONST32)         /* a <- uimm */                                                            \
     X(CONST64)         /* a <- uimm | DATA.uimm << 32 */                                          \
+    X(CONST64S)        /* a <- imm, sign-extended */                                              \
+    X(CONST64H)        /* a <- uimm << 32 */                                                      \
     X(SELECT)          /* a <- d ? b : c */                                                       \
     X(SELECT32)                                                                                   \
     X(SELECT128)                                                                                  \

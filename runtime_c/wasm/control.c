@@ -77,7 +77,14 @@ static void emit_return(wr_body *body) {
         return;
     }
     if (count == 1 && wr_top_operands(body, 1)->type != WR_VT_V128) {
-        uint16_t slot = wr_operand_slot(body, wr_top_operands(body, 1));
+        wr_operand *value = wr_top_operands(body, 1);
+        if (value->place == WR_PLACE_CONST && value->value <= UINT32_MAX) {
+            wr_insn *insn = wr_emit(body, OP_RETURN1K);
+            insn->a = (uint16_t)info;
+            insn->uimm = (uint32_t)value->value;
+            return;
+        }
+        uint16_t slot = wr_operand_slot(body, value);
         wr_insn *insn = wr_emit(body, OP_RETURN1);
         insn->a = slot;
         insn->uimm = info;

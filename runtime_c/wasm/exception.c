@@ -151,17 +151,15 @@ static wr_status find_catch(wr_exec *exec, const wr_instance *instance, const wr
                             const wr_catch **out) {
     uint32_t at = (uint32_t)(pc - code->insns);
     uint32_t count;
-    const wr_catch *clauses = wr_code_catches(code, &count), *end = clauses + count;
+    const wr_catch *clauses = wr_code_catches(code, &count);
     *out = NULL;
-    while (clauses != end) {
-        const wr_catch *stop = end - clauses > PIECE_CLAUSES ? clauses + PIECE_CLAUSES : end;
-        WR_TRY(wr_exec_worked(exec, (size_t)(stop - clauses) * CLAUSE_BYTES));
-        for (; clauses != stop; clauses++) {
-            if (at < clauses->first || at >= clauses->end) continue;
-            if (clauses->tag != WR_CATCH_ALL && instance->tags[clauses->tag] != exec->exception->tag) continue;
-            *out = clauses;
-            return WR_OK;
-        }
+    for (uint32_t i = 0; i < count; i++) {
+        const wr_catch *clause = &clauses[i];
+        if (i % PIECE_CLAUSES == PIECE_CLAUSES - 1) WR_TRY(wr_exec_worked(exec, PIECE_CLAUSES * CLAUSE_BYTES));
+        if (at < clause->first || at >= clause->end) continue;
+        if (clause->tag != WR_CATCH_ALL && instance->tags[clause->tag] != exec->exception->tag) continue;
+        *out = clause;
+        return WR_OK;
     }
     return wr_exec_worked(exec, FRAME_BYTES);
 }

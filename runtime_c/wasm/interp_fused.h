@@ -96,7 +96,7 @@
 #define SECOND_MOVE(V)   \
     SLOT(a).u64 = (V);   \
     NEXT()
-#define SECOND_RETURN1(V) RETURN_ONE(fp[0].u64 = (V))
+#define SECOND_RETURN1(V) RETURN_ONE(pc->uimm, fp[0].u64 = (V))
 #define SECOND_CONST32(V)   \
     SLOT(a).u64 = pc->uimm; \
     NEXT()

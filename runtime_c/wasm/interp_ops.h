@@ -355,14 +355,15 @@ STEP_AND_BRANCH(LOOP_LT_U_R, fp[pc[1].a].u32, a < b)
 
 HANDLER(RETURN) { LEAVE_FRAME(fp + pc->uimm); }
 /* A frame without locals has the return information where the result goes. */
-#define RETURN_ONE(STORE)                              \
+#define RETURN_ONE(INFO, STORE)                        \
     do {                                               \
-        const wr_slot *at = fp + pc->uimm;             \
+        const wr_slot *at = fp + (INFO);               \
         const wr_slot information[2] = {at[0], at[1]}; \
         STORE;                                         \
         LEAVE_FRAME(information);                      \
     } while (0)
-HANDLER(RETURN1) { RETURN_ONE(fp[0] = SLOT(a)); }
+HANDLER(RETURN1) { RETURN_ONE(pc->uimm, fp[0] = SLOT(a)); }
+HANDLER(RETURN1K) { RETURN_ONE(pc->a, fp[0].u64 = pc->uimm); }
 HANDLER(RETURN_N) {
     const wr_slot *at = fp + pc->uimm;
     const wr_slot information[2] = {at[0], at[1]};
@@ -504,6 +505,14 @@ HANDLER(CONST32) {
 HANDLER(CONST64) {
     SLOT(a).u64 = pc->uimm | (uint64_t)pc[1].uimm << 32;
     SKIP(1);
+}
+HANDLER(CONST64S) {
+    SLOT(a).i64 = pc->imm;
+    NEXT();
+}
+HANDLER(CONST64H) {
+    SLOT(a).u64 = (uint64_t)pc->uimm << 32;
+    NEXT();
 }
 HANDLER(RSUB_I32) {
     SET_I32(pc->uimm - GET_I32(b));

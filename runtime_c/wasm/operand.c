@@ -122,6 +122,14 @@ static void emit_const(wr_body *body, const wr_operand *operand, uint32_t slot) 
         wr_emit_def(body, OP_CONST32, slot)->uimm = (uint32_t)value;
         return;
     }
+    if ((uint64_t)(int64_t)(int32_t)value == value) {
+        wr_emit_def(body, OP_CONST64S, slot)->imm = (int32_t)value;
+        return;
+    }
+    if ((uint32_t)value == 0) {
+        wr_emit_def(body, OP_CONST64H, slot)->uimm = (uint32_t)(value >> 32);
+        return;
+    }
     wr_insn *insn = wr_emit(body, OP_CONST64);
     insn->a = (uint16_t)slot;
     insn->uimm = (uint32_t)value;

@@ -20,7 +20,7 @@ CALLS = {"x86_64": re.compile(r"\tcall\w*\s+(?:\*|QWORD)"), "aarch64": re.compil
 JUMPS = {"x86_64": re.compile(r"\tjmp\w*\s+(?:\*|QWORD)"), "aarch64": re.compile(r"\tbra?\w*\s+x\d")}
 # Branches, calls between functions, loads and stores, integer and float arithmetic, and what is fused of them.
 FREQUENT = re.compile(
-    r"op_(?:(?:BR|BRN|LOOP)_.*|BR|RETURN1?|CALL(?:_INDIRECT)?|MOVE|SELECT|CONST\d\d|GLOBAL_[GS]ET|.*_(?:TO|AND|OF)_.*_.*"
+    r"op_(?:(?:BR|BRN|LOOP)_.*|BR|RETURN1?K?|CALL(?:_INDIRECT)?|MOVE|SELECT|CONST\d\d[SH]?|GLOBAL_[GS]ET|.*_(?:TO|AND|OF)_.*_.*"
     r"|[IF](?:32|64)_(?:ADD|SUB|MUL|AND|OR|XOR|SHL|SHR_[SU]|ROT[LR]|EQ|NE|LT|GT|LE|GE).*"
     r"|[IF](?:32|64)_(?:LOAD|STORE)\w*_[XA]?[GC])$"
 )
