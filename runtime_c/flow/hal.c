@@ -128,8 +128,9 @@ static wr_status hal_CONFIG(wr_exec *exec, void *env, wr_slot *slots) {
 
 static bool is_key_len(wr_slot len) { return len.u32 > 0 && len.u32 <= WR_KV_KEY_MAX; }
 
+/* Looking through many values takes long, so each time the limits of the call are looked at, too. */
+
 static wr_status hal_KV_GET(wr_exec *exec, void *env, wr_slot *slots) {
-    (void)exec;
     wr_stage *stage = env;
     const void *key;
     void *into;
@@ -140,7 +141,7 @@ static wr_status hal_KV_GET(wr_exec *exec, void *env, wr_slot *slots) {
     const uint8_t *value = is_key_len(slots[1]) ? wr_kv_get(&stage->kv, key, slots[1].u32, &len) : NULL;
     if (value != NULL) memcpy(into, value, len < cap ? len : cap);
     slots[0].i32 = value != NULL ? (int32_t)len : WR_PEN_NONE;
-    return WR_OK;
+    return wr_exec_check(exec);
 }
 
 /* Once: a plugin that goes on trying must not fill the log. */
@@ -152,7 +153,6 @@ static void tell_quota(wr_stage *stage) {
 }
 
 static wr_status hal_KV_PUT(wr_exec *exec, void *env, wr_slot *slots) {
-    (void)exec;
     wr_stage *stage = env;
     const void *key, *value;
     wr_status status = readable(stage, slots[0], slots[1], &key);
@@ -166,7 +166,7 @@ static wr_status hal_KV_PUT(wr_exec *exec, void *env, wr_slot *slots) {
         slots[0].i32 = WR_PEN_FULL;
         tell_quota(stage);
     }
-    return WR_OK;
+    return wr_exec_check(exec);
 }
 
 /* ---- logs and metrics ---- */

@@ -572,6 +572,19 @@ static void a_full_quota_is_told_once_and_names_the_rule(check_t *check) {
     tear_down(&f);
 }
 
+/* Many values take long to look through: each call for one looks at the limits. */
+static void values_look_at_the_limits(check_t *check) {
+    fixture f;
+    new_echo(&f, check, 1);
+    events_of(&f);
+    wr_exec_interrupt(f.stage->env.exec);
+    feed(&f, 0, "k");
+    CHECK_CONTAINS(events_of(&f), "interrupted");
+    feed(&f, 0, "k");
+    CHECK_CONTAINS(events_of(&f), "kv=");
+    tear_down(&f);
+}
+
 static void what_the_bus_does_not_allow_is_not_sent(check_t *check) {
     static const uint8_t read[] = {0x11, 0x03, 0x00, 0x6B, 0x00, 0x03, 0x76, 0x87};
     static const uint8_t write[] = {0x11, 0x06, 0x00, 0x01, 0x00, 0x03, 0x9A, 0x9B};
@@ -662,6 +675,7 @@ static const check_test TESTS[] = {
     CHECK_TEST(a_full_quota_is_told_once_and_names_the_rule),
     CHECK_TEST(what_the_bus_does_not_allow_is_not_sent),
     CHECK_TEST(an_endless_loop_ends_at_the_deadline),
+    CHECK_TEST(values_look_at_the_limits),
     CHECK_TEST(time_stands_still_in_a_call),
     CHECK_TEST(hal_names_are_found),
 };
