@@ -34,9 +34,9 @@ def measure() -> dict[str, Any]:
     ``late``: calls that took longer than twice the deadline or 200 µs, whichever is more, by the clock, in which a busy
     machine's scheduler has its share; ``late_processor``: also by the processor time of the calling thread, in which it
     has none. What a hypervisor takes from the machine, or its memory, is in both: ``control`` counts alike the turns of
-    loops that do nothing but look at the clock, and yield or fill a page in between. ``per_mille``: late ones of
-    ``late_processor``, beside those of the control that needs of the machine what the way needs. Where nothing is taken
-    away, ``tests/hil/test_deadlines.py`` measures.
+    loops that write to as many pages as a call touches, then do nothing but look at the clock, and yield or fill a page
+    in between. ``per_mille``: late ones of ``late_processor``, beside those of the control that needs of the machine
+    what the way needs. Where nothing is taken away, ``tests/hil/test_deadlines.py`` measures.
     """
     tool, module = build_tool("bench_deadlines"), build()
     artefact = module.with_suffix(".so")

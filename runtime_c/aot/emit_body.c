@@ -303,6 +303,7 @@ wr_status wr_aot_begin(wr_aot_body *body, wr_aot_emit *emit, uint32_t index, wr_
     body->inlined_bytes = 0;
     WR_TRY(read_locals(body));
     body->unweighed = (uint32_t)(body->locals.count - body->type->param_count) / LOCALS_PER_INSN;
+    if (body->unweighed < WEIGHED_INSNS) body->unweighed = 0;
     WR_TRY(wr_aot_scan_loops(body));
     WR_TRY(wr_aot_scan_floats(body));
     const wr_aot_block results = {NULL, body->type->values + body->type->param_count, 0, body->type->result_count, 0};

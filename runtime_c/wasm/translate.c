@@ -8,7 +8,7 @@ enum {
     WEIGHED_INSNS = 64,
     WORK_PER_INSN = 32, /* as long as filling so many bytes, about */
     DIVISION_INSNS = 8, /* as long as so many others */
-    LOCALS_PER_INSN = 4
+    LOCALS_PER_INSN = 4 /* where there are WEIGHED_INSNS times as many, or more */
 };
 
 typedef enum wr_shape {
@@ -398,6 +398,7 @@ static wr_status begin_function(wr_body *body, const wr_type *type, wr_code *cod
     code->local_slots = (uint16_t)(slot - code->param_slots);
     code->info_slot = (uint16_t)slot;
     body->extra = code->local_slots / LOCALS_PER_INSN;
+    if (body->extra < WEIGHED_INSNS) body->extra = 0;
     code->body_offset = body->marked = wr_reader_offset(body->reader);
     const wr_block_type results = {type->values + type->param_count, 0, type->result_count, 0};
     return wr_push_label(body, WR_LABEL_FUNC, &results);
