@@ -181,6 +181,7 @@ static wr_status begin(bench *at, const char *path, const char *artefact, uint32
         if (at->taken[i] == NULL) status = WR_NO_MEMORY;
     }
     memset(filled, 1, sizeof filled);
+    memset(touched, 1, sizeof touched);
     return status;
 }
 
