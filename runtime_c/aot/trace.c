@@ -12,7 +12,7 @@ typedef struct place {
 } place;
 enum {
     PLACES = 16,
-    UNWOUND_MAX = 4, /* of a call that ran out of time: each takes 1 to 10 us on a small processor */
+    UNWOUND_MAX = 3, /* of a call that ran out of time: each takes 1 to 10 us on a small processor */
     COMPARED_MAX = 1 << 20 /* sites, for frames that are only counted */
 };
 
