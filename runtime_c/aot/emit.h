@@ -148,7 +148,6 @@ wr_status wr_aot_read_code(wr_reader *reader, uint32_t *code);
 wr_status wr_aot_skip(wr_reader *reader, uint32_t code);
 wr_status wr_aot_read_block(const wr_module *module, wr_reader *reader, wr_aot_block *out);
 wr_status wr_aot_read_type(const wr_module *module, wr_reader *reader, wr_vt *out);
-bool wr_aot_is_division(uint32_t code); /* of integers */
 /* Fills body->loops. */
 wr_status wr_aot_scan_loops(wr_aot_body *body);
 /* Fills body->loose. */

@@ -182,7 +182,7 @@ static bool passes_over(wr_aot_body *body, uint32_t code) {
 /* Loops without calls take more from their allowance, the longer they are. */
 static void weigh(wr_aot_body *body, uint32_t code) {
     if (body->dead || body->region != AOT_NO_LABEL) return;
-    body->unweighed += wr_aot_is_division(code) ? DIVISION_INSNS : 1;
+    body->unweighed += wr_opcode_divides(code) ? DIVISION_INSNS : 1;
     if (body->unweighed < WEIGHED_INSNS) return;
     EMIT("    WORK(%u, 0x%x);\n", body->unweighed * WORK_PER_INSN, body->offset);
     body->unweighed = body->compared.code = 0;

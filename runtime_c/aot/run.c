@@ -281,9 +281,8 @@ static void take_budget_back(wra_context *x, wr_status status) {
 static void count_call(wra_context *x) { take_budget_back(x, wr_exec_called(lend_budget(x))); }
 
 static uint64_t memory_grow(wra_context *x, uint32_t memory, uint64_t pages) {
-    const uint64_t before = wr_memory_grow(memory_at(x, memory), pages);
     count_call(x);
-    return before;
+    return wr_memory_grow(memory_at(x, memory), pages);
 }
 
 static void memory_fill(wra_context *x, uint32_t memory, uint64_t at, uint32_t value, uint64_t len) {

@@ -168,8 +168,6 @@ static wr_status open_block(wr_aot_body *body, wr_vec *open, bool is_loop, uint3
 /* As much text as is counted as one jump, and as a division is. */
 enum { UNIT_BYTES = 64, DIVISION_BYTES = 32, SHIFT_MAX = 12 };
 
-bool wr_aot_is_division(uint32_t code) { return (code >= 0x6D && code <= 0x70) || (code >= 0x7F && code <= 0x82); }
-
 static void close_block(const wr_aot_body *body, wr_vec *open, uint32_t offset) {
     if (open->count == 0) return;
     const uint32_t loop = ((const uint32_t *)open->items)[--open->count];
@@ -190,7 +188,7 @@ wr_status wr_aot_scan_loops(wr_aot_body *body) {
         status = wr_aot_read_code(&reader, &code);
         if (status == WR_OK) status = wr_aot_skip(&reader, code);
         if (status != WR_OK) break;
-        divisions += wr_aot_is_division(code);
+        divisions += wr_opcode_divides(code);
         const uint32_t at = wr_reader_offset(&reader) + divisions * DIVISION_BYTES;
         if (opens(code)) status = open_block(body, &open, code == 0x03, at);
         for (size_t i = 0; is_call(code) && i < open.count; i++) {

@@ -565,8 +565,8 @@ HANDLER(MEMORY_SIZE) {
 }
 HANDLER(MEMORY_GROW) {
     wr_memory *memory = exec->instance->memories[pc->uimm];
-    const uint64_t before = wr_memory_grow(memory, GET_ADDRESS(memory->declared, b));
     TRY(wr_exec_called(exec));
+    const uint64_t before = wr_memory_grow(memory, GET_ADDRESS(memory->declared, b));
     SLOT(a).u64 = memory->declared.is64 ? before : (uint32_t)before;
     RELOAD();
     NEXT();

@@ -159,6 +159,10 @@ static inline const char *wr_export_name(const wr_module *module, const wr_expor
 const wr_code *wr_module_code(wr_module *module, bool guarded);
 /* Text name of an instruction (prefixed: 0xFC00 + number, WR_CODE_SIMD + number), or NULL: there is none. */
 const char *wr_opcode_name(uint32_t code);
+/* Integers: it takes as long as many others. */
+static inline bool wr_opcode_divides(uint32_t code) {
+    return (code >= 0x6D && code <= 0x70) || (code >= 0x7F && code <= 0x82);
+}
 enum { WR_CODE_SIMD = 0xFD0000 }; /* numbers behind 0xFD need more than a byte */
 /* Module offset of an instruction. */
 uint32_t wr_code_offset(const wr_code *code, const wr_insn *insn);

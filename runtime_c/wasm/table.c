@@ -102,13 +102,14 @@ static wr_status make_room(wr_exec *exec, wr_table *table, uint32_t size) {
 wr_status wr_table_grow(wr_exec *exec, wr_table *table, uint64_t delta, uint64_t value, uint64_t *before) {
     uint32_t size = table->size;
     *before = UINT64_MAX;
+    if (exec != NULL) WR_TRY(wr_exec_called(exec));
     if (delta > table->max - size) return WR_OK;
     WR_TRY(make_room(exec, table, size + (uint32_t)delta));
     if (table->capacity < size + delta) return WR_OK;
     if (delta != 0) WR_TRY(fill(exec, table->elems + size, value, delta));
     table->size = size + (uint32_t)delta;
     *before = size;
-    return exec != NULL ? wr_exec_called(exec) : WR_OK;
+    return WR_OK;
 }
 
 wr_status wr_table_fill(wr_exec *exec, wr_table *table, uint64_t at, uint64_t value, uint64_t len) {

@@ -404,10 +404,6 @@ static wr_status begin_function(wr_body *body, const wr_type *type, wr_code *cod
     return wr_push_label(body, WR_LABEL_FUNC, &results);
 }
 
-static bool is_division(uint8_t opcode) {
-    return (opcode >= 0x6D && opcode <= 0x70) || (opcode >= 0x7F && opcode <= 0x82);
-}
-
 /* Long stretches without a jump count as work: however long the body of a loop is, the clock is looked at in time. */
 static void weigh(wr_body *body, uint8_t opcode) {
     if (wr_is_dead(body)) return;
@@ -417,7 +413,7 @@ static void weigh(wr_body *body, uint8_t opcode) {
         body->weighed = wr_here(body);
         body->extra = 0;
     }
-    if (is_division(opcode)) body->extra += DIVISION_INSNS - 1;
+    if (wr_opcode_divides(opcode)) body->extra += DIVISION_INSNS - 1;
 }
 
 static wr_status translate_body(wr_body *body) {

@@ -307,6 +307,26 @@ def hurried(depth: int, artefact: Path | None) -> WasmTrap:
             return trap.value
 
 
+@pytest.mark.parametrize("what", ["memory.grow", "table.grow, none"])
+def test_calls_end_where_they_grow(what: str, tmp_path: Path) -> None:
+    """Interpreted and compiled code tell the same place."""
+    code = loop_modules.sized(b"\x00" + endless(LOOPS[what][0]))
+    module, traps = loop_modules.assemble({"run": code}, parameters=1, pages=1, segments=True), []
+    compile_module(find_compiler(HOST), "it", module, tmp_path / "it.so")
+    for artefact in (None, tmp_path / "it.so"):
+        with Engine() as engine, Module(engine, "it", module) as loaded:
+            if artefact is not None:
+                loaded.attach(artefact, module)
+            with Store(engine) as store, Execution(engine) as execution:
+                func = store.instantiate(loaded, execution).func("run")
+                execution.interrupt()
+                with pytest.raises(WasmTrap, match="interrupted") as trap:
+                    func.call(execution, 0)
+                traps.append(trap.value)
+    interpreted, compiled = traps
+    assert compiled.frames == interpreted.frames != ()
+
+
 @pytest.mark.parametrize("depth", [0, 1, 3])
 def test_back_traces_of_calls_that_ran_out_of_time(depth: int, tmp_path: Path) -> None:
     interpreted, compiled = hurried(depth, None), hurried(depth, tmp_path / "it.so")
