@@ -66,9 +66,8 @@ def test_fuel_is_counted_on_behind_what_takes_up_another_budget(checked: bool, t
     compare("native", artefact, [module], "--bounds", bounds, "--sweep", "30")
 
 
-ENTRIES = range(
-    200, 208
-)  # of a loop, from anew: by some numbers of them, the call that interrupts is itself the next look
+# Of a loop, from anew. Behind some numbers of them the call that interrupts is itself the next look: no round is begun.
+ENTRIES = range(200, 208)
 
 
 @pytest.mark.parametrize("what", ["memory.atomic.wait32", *(name for name in LOOPS if "." in name)])
