@@ -45,10 +45,10 @@ class Found:
 def read_all(storage: Storage) -> Found:
     """Make the folders, tidy up and read. Raises OSError when the storage cannot be used at all."""
     for folder in (BLOBS, HISTORY, files.ASIDE):
-        if storage.make_folder(folder):
-            storage.fsync_dir("")
+        storage.make_folder(folder)
     problems: list[str] = []
     _tidy(storage)
+    _make_last(storage, problems)
     blobs = _scan(storage, problems)
     bad = _load(storage, BAD, BadFile, problems) or BadFile()
     sound = len(problems)
@@ -67,6 +67,16 @@ def _tidy(storage: Storage) -> None:
     for folder in ("", BLOBS, HISTORY):
         names = storage.list(folder)
         files.discard(storage, folder, [name for name in names if name.endswith(files.TEMPORARY)])
+
+
+def _make_last(storage: Storage, problems: list[str]) -> None:
+    """A write that failed when its folder was synchronised is found here as if it had worked. Nothing may be built on
+    it, a swap to such a version for one, before it is sure to be there after a power cut."""
+    try:
+        for folder in ("", BLOBS):
+            storage.fsync_dir(folder)
+    except OSError as error:
+        tell(problems, f"a power cut may take away what was found: {files.reason(error)}")
 
 
 def _scan(storage: Storage, problems: list[str]) -> dict[str, Blob]:

@@ -144,6 +144,34 @@ def test_what_was_acknowledged_lasts() -> None:
     assert [one.ref.version for one in opened(disk).versions("gain")] == ["1.1.0"]
 
 
+def failed_at_the_last_moment(disk: FakeDisk, store: PluginStore, data: bytes) -> None:
+    """The folder cannot be synchronised: the version is there, and nobody knows for how long."""
+    synchronised = disk.count + 3  # behind write, fsync, rename
+    disk.fail_at = range(synchronised, synchronised + 1)
+    with pytest.raises(StoreError, match="cannot be written"):
+        store.add(*hashed(data), "tester")
+
+
+def test_a_start_makes_what_it_finds_last() -> None:
+    disk = FakeDisk()
+    store = opened(disk)
+    store.install([plugin_file("gain")], "penstock", "first start")
+    failed_at_the_last_moment(disk, store, plugin_file("gain", "1.1.0"))
+    swapped("gain", "1.1.0")(opened(disk))
+    disk.reboot(Fate.LOST, random.Random(0))
+    assert runs(facts(opened(disk)))["gain"] == "1.1.0"
+
+
+def test_folders_that_a_failed_start_has_made_last_from_the_next_on() -> None:
+    disk = FakeDisk()
+    disk.fail_at = range(3, 1 << 30)  # behind the folders
+    assert [one.split(":")[0] for one in opened(disk).problems] == ["a power cut may take away what was found"]
+    disk.fail_at = range(0)
+    pushed("gain", "1.1.0")(opened(disk))
+    disk.reboot(Fate.LOST, random.Random(0))
+    assert [one.ref.version for one in opened(disk).versions("gain")] == ["1.1.0"]
+
+
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO, errno.EROFS])
 @pytest.mark.parametrize("lasting", [False, True])
 def test_a_full_or_broken_disk_loses_nothing(error: int, lasting: bool) -> None:
