@@ -17,7 +17,7 @@ from pathlib import Path
 from gateway.api.desk import Desk
 from gateway.api.protocol import ApiError
 from gateway.api.versions import StoreVersions
-from gateway.clock import Clock, random_source
+from gateway.clock import random_source
 from gateway.digest import content_hash
 from gateway.errors import PluginError, StoreError
 from gateway.store import facts
@@ -29,6 +29,7 @@ from tests.gateway.store.disk import FakeDisk, Fate, Moment, PowerCut
 from tests.gateway.store.goods import Ticking, plugin_file
 
 OPERATIONS, WORLDS = 10_000, 20
+SEED = int(os.environ.get("PENSTOCK_SEED", "20261125"))  # the same each time, so that a difference is the change's
 KEEP = 2
 NAMES = ("modbus", "outlier", "scale")
 VERSIONS = ("0.9.0", "1.0.0-rc.1", "1.0.0", "1.0.1", "1.1.0", "1.10.0", "2.0.0")
@@ -328,9 +329,8 @@ def last_manifest(world: World) -> dict[str, facts.Entry]:
 
 
 def test_the_model_predicts_what_happens() -> None:
-    seed = int(os.environ.get("PENSTOCK_SEED", Clock().unix_ns() % 1_000_000))
-    print(f"seed {seed}; again: PENSTOCK_SEED={seed}")
-    chance = random_source(seed)
+    print(f"seed {SEED} (PENSTOCK_SEED)")
+    chance = random_source(SEED)
 
     async def play() -> None:
         for number in range(OPERATIONS):
