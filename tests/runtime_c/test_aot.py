@@ -281,8 +281,31 @@ def test_deadlines_end_loops(tmp_path: Path) -> None:
                 assert trap.value.status == "TRAP_DEADLINE", what
 
 
-def hurried(depth: int, artefact: Path | None) -> WasmTrap:
-    """The trap of a call that recurses, then goes on for ever, and was interrupted before it began."""
+def trap_of(module: bytes, artefact: Path | None, name: str, argument: int, *, is_hurried: bool) -> WasmTrap:
+    """How a call of a function ends. ``artefact`` None: interpreted; ``is_hurried``: interrupted before it began."""
+    with Engine() as engine, Module(engine, "it", module) as loaded:
+        if artefact is not None:
+            loaded.attach(artefact, module)
+        with Store(engine) as store, Execution(engine) as execution:
+            func = store.instantiate(loaded, execution).func(name)
+            if is_hurried:
+                execution.interrupt()
+            with pytest.raises(WasmTrap) as trap:
+                func.call(execution, argument)
+            return trap.value
+
+
+def both_traps(
+    module: bytes, folder: Path, name: str, argument: int = 0, *, is_hurried: bool = False
+) -> list[WasmTrap]:
+    """Of interpreted and of compiled code."""
+    artefact = folder / "it.so"
+    compile_module(find_compiler(HOST), "it", module, artefact)
+    return [trap_of(module, one, name, argument, is_hurried=is_hurried) for one in (None, artefact)]
+
+
+def hurried(depth: int, folder: Path) -> list[WasmTrap]:
+    """Of a call that recurses, then goes on for ever, and was interrupted before it began."""
     on = loop_modules.get(0) + loop_modules.const(1) + b"\x6b\x10\x00\x1a"
     down = (
         b"\x00"
@@ -294,42 +317,22 @@ def hurried(depth: int, artefact: Path | None) -> WasmTrap:
         + b"\x0b"
     )
     module = loop_modules.assemble({"down": loop_modules.sized(down)}, parameters=1)
-    if artefact is not None:
-        compile_module(find_compiler(HOST), "it", module, artefact)
-    with Engine() as engine, Module(engine, "it", module) as loaded:
-        if artefact is not None:
-            loaded.attach(artefact, module)
-        with Store(engine) as store, Execution(engine) as execution:
-            instance = store.instantiate(loaded, execution)
-            execution.interrupt()
-            with pytest.raises(WasmTrap) as trap:
-                instance.func("down").call(execution, depth)
-            return trap.value
+    return both_traps(module, folder, "down", depth, is_hurried=True)
 
 
 @pytest.mark.parametrize("what", ["memory.grow", "table.grow, none"])
 def test_calls_end_where_they_grow(what: str, tmp_path: Path) -> None:
     """Interpreted and compiled code tell the same place."""
     code = loop_modules.sized(b"\x00" + endless(LOOPS[what][0]))
-    module, traps = loop_modules.assemble({"run": code}, parameters=1, pages=1, segments=True), []
-    compile_module(find_compiler(HOST), "it", module, tmp_path / "it.so")
-    for artefact in (None, tmp_path / "it.so"):
-        with Engine() as engine, Module(engine, "it", module) as loaded:
-            if artefact is not None:
-                loaded.attach(artefact, module)
-            with Store(engine) as store, Execution(engine) as execution:
-                func = store.instantiate(loaded, execution).func("run")
-                execution.interrupt()
-                with pytest.raises(WasmTrap, match="interrupted") as trap:
-                    func.call(execution, 0)
-                traps.append(trap.value)
-    interpreted, compiled = traps
+    module = loop_modules.assemble({"run": code}, parameters=1, pages=1, segments=True)
+    interpreted, compiled = both_traps(module, tmp_path, "run", is_hurried=True)
+    assert compiled.status == interpreted.status == "TRAP_INTERRUPTED"
     assert compiled.frames == interpreted.frames != ()
 
 
 @pytest.mark.parametrize("depth", [0, 1, 3])
 def test_back_traces_of_calls_that_ran_out_of_time(depth: int, tmp_path: Path) -> None:
-    interpreted, compiled = hurried(depth, None), hurried(depth, tmp_path / "it.so")
+    interpreted, compiled = hurried(depth, tmp_path)
     assert compiled.status == interpreted.status == "TRAP_INTERRUPTED"
     assert compiled.frames == interpreted.frames
     assert compiled.depth == interpreted.depth == depth + 1
@@ -337,7 +340,7 @@ def test_back_traces_of_calls_that_ran_out_of_time(depth: int, tmp_path: Path) -
 
 def test_back_traces_of_calls_that_ran_out_of_time_are_short(tmp_path: Path) -> None:
     """Unwinding the C stack takes its time: it ends before the outermost frame."""
-    interpreted, compiled = hurried(40, None), hurried(40, tmp_path / "it.so")
+    interpreted, compiled = hurried(40, tmp_path)
     count = len(compiled.frames)
     assert 4 <= count < len(interpreted.frames) == 16
     assert compiled.frames == interpreted.frames[:count]
@@ -353,18 +356,7 @@ def test_back_traces_of_large_modules_take_a_bounded_time(tmp_path: Path) -> Non
         code = loop_modules.get(0) + call + loop_modules.const(1 << 20) + b"\x6a" + loop_modules.get(0) + b"\x6a\x0b"
         functions[f"f{number}"] = loop_modules.sized(b"\x00" + code)
     module = loop_modules.assemble(functions, parameters=1)
-    compile_module(find_compiler(HOST), "it", module, tmp_path / "it.so")
-    traps = []
-    for artefact in (None, tmp_path / "it.so"):
-        with Engine() as engine, Module(engine, "it", module) as loaded:
-            if artefact is not None:
-                loaded.attach(artefact, module)
-            with Store(engine) as store, Execution(engine) as execution:
-                func = store.instantiate(loaded, execution).func("f0")
-                with pytest.raises(WasmTrap) as trap:
-                    func.call(execution, 0)
-                traps.append(trap.value)
-    interpreted, compiled = traps
+    interpreted, compiled = both_traps(module, tmp_path, "f0")
     assert compiled.status == interpreted.status == "TRAP_STACK"
     assert compiled.frames == interpreted.frames
     assert len(compiled.frames) < compiled.depth < interpreted.depth
