@@ -8,7 +8,7 @@
  * Conventions. Functions that can fail return wr_status and deliver their result through the last pointer
  * (before an optional wr_error). Handles are opaque. Sizes are bytes, times are microseconds (_us) or
  * nanoseconds (_ns), addresses are offsets in a linear memory. Nothing here has mutable file-scope state
- * but the process-wide fault handler (wr_engine_new installs it, docs/engine.md).
+ * but the process-wide fault handler (wr_engine_new installs it, docs/engine-internals.md).
  *
  * This header is also the source of the Python binding: with WR_CDEF defined it expands to plain
  * declarations only. */
